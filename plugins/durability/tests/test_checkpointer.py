@@ -139,7 +139,7 @@ class TestChoice:
             state = {"step": step, "parts": {"model": {"weight": torch.tensor(weight)}}}
             checkpointer.save(state, {"step": step, "epoch": 0}, {}).result()
         assert checkpointer.load()["step"] == 20
-        passed_over = [f"checkpoint step-000000{step} is passed over: its weights are not finite" for step in (40, 30)]
+        passed_over = [f"checkpoint step-000000{step} is skipped: its weights are not finite" for step in (40, 30)]
         assert caplog.messages == passed_over
         shutil.rmtree(checkpointer.folder / "step-00000020")
         assert checkpointer.load()["step"] == 40, "infinities may belong to a model, as a mask"
@@ -318,7 +318,7 @@ class TestDamage:
         assert step_of(make(run_dir).load()) == 10
         shutil.rmtree(newer)
         shutil.copytree(older, newer)
-        with pytest.raises(module.DamagedCheckpoint, match="its manifest is that of step 10"):
+        with pytest.raises(module.DamagedCheckpoint, match="its manifest belongs to step 10"):
             read_checkpoint(newer)
 
     def test_another_schema_is_told(self, run_dir: Path) -> None:

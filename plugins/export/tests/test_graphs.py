@@ -58,7 +58,7 @@ def test_targets_are_in_their_units_and_made_up_samples_do_without_data(wf: Any,
     result = wf("export", "r", "r.pt2")
     assert result.code == 0
     assert "on 4 samples that are made up" in result.stdout
-    assert "compared on made-up samples, because the data are not there" in result.stderr
+    assert "compared on made-up samples, because the data are missing" in result.stderr
     raw = torch.tensor([[3.0, 4.0], [30.0, 1.0]])
     assert torch.allclose(torch.export.load(folder / "r.pt2").module()(raw), load_model("r")(raw))
 

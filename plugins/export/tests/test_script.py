@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "loss": ({"dataset": "iris", "loss": {"use": "sum", "parts": ["ce", "focal"]}}, ("loss 'sum': it is built on",)),
     "monitor": (
         {"dataset": "iris", "keep": "best", "monitor": "validation/accuracy"},
-        ("keep = best is decided by validation/accuracy, and a script by validation/loss",),
+        ("keep = best depends on validation/accuracy, but a script supports only validation/loss",),
     ),
 }
 
@@ -175,7 +175,7 @@ def test_a_script_that_would_read_other_data_is_not_written(wf: Any, folder: Pat
     wf_package.run(dataset=table, model="linear", epochs=1, name="x", quiet=True)
     result = wf("export", "x", "--to", "script")
     assert result.code == 2
-    assert "no script is written, because it would not be the run" in result.stderr
+    assert "no script is written, because it would not repeat the run" in result.stderr
     assert not (folder / "x.py").exists()
 
 
@@ -196,9 +196,9 @@ def test_own_code_is_copied(wf: Any, folder: Path) -> None:
 def test_lines_that_cannot_be_meant(wf: Any, folder: Path) -> None:
     wf_package.run(dataset="iris", model="linear", epochs=1, name="x", quiet=True)
     for given, why in (
-        ((), "say which format: --to state-dict|safetensors|pt2|onnx|script"),
-        (("x.doc",), "the ending says the format"),
-        (("x.pt2", "--to", "onnx"), "is the name of a file of format pt2, and --to is onnx"),
+        ((), "choose a format: --to state-dict|safetensors|pt2|onnx|script"),
+        (("x.doc",), "the ending must name the format"),
+        (("x.pt2", "--to", "onnx"), "has the ending of format pt2, but --to is onnx"),
         (("x.pt2", "--check"), "--check is for --to script"),
         (("x.py", "--checkpoint", "step-00000002"), "a script ends with the last weights"),
     ):

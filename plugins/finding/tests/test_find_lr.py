@@ -121,7 +121,7 @@ def test_what_cannot_be_tried_is_refused(wf: Any, tmp_path: Path) -> None:
     for words, options in (
         ("--max is above --min", ("--min", 1, "--max", 0.1)),
         ("a curve needs at least 10", ("--num-steps", 3)),
-        ("the file ends with .png or .svg", ("--output", "lr.gif")),
+        ("the file must end with .png or .svg", ("--output", "lr.gif")),
         ("there is no folder", ("--output", "nowhere/lr.png")),
         ("the loss stays flat", ("--dataset", "iris", "--max", 1e-6, "--num-steps", 20, "--optimizer", "sgd")),
         ("the loss diverges at once", ("--dataset", "diabetes", "--optimizer", "sgd", "--min", 1e3, "--max", 1e6)),

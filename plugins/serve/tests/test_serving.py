@@ -1,4 +1,4 @@
-"""``wf serve`` as a process, asked over HTTP."""
+"""``wf serve`` as a process, over HTTP."""
 
 from __future__ import annotations
 
@@ -155,10 +155,10 @@ LACKS = {name: value for name, value in ROW.items() if name != "petal width (cm)
 BAD: dict[str, tuple[Any, int, Sequence[str]]] = {
     "not JSON": (b"{nope", 400, ("the request is not JSON",)),
     "nothing": (b"", 400, ("the request is not JSON",)),
-    "NaN": (b'{"sepal length (cm)": NaN}', 400, ("NaN is no number of JSON",)),
+    "NaN": (b'{"sepal length (cm)": NaN}', 400, ("NaN is not a JSON number",)),
     "nested too deep": (b"[" * 9000, 400, ("the request is not JSON",)),
     "missing column": ([ROW, LACKS], 422, ("record 2: column 'petal width (cm)' is missing",)),
-    "unknown column": ({**ROW, "colour": 1}, 422, ("column 'colour' is none that the model was trained with",)),
+    "unknown column": ({**ROW, "colour": 1}, 422, ("column 'colour' is unknown: the model was not trained with it",)),
     "text": ({**ROW, "petal width (cm)": "wide"}, 422, ("record 1, column 'petal width (cm)'",)),
     "null": ({**ROW, "petal width (cm)": None}, 422, ("record 1, column 'petal width (cm)'",)),
     "infinite": (json.dumps(ROW).replace("0.2", "1e999").encode(), 422, ("petal width (cm)",)),

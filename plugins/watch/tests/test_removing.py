@@ -42,7 +42,7 @@ def make(name: str, accuracy: float | None, dataset: str = "digits", **fields: A
 
 @pytest.fixture(autouse=True)
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other processes of these tests are at work in the folder, too."""
+    """The working directory: other processes of these tests use it, too."""
     monkeypatch.chdir(folder)
 
 
@@ -112,7 +112,7 @@ def test_a_run_that_trains_stays(wf: Any, some: Path) -> None:
         manifest = json.loads((some / "a/manifest.json").read_text())
         (some / "a/manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
         result = wf("runs", "rm", "b", "a", "--yes")
-        assert (result.code, "runs/a trains: nothing was removed" in result.stderr) == (2, True)
+        assert (result.code, "runs/a is running: nothing was removed" in result.stderr) == (2, True)
         wf("runs", "rm", "--keep-best", "1", "--yes")
         assert left(some) == ["a", "b", "e"]
     finally:

@@ -1,4 +1,4 @@
-"""``wf runs``: the runs there are."""
+"""``wf runs``: the list of runs."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ VALUES = st.recursive(
 @settings(max_examples=25, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(list(FIELDS)), VALUES, min_size=1, max_size=3))
 def test_any_manifest_is_listed_or_damaged(built: Path, changes: dict[str, Any]) -> None:
-    """What reads manifests, told any: nothing but wf's own errors."""
+    """Any manifest is either listed or raises one of wf's own errors."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name in ("one", "rows"):
             place = Path("runs", name)

@@ -38,7 +38,7 @@ with RunDirectory.begin(Path(sys.argv[1])) as directory:
 
 @pytest.fixture(autouse=True)
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other processes of these tests are at work in the folder, too."""
+    """The working directory: other processes of these tests use it, too."""
     monkeypatch.chdir(folder)
 
 
@@ -71,7 +71,7 @@ def test_of_a_folder_the_only_run_that_trains_is_watched(wf: Any, at_work: Any) 
     assert row["left_sec"] == pytest.approx((100 - row["steps"]) * 0.03, abs=1.0)
     assert row["metrics"]["validation/loss"] == pytest.approx(1 / row["steps"])
     at_work.wait(timeout=60)
-    assert wf("watch").stdout.startswith("no run in runs trains")
+    assert wf("watch").stdout.startswith("no run in runs is running")
 
 
 def test_a_killed_run_says_so(wf: Any, at_work: Any) -> None:
@@ -93,7 +93,7 @@ def test_q_leaves_and_the_run_goes_on(folder: Path, at_work: Any) -> None:
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     written = b""
-    while b"q leaves" not in written:
+    while b"q quits" not in written:
         written += os.read(ours, 65536)
     os.write(ours, b"q")
     try:

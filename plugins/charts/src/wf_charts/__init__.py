@@ -1,6 +1,6 @@
-"""Charts as data: what a plot shows, apart from how it is drawn.
+"""Charts as data: the content of a plot, separate from its rendering.
 
-The charts are imported when they are first used: plugins import the traits alone when they are declared.
+The charts are imported when they are first used: a plugin's declaration imports only the traits.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What sections of a report consist of, besides charts."""
+"""The parts of a report's sections, besides charts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a head, which readers can sort."""
+    """A sortable table."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str | int | float | None]]
@@ -36,12 +36,12 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A command or a file, as it is."""
+    """A command or a file, verbatim."""
 
     text: str
     caption: str = ""
     is_folded: bool = False
-    """Whether readers open it."""
+    """Whether it is folded until readers open it."""
 
 
 Block: TypeAlias = Heading | Text | Table | Code | Chart

@@ -1,4 +1,4 @@
-"""The charts: frozen dataclasses of names and numbers. How they look is up to the renderers."""
+"""The charts: frozen dataclasses of names and numbers. Renderers decide how they look."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Series:
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    """As many; nan leaves a gap."""
+    """As many as `x`; nan leaves a gap."""
     mark: Mark = "line"
     """``thin`` is a line behind the others, ``reference`` a dotted one to compare with, such as a diagonal."""
     role: str = ""
-    """What its colour stands for: ``train``, ``validation``, ``test``, ``predictions``; by default the next colour."""
+    """The role that determines its colour: ``train``, ``validation``, ``test``, ``predictions``; by default the next
+    colour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Lines:
     """Curves or points over one pair of axes."""
 
     name: str
-    """Of the file: ``loss`` is ``plots/loss.svg``."""
+    """The name of the file: ``loss`` for ``plots/loss.svg``."""
     title: str
     series: Sequence[Series]
     x_label: str = ""
@@ -75,7 +76,7 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its interval; both ends None where it is unknown."""
+    """A mean with its interval; both ends are None if unknown."""
 
     name: str
     mean: float
@@ -99,7 +100,7 @@ class Intervals:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One sample: a picture or a text, and words below it."""
+    """One sample: a picture or a text, with a caption."""
 
     caption: str
     picture: bytes | None = None
@@ -136,7 +137,8 @@ def is_wide(values: Sequence[float]) -> bool:
 
 
 def thinned(series: Series, most: int) -> Series:
-    """A series of at most about `most` points that looks the same: of neighbours the lowest and highest are kept."""
+    """A series of about `most` points at most that looks the same: of neighbouring points the lowest and the highest
+    are kept."""
     if len(series.x) <= most:
         return series
     if series.mark == "points":

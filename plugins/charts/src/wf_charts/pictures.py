@@ -23,9 +23,9 @@ from wf_storage.files import write_atomically
 
 FORMATS: tuple[str, ...] = ("svg", "png")
 COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}
-"""Of the roles: the colour-blind safe palette of Okabe and Ito (2008)."""
+"""The colours of roles, from the colour-blind safe palette of Okabe and Ito (2008)."""
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")
-"""Of series without a role, one after the other."""
+"""The colours of series without a role, in order."""
 _MARKERS = {"train": "o", "validation": "s", "test": "D"}
 _SIZES = {"train": 6, "validation": 9, "test": 11}
 """Markers of single points, hollow because they often overlap."""
@@ -43,7 +43,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "axes.titlesize": 13,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "text.parse_math": False,  # names of classes may have a $
+    "text.parse_math": False,  # class names may contain a $
 }
 
 
@@ -82,7 +82,7 @@ def as_bytes(chart: Chart, format: str = "svg") -> bytes:
 @singledispatch
 def as_figure(chart: Any) -> Figure:
     """A chart as a figure of matplotlib."""
-    raise TypeError(f"{type(chart).__name__} is no chart of wf_charts")
+    raise TypeError(f"{type(chart).__name__} is not a chart of wf_charts")
 
 
 @as_figure.register
@@ -150,7 +150,7 @@ def _of_samples(chart: Samples) -> Figure:
 def _grid(
     items: Sequence[Any], draw: Callable[[Axes, Any], None], columns: int = 2, size: tuple[float, float] | None = None
 ) -> Figure:
-    """A figure with one pair of axes an item."""
+    """A figure with one pair of axes per item."""
     columns = max(1, min(len(items), columns))
     rows = max(1, math.ceil(len(items) / columns))
     figure = (

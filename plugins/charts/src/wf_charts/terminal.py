@@ -15,7 +15,7 @@ HEIGHT = 16
 ANSI = ("blue", "orange", "green", "magenta", "yellow", "cyan", "gray", "red")
 ROLES = {"train": "blue", "validation": "orange", "test": "green", "predictions": "default"}
 MARKERS = ("hd", "+", "x", "o", "*", "#", "@", "%")
-"""Without colours, what tells series apart; the first is a line of quarter blocks."""
+"""The markers that distinguish series without colours; the first is a line of quarter blocks."""
 
 
 def as_text(chart: Chart, width: int = 80, height: int = HEIGHT, *, colour: bool = False) -> str:
@@ -25,14 +25,14 @@ def as_text(chart: Chart, width: int = 80, height: int = HEIGHT, *, colour: bool
         chart: The chart.
         width: The characters in a line.
         height: The lines of a pair of axes.
-        colour: Whether series are told apart by ANSI colours rather than by their marks.
+        colour: Whether series are distinguished by ANSI colours rather than markers.
     """
     return "\n".join(line.rstrip() for line in _drawn(chart, width, height, colour))
 
 
 @singledispatch
 def _drawn(chart: Any, width: int, height: int, colour: bool) -> list[str]:
-    raise TypeError(f"{type(chart).__name__} is no chart of wf_charts")
+    raise TypeError(f"{type(chart).__name__} is not a chart of wf_charts")
 
 
 @_drawn.register
@@ -140,7 +140,7 @@ def _of_samples(chart: Samples, width: int, height: int, colour: bool) -> list[s
 
 
 def _finite(series: Series, is_log: bool) -> Series:
-    """Without points that cannot be drawn; a gap is bridged."""
+    """The series without points that cannot be drawn; gaps are bridged."""
     kept = [
         (x, y) for x, y in zip(series.x, series.y, strict=True) if math.isfinite(x) and math.isfinite(y) and
         (y > 0 or not is_log)

@@ -1,4 +1,4 @@
-"""What a plot says about itself."""
+"""Traits of plots and of report sections."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from wf.declarations.fields import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class PlotTraits:
-    """Traits of plots: for which runs they are, and what they need."""
+    """Traits of plots: the runs that they apply to, and their needs."""
 
     tasks: tuple[str, ...] = ()
-    """The tasks of the runs that it is for, see ``wf list tasks``; empty for all."""
+    """The tasks that it applies to, see ``wf list tasks``; empty for all."""
     needs: Literal["records", "predictions"] = "predictions"
-    """``records``: the recorded figures alone. ``predictions``: the weights and the data of the run; it has a method
-    ``update``, which gets each batch of its `splits` with the model outputs."""
+    """``records``: it needs only the recorded figures. ``predictions``: it needs the weights and the data of the run;
+    its method ``update`` gets each batch of its `splits` with the model outputs."""
     order: int = 100
     """Plots are drawn in this order."""
 

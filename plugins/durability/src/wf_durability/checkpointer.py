@@ -1,9 +1,9 @@
 """Checkpoints as directories: each is complete and verified, or absent.
 
-A save copies the state to host memory; what follows is done in the background, while training goes on. A checkpoint is
-written to a temporary directory beside its place, every file and the directory are fsynced, the manifest comes last,
-and one rename commits it. A process that dies at any point leaves the checkpoints before it as they were; what it
-leaves behind is cleaned by the next save. A run directory has one writer at a time.
+A save copies the state to host memory; the rest is done in the background, while training continues. A checkpoint is
+written to a temporary directory beside its final one, every file and the directory are fsynced, the manifest comes
+last, and one rename commits it. A process that dies at any point leaves earlier checkpoints intact; the next save
+removes its leftovers. A run directory has one writer at a time.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ _PLACE = re.compile(r"(?:\.old-)?(step-\d{8,})")
 
 
 class DamagedCheckpoint(DataError):  # noqa: N818 - named after its meaning
-    """A checkpoint that does not verify."""
+    """A checkpoint whose checksums do not match, or that cannot be read."""
 
 
 class DirectoryCheckpointer:
-    """Keeps checkpoints as directories with a checksum of every file and tensor, and loads only what verifies.
+    """Keeps checkpoints as directories with a checksum of every file and tensor, and loads only intact ones.
 
     Each one is ``run_dir/checkpoints/step-00000938`` with the files ``tensors.safetensors``, ``state.json`` and
-    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest that verifies; one whose model is not
-    finite is passed over where there is one that is. ``best`` is the one with the best figure of the monitor among
-    those that verify (of equal ones the first). The newest `keep_last`, the best one, the newest one whose model is
-    finite and, where `keep_every` is given, every n-th one are kept; the others are removed once a new one is
-    durable. Of several processes only the first may save.
+    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest intact checkpoint; one with a model that is
+    not finite is skipped if there is a finite one. ``best`` is the intact checkpoint with the best monitored figure
+    (the first of equal ones). The newest `keep_last`, the best, the newest with a finite model and, with `keep_every`,
+    every n-th checkpoint are kept; the others are removed once a new one is durable. Of several processes only the
+    first may save.
 
     The copy of the state stays in host memory from one save to the next, as large as the tensors of a checkpoint.
 
@@ -65,17 +65,17 @@ class DirectoryCheckpointer:
         run_dir: The run directory.
         monitor: The figure that selects the best one, such as ``validation/loss``.
         directions: Whether a larger figure is better, by name without the split.
-        keep_last: How many of the newest checkpoints are kept, 1 or more.
-        keep_checkpoints: The same, as the run's general key has it; it wins over `keep_last`.
-        keep_every: Every n-th of the run's checkpoints is kept for good: 10 keeps the 10th, the 20th and so on. None
-            keeps none of them.
+        keep_last: The number of newest checkpoints to keep, 1 or more.
+        keep_checkpoints: The same, from the run's general key; it takes precedence over `keep_last`.
+        keep_every: Keep every n-th checkpoint of the run for good: 10 keeps the 10th, the 20th and so on. None keeps
+            no further ones.
 
     Raises:
         UsageError: Without a run directory, or with `keep_last` or `keep_every` below 1.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {}
-    """It listens to records, and adds nothing to them."""
+    """It listens to records, but adds no figures."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class DirectoryCheckpointer:
         keep_checkpoints: Annotated[int | None, FromRun("keep_checkpoints")] = None,
     ) -> None:
         if run_dir is None:
-            raise UsageError("checkpoints need a run directory, and this run writes none")
+            raise UsageError("checkpoints need a run directory, but this run writes none")
         if keep_checkpoints is not None and keep_checkpoints < 1:
             raise UsageError(f"keep_checkpoints is {keep_checkpoints}; at least 1 checkpoint is kept")
         keep_last = keep_last if keep_checkpoints is None else keep_checkpoints
@@ -101,13 +101,14 @@ class DirectoryCheckpointer:
         self._work: Future[Any] | None = None
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """Make room for the copy of the state, at the first record: after a step, so that the optimizer has its own."""
+        """Reserve memory for the copy of the state at the first record: after a step, so that the optimizer's state
+        exists."""
         if self._work is None:
-            with suppress(SaveError):  # it comes again with a save, where it matters
+            with suppress(SaveError):  # a save raises it again
                 self.reserve(run.state_dict())
 
     def reserve(self, state: Mapping[str, Any]) -> Future[None]:
-        """Begin to make room for the copy of a state like this one."""
+        """Start reserving memory for the copy of a state like this one."""
         self._wait()
         _, tensors = codec.encode(state)
         self._work = work = Future[None]()
@@ -117,7 +118,7 @@ class DirectoryCheckpointer:
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
         """Copy `state` and start committing it as the checkpoint of ``progress["step"]``.
 
-        One at a time is written: it waits for the one before. The state may change as soon as this returns.
+        Only one is written at a time: this waits for the previous one. The state may change as soon as this returns.
 
         Args:
             state: The result of `Loop.state_dict`.
@@ -125,11 +126,11 @@ class DirectoryCheckpointer:
             metrics: The last figures, numbers or lists of numbers.
 
         Returns:
-            The checkpoint's directory, once it is durable; `SaveError` when it could not be written, with the
-            checkpoints before it as they were.
+            A future of the checkpoint's directory, done once it is durable; it raises `SaveError` if it could not be
+            written, and then earlier checkpoints are intact.
 
         Raises:
-            CodecError: For a state that holds something that cannot be saved.
+            CodecError: For a state with a value that cannot be saved.
         """
         self._wait()
         document, tensors = codec.encode(state)
@@ -142,7 +143,7 @@ class DirectoryCheckpointer:
         return work
 
     def is_finite(self, place: str) -> bool:
-        """Whether the model in a checkpoint is finite, by its manifest; one that cannot be read does not say no."""
+        """Whether the model in a checkpoint is finite, by its manifest; True if that cannot be read."""
         try:
             return bool(read_manifest(Path(place))["finite"])
         except DamagedCheckpoint:
@@ -150,7 +151,7 @@ class DirectoryCheckpointer:
 
     @staticmethod
     def is_empty(run_dir: Path) -> bool:
-        """Whether a run has no checkpoint yet, so that its model has to look for pretrained weights."""
+        """Whether a run has no checkpoint yet, so that its model must load pretrained weights."""
         return not _scan(run_dir / "checkpoints")
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
@@ -191,7 +192,7 @@ class DirectoryCheckpointer:
         return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names)}"])])
 
     def _best_first(self, manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """The names of checkpoints with the figure, the best first; empty if its direction is unknown."""
+        """The names of the checkpoints that have the figure, the best first; empty if its direction is unknown."""
         larger, figure = self.monitor.larger_is_better, self.monitor.figure
         figures = {name: manifest["metrics"].get(figure) for name, manifest in manifests.items()}
         return [] if larger is None else best(figures, larger_is_better=larger)
@@ -221,22 +222,22 @@ class DirectoryCheckpointer:
         except OSError as error:
             raise SaveError(
                 f"the checkpoint {place.name} could not be written to {self.folder}: {error.strerror or error}\n"
-                "  the checkpoints before it are as they were; see whether the disk is full or the directory read-only"
+                "  earlier checkpoints are intact; check whether the disk is full or the directory read-only"
             ) from error
         finally:
             with suppress(OSError):
-                if temporary.exists():  # it is gone after a commit
+                if temporary.exists():  # it does not exist after a commit
                     files.remove_tree(temporary)
         self._retire(about["step"])
         return str(place)
 
     def _last_number(self, step: int) -> int:
-        """The number, among all of the run, of the checkpoint before `step`."""
+        """The running number of the last checkpoint before `step`."""
         manifests = _manifests(_scan(self.folder), warn=False).values()
         return max((manifest.get("number", 0) for manifest in manifests if manifest["step"] < step), default=0)
 
     def _retire(self, step: int) -> None:
-        """Remove what is no longer kept; checkpoints of later steps, from before a rollback, are kept."""
+        """Remove checkpoints that are no longer kept; those of later steps, from before a rollback, stay."""
         found = _scan(self.folder)
         manifests = _manifests(found, warn=False)
         past = [name for name, manifest in manifests.items() if manifest["step"] <= step]
@@ -266,9 +267,8 @@ def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The state of the checkpoint in directory `path`, all of its checksums verified.
-
-    The verified bytes are the very bytes that the state is built from.
+    """The state of the checkpoint in directory `path`, with all checksums verified. The state is built from exactly
+    the verified bytes.
 
     Raises:
         DamagedCheckpoint: Describing the damage.
@@ -305,7 +305,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if manifest["schema"] != SCHEMA:
             raise DamagedCheckpoint(f"it is written in schema {manifest['schema']}, this version reads {SCHEMA}")
         if _name(manifest["step"]) != path.name.removeprefix(".old-"):
-            raise DamagedCheckpoint(f"its manifest is that of step {manifest['step']}")
+            raise DamagedCheckpoint(f"its manifest belongs to step {manifest['step']}")
         if not isinstance(manifest["metrics"], dict) or not isinstance(manifest.get("number", 0), int):
             raise DamagedCheckpoint(f"{MANIFEST} has no figures, or no number")
         _ = manifest["epoch"], manifest["finite"]
@@ -381,7 +381,7 @@ def _model(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterab
 
 
 def _is_finite(values: Iterable[Any]) -> bool:
-    """Whether all floating tensors are."""
+    """Whether all floating-point tensors are finite."""
     return all(_all_finite(value) for value in values if isinstance(value, Tensor))
 
 
@@ -395,7 +395,7 @@ def _all_finite(tensor: Tensor) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Figures as strict JSON has them; one that is not finite is null."""
+    """Figures as strict JSON; numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -406,7 +406,7 @@ def _plain(value: Any) -> Any:
 
 
 def _seal(manifest: Mapping[str, Any]) -> bytes:
-    """A manifest's only valid bytes: any other ones were changed."""
+    """The only valid bytes of a manifest: any difference is damage."""
     return _json({**manifest, "digest": _sha256(_json(manifest))}, indent=1)
 
 
@@ -428,7 +428,7 @@ def _name(step: int) -> str:
 def _scan(folder: Path) -> dict[str, Path]:
     """The directories of the checkpoints by name, oldest first.
 
-    One that was moved aside by a process that died before its replacement took its place still counts.
+    A directory that was moved aside by a process that died before moving the new one into place still counts.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():  # ".old-" comes before "step-"
@@ -449,10 +449,10 @@ def _manifests(found: Mapping[str, Path], *, warn: bool) -> dict[str, dict[str, 
 
 
 def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The names in order, but checkpoints with a model that is not finite last, because no run recovers from them."""
+    """The names in order, with checkpoints of a model that is not finite last: no run recovers from these."""
     ordered = sorted(names, key=lambda name: name in manifests and not manifests[name]["finite"])
     for name in names[: names.index(ordered[0])] if ordered else []:
-        _LOG.warning("checkpoint %s is passed over: its weights are not finite", name)
+        _LOG.warning("checkpoint %s is skipped: its weights are not finite", name)
     return ordered
 
 
@@ -488,7 +488,7 @@ def _clean(folder: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    """Remove a checkpoint so that one killed half way leaves none that looks damaged."""
+    """Remove a checkpoint so that a process killed in between leaves nothing that looks damaged."""
     doomed = path.with_name(f".tmp-{path.name}-gone")
     files.rename(path, doomed)
     files.sync_directory(path.parent)

@@ -13,7 +13,7 @@ def wf_components() -> list[Component]:
             "checkpointer",
             "directory",
             "wf_durability.checkpointer:DirectoryCheckpointer",
-            "one directory a checkpoint, committed whole or not at all",
+            "one directory per checkpoint, committed atomically",
             default=True,
             moved_from={"wf-training": "wf_training.checkpointer:DirectoryCheckpointer"},
         ),
@@ -34,7 +34,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="resume",
             section="Train",
-            summary="Go on with a run from its newest checkpoint.",
+            summary="Resume a run from its newest checkpoint.",
             target="wf_durability.cli.resuming:resume",
             order=20,
         ),
@@ -48,7 +48,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="prove-resume",
             section="Use a run",
-            summary="Train a run straight and with kill -9 after some steps, and compare everything bit for bit.",
+            summary="Train a run twice, uninterrupted and with kill -9, and compare everything bit for bit.",
             target="wf_durability.cli.prove_resume:prove_resume",
             order=70,
         ),

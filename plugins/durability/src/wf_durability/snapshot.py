@@ -24,13 +24,13 @@ DTYPES = {
 """The safetensors names of the dtypes in `wf_state.codec`."""
 
 PIECE_BYTES = 1 << 22
-"""How much is written or hashed at once: each time takes the interpreter's lock, which training needs."""
+"""The number of bytes written or hashed at once: each piece takes the interpreter's lock, which training needs."""
 
 
 class Snapshot:
     """Host memory for a copy of many tensors, kept from one copy to the next: fresh memory costs more than copying.
 
-    On CUDA the memory is pinned, and the copies run side by side.
+    On CUDA the memory is pinned, and the copies run concurrently.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Snapshot:
     def take(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], memoryview]:
         """Copies of contiguous tensors, on the host, and their bytes as one; the next call overwrites them.
 
-        They are in the order of a safetensors file: those of the largest elements first, so that each one is aligned.
+        They are in the order of a safetensors file: tensors with the largest elements first, so that each is aligned.
         """
         ordered = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))
         self.reserve(ordered)
@@ -54,7 +54,7 @@ class Snapshot:
         return copies, raw(self._memory[:begin])
 
     def reserve(self, tensors: Mapping[str, Tensor]) -> None:
-        """Have memory for these tensors, every page of it touched."""
+        """Reserve memory for these tensors, with every page touched."""
         num_bytes = sum(tensor.nbytes for tensor in tensors.values())
         if num_bytes <= len(self._memory):
             return
@@ -82,8 +82,8 @@ def safetensors_file(tensors: Mapping[str, Tensor], data: memoryview) -> Iterato
     `safetensors.torch.save` makes two copies of everything first, and holds the interpreter's lock meanwhile.
 
     Args:
-        tensors: In the order of their bytes.
-        data: Their bytes, both as `Snapshot.take` gives them.
+        tensors: The tensors in the order of their bytes.
+        data: Their bytes; both from `Snapshot.take`.
     """
     header, end = {}, 0
     for name, tensor in tensors.items():

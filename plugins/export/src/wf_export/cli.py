@@ -20,7 +20,7 @@ from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places
 from wf_run.directory.kept import KEPT
 
 SHOWN = 300
-"""So many characters of a transform are shown."""
+"""The maximum number of characters of a transform that are shown."""
 
 
 @click.command(cls=WfCommand)
@@ -29,14 +29,14 @@ SHOWN = 300
 @click.option(
     "--to",
     type=click.Choice(list(FORMATS)),
-    help="The format; by default the ending of FILE says it.",
+    help="The format; by default from the ending of FILE.",
 )
 @CHECKPOINT
 @click.option(
     "--check",
     "is_checked",
     is_flag=True,
-    help="Of a script: train by it, too, and compare the weights; this takes as long as the run did.",
+    help="For a script: also train with it and compare the weights, which takes as long as the run did.",
 )
 @moved
 @JSON
@@ -56,17 +56,17 @@ def export(
 
     FILE is by default named after the run.
 
-    onnx and pt2 (torch.export) hold the model and what comes before it, such as `standardize`, as a graph for any
-    number of samples; the file is compared with the model on samples of the run. safetensors and state-dict hold the
-    weights of the bare model. script is the training itself, in plain PyTorch, for runs whose components can be
-    written so.
+    onnx and pt2 (torch.export) contain the model and its preprocessing, such as `standardize`, as a graph for any
+    number of samples; the file is compared with the model on samples of the run. safetensors and state-dict contain
+    the weights of the model alone. script is the training itself in plain PyTorch, for runs whose components can be
+    written that way.
     """
     format, target = chosen(to, file, _name(place))
     if format.name == "script":
         _script(ctx, place, target, checkpoint, places(path, root), is_checked=is_checked, as_json=as_json)
         return
     if is_checked:
-        raise UsageError(f"--check is for --to script; a file of format {format.name} is compared in any case")
+        raise UsageError(f"--check is for --to script; a file of format {format.name} is always compared")
     trained = open_run(place if path_of(place) else open_directory(place).path, checkpoint, **of_line(ctx))
     from wf_export.formats.source import Source
     from wf_export.formats.writer import written
@@ -92,9 +92,9 @@ def export(
             echo(f"  {title if not number else '':<9}  {line}")
     if steps and not writer.in_graph:
         where = ", and stands in the file's metadata" if format.name == "safetensors" else ""
-        lines = [f"warning: the weights are of the model alone: what comes before it is not in them{where}"]
+        lines = [f"warning: the weights are of the model alone, without its preprocessing{where}"]
         lines += [_shortened(json.dumps(step)) for step in steps]
-        lines.append(f"wf.load_model({place!r}) gives the model with it, and --to pt2 or onnx has it in the file")
+        lines.append(f"wf.load_model({place!r}) gives the model with it, and --to pt2 or onnx writes it into the file")
         tell("\n  ".join(lines))
 
 
@@ -110,7 +110,7 @@ def _script(
 ) -> None:
     """Write the training as a script."""
     if path_of(place):
-        raise UsageError(f"{place} is a bundle, which does not say how it was trained: name the run directory")
+        raise UsageError(f"{place} is a bundle, which has no record of its training: name the run directory")
     directory = open_directory(place)
     from wf_export.formats.writer import whole
 
@@ -125,8 +125,8 @@ def _script(
         if is_checked:
             network = open_run(directory.path, checkpoint, **of_line(ctx)).network
             writer.check(temporary, network.model.state_dict())
-    compared = "its data and initial weights are those of the run"
-    compared += ", and so are the weights at its end" if is_checked else "; --check compares those at its end, too"
+    compared = "its data and initial weights equal the run's"
+    compared += ", and so do its final weights" if is_checked else "; --check also compares its final weights"
     if as_json:
         print_json({"file": str(target), "format": "script", "weights": weights, "checked": is_checked})
         return
@@ -142,18 +142,18 @@ def _name(place: str) -> str:
 
 
 def _samples(ctx: click.Context, place: str, trained: Any, changes: dict[str, Any], writer: Any) -> tuple[Any, str]:
-    """Samples to compare by, and where they are from: those of the run where its data are there."""
+    """Samples for the comparison and their origin: the run's, if its data are available."""
     from wf_export.formats.source import samples_of
 
     if writer.in_graph and not path_of(place):
         log = logging.getLogger("wf")
         level = log.level
-        log.setLevel(logging.ERROR)  # what is to be said of the data was said when they were trained on
+        log.setLevel(logging.ERROR)  # messages about the data were shown when the run was trained
         try:
             with reopen(open_directory(place).path, None, **of_line(ctx), **changes) as experiment:
                 found = samples_of(experiment)
         except (DataError, UsageError) as error:
-            tell(f"warning: compared on made-up samples, because the data are not there: {str(error).splitlines()[0]}")
+            tell(f"warning: compared on made-up samples, because the data are missing: {str(error).splitlines()[0]}")
             found = None
         finally:
             log.setLevel(level)

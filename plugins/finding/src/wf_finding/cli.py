@@ -26,7 +26,7 @@ OF_RATES, OF_SIZES = "loss over the learning rate", "µs a sample over the batch
 
 
 class FindCommand(RunCommand):
-    """Like `RunCommand`, but keeps the arguments, to say the line of the run."""
+    """Like `RunCommand`, but keeps the arguments, to print the command line of the run."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
@@ -43,7 +43,7 @@ QUIET = click.option("--quiet", is_flag=True, help="Show neither progress nor th
 @VARIANT
 @click.option("--min", "lowest", metavar="X", type=float, default=1e-7, help="The first learning rate. [1e-7]")
 @click.option("--max", "highest", metavar="X", type=float, default=10.0, help="The last learning rate. [10]")
-@click.option("--num-steps", metavar="N", type=int, default=100, help="How many rates are tried, one a step. [100]")
+@click.option("--num-steps", metavar="N", type=int, default=100, help="The number of rates to try, one per step. [100]")
 @OUTPUT
 @QUIET
 @JSON
@@ -63,9 +63,9 @@ def find_lr(
 ) -> None:
     """Try rising learning rates for some steps, and suggest one.
 
-    Takes the options of wf run. The rate grows by the same factor at every step; where groups of parameters have
-    different rates, the largest is meant and the others keep their ratio to it. The scheduler is left out, and so are
-    all hooks but those that change gradients. Nothing is written, and a run that follows is the same as without it.
+    Takes the options of wf run. The rate grows by the same factor at every step; if groups of parameters have
+    different rates, it is the largest, and the others keep their ratio to it. The scheduler is left out, and so are
+    all hooks except those that change gradients. Nothing is written, and later runs are not affected.
     """
     from wf_finding.drawing import as_text, curve, draw
     from wf_finding.rates import RateTest, bounds, short, suggest
@@ -104,7 +104,7 @@ def find_lr(
 @VARIANT
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--max", "largest", metavar="N", type=int, help="The largest size that is tried. [the train split]")
-@click.option("--memory", metavar="SIZE", help="Memory that may be used, as 800MB or 2GB. [what is free]")
+@click.option("--memory", metavar="SIZE", help="Memory that may be used, such as 800MB or 2GB. [all free memory]")
 @click.option("--seconds", metavar="X", type=float, default=0.5, help="How long each size is timed. [0.5]")
 @OUTPUT
 @QUIET
@@ -126,9 +126,10 @@ def find_batch_size(
 ) -> None:
     """Try growing batches, and suggest the one that trains fastest and fits the memory.
 
-    Takes the options of wf run. The size doubles until the train split or the memory ends: on a GPU that is an error of
-    memory, on the CPU what is free, or --memory. Each size trains a new model for some steps, without hooks that do not
-    change gradients. Nothing is written. Another batch size may need another learning rate.
+    Takes the options of wf run. The size doubles until it reaches the train split or the memory runs out: on a GPU
+    with an out-of-memory error, on the CPU when free memory or --memory is used up. Each size trains a new model for
+    some steps, only with hooks that change gradients. Nothing is written. Another batch size may need another learning
+    rate.
     """
     from wf_finding.drawing import as_text, curve, draw
     from wf_finding.sizes import parse_memory, suggest, try_sizes
@@ -174,7 +175,7 @@ def find_batch_size(
 
 
 def _begin(output: str | None, name: str) -> Path | None:
-    """Check what can be checked before torch is imported; returns the file to draw."""
+    """Check the options before torch is imported; returns the file to draw."""
     from wf_finding.drawing import check_path
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -213,7 +214,7 @@ def _optimizer_of(experiment: Any) -> Any:
 
 
 def _line(ctx: click.Context, add: Mapping[str, str], without: Sequence[str]) -> str:
-    """The line of the run: the command's words without its own options, and with these."""
+    """The command line of the run: the arguments without this command's own options, and with these."""
     flags = {"--quiet", "--json"}
     dropped = {*without, "--min", "--max", "--num-steps", "-o", "--output", "--memory", "--seconds"}
     words, kept = iter(ctx.meta[_OWN]), []

@@ -17,7 +17,7 @@ SMOOTHING = 0.8
 FLAT = 0.02
 """A loss that falls by less than this share of the first one counts as flat."""
 MIN_STEPS = 10
-"""Fewer steps before the loss rises for good are no curve."""
+"""The minimum number of steps before the loss diverges; fewer give no curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Curve:
     smoothed: list[float]
     """Exponential moving averages of the finite losses, corrected for their start."""
     diverged: bool
-    """Whether it ended because the loss rose far above the first one."""
+    """Whether the test ended because the loss rose far above the first one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class RateTest(Hook):
     """Sets the learning rate of each step, and ends the run once the loss rises far above the first one.
 
     Args:
-        optimizer: Whose rates are set; groups with different rates keep their ratios.
-        lowest: The rate of the first step, of the group with the largest one.
-        highest: That of the last one.
+        optimizer: The optimizer whose rates are set; groups with different rates keep their ratios.
+        lowest: The rate of the first step, for the group with the largest rate.
+        highest: The rate of the last step.
         num_steps: The number of steps.
     """
 
@@ -59,7 +59,7 @@ class RateTest(Hook):
             raise UsageError(f"{type(optimizer).__name__} has no learning rate 'lr' that could be tried")
         largest = max(float(rate) for rate in found)
         if largest <= 0:
-            raise UsageError("all learning rates of the run are 0: give it one that is not, as --optimizer.lr 0.1")
+            raise UsageError("all learning rates of the run are 0: set one that is not, such as --optimizer.lr 0.1")
         self._shares = [float(rate) / largest for rate in found]
         self._rate = lowest
         self._average, self._best = 0.0, math.inf
@@ -78,7 +78,7 @@ class RateTest(Hook):
         self._set()
 
     def on_step_end(self, run: Loop) -> None:
-        """Note the loss and set the next rate: the host waits for the device."""
+        """Record the loss and set the next rate: the host waits for the device."""
         loss = float(run.loss)
         self.rates.append(self._rate)
         self.losses.append(loss)
@@ -89,7 +89,7 @@ class RateTest(Hook):
         self._set()
 
     def _rises(self, loss: float) -> bool:
-        """Whether the smoothed loss is further above the first one than that is above the lowest, or twice as large."""
+        """Whether the smoothed loss exceeds the first one by more than the fall so far, or is twice as large."""
         self._average = SMOOTHING * self._average + (1 - SMOOTHING) * loss
         smoothed = self._average / (1 - SMOOTHING ** (len(self.smoothed) + 1))
         self.smoothed.append(smoothed)
@@ -106,12 +106,12 @@ class RateTest(Hook):
 
 
 def suggest(curve: Curve) -> Suggestion:
-    """The last rate before the lowest loss at which the smoothed loss is not yet half of the way down.
+    """The last rate before the lowest loss at which the smoothed loss has not yet fallen halfway.
 
-    Of a curve that falls once this is about where it falls fastest, and a few noisy losses do not change it.
+    For a curve that falls once this is about where it falls fastest, and a few noisy losses do not change it.
 
     Raises:
-        UsageError: For a loss that diverges at once or stays flat, with what to try.
+        UsageError: For a loss that diverges at once or stays flat, with advice.
     """
     rates, smoothed = curve.rates, curve.smoothed
     if len(smoothed) < 2:
@@ -126,14 +126,14 @@ def suggest(curve: Curve) -> Suggestion:
     chosen = max((index for index in range(at) if smoothed[index] >= middle), default=0)
     end = f"it diverges at {short(rates[-1])}" if curve.diverged else f"it does not diverge up to {short(rates[-1])}"
     reason = (
-        f"up to there the loss falls less than half of the way, from {first:.4g} to its lowest, {smoothed[at]:.4g} at "
+        f"up to there the loss falls less than halfway, from {first:.4g} to its lowest, {smoothed[at]:.4g} at "
         f"{short(rates[at])}; {end}"
     )
     return Suggestion(rate=float(short(rates[chosen])), reason=reason)
 
 
 def _no_fall(curve: Curve) -> UsageError:
-    """The error that no rate lowers the loss, with what to try."""
+    """The error that no rate lowers the loss, with advice."""
     lowest, highest = curve.rates[0], curve.rates[-1]
     if curve.diverged and len(curve.rates) <= MIN_STEPS:
         num_steps = "1 step" if len(curve.rates) == 1 else f"{len(curve.rates)} steps"
@@ -144,7 +144,7 @@ def _no_fall(curve: Curve) -> UsageError:
     if curve.diverged:
         return UsageError(
             f"the loss does not fall at any learning rate from {short(lowest)} on; it diverges at {short(highest)}"
-            "\n  try more steps (--num-steps 300), or look at data, model and loss"
+            "\n  try more steps (--num-steps 300), or check data, model and loss"
         )
     return UsageError(
         f"the loss stays flat from a learning rate of {short(lowest)} to {short(highest)}"
@@ -158,12 +158,12 @@ def short(rate: float) -> str:
 
 
 def bounds(lowest: float, highest: float, num_steps: int) -> None:
-    """Refuse a range that is none.
+    """Refuse an invalid range.
 
     Raises:
-        UsageError: Saying which option is wrong.
+        UsageError: Naming the wrong option.
     """
     if not 0 < lowest < highest < math.inf:
-        raise UsageError(f"--min {lowest:g} and --max {highest:g}: rates are larger than 0, and --max is above --min")
+        raise UsageError(f"--min {lowest:g} and --max {highest:g}: rates must be larger than 0, and --max above --min")
     if num_steps < MIN_STEPS:
         raise UsageError(f"--num-steps {num_steps}: a curve needs at least {MIN_STEPS}")

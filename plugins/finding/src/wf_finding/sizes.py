@@ -1,4 +1,4 @@
-"""Batch sizes: the time and the memory that each of them takes."""
+"""Batch sizes: the time and the memory that each takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wf_processes.failures import is_memory
 WARM_UP = 2
 """Steps before the clock is started."""
 MIN_STEPS = 3
-"""Steps that are timed, however long they take."""
+"""The minimum number of timed steps."""
 NEAR = 1.1
 """A size is as good as the fastest one if a sample takes at most this many times as long."""
 _KIB = 1024
@@ -30,13 +30,13 @@ _MARGIN = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What one batch size takes."""
+    """The time and memory of one batch size."""
 
     size: int
     ms_per_step: float
     us_per_sample: float
     peak_bytes: int
-    """The most memory so far: of the device's tensors, or of this process on the CPU."""
+    """The peak memory so far: of the device's tensors, or of this process on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class Suggestion:
 
 
 class Timer(Hook):
-    """Ends a run after some time, and says how long a step took.
+    """Ends a run after some time, and gives the time of a step.
 
     Args:
-        seconds: How long the timed steps take together, at least.
-        device: Where they run.
+        seconds: The minimum total time of the timed steps.
+        device: Their device.
     """
 
     def __init__(self, seconds: float, device: torch.device) -> None:
@@ -62,7 +62,7 @@ class Timer(Hook):
         self._started = self._last = 0.0
 
     def on_step_end(self, run: Loop) -> None:
-        """Start the clock after the warm-up, and look at it after each step."""
+        """Start the clock after the warm-up, and check it after each step."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
@@ -77,7 +77,7 @@ class Timer(Hook):
             run.stop("timed")
 
     def medians(self) -> tuple[float, float]:
-        """Seconds a step and seconds a sample; medians, as another process may take the machine for a while."""
+        """Seconds per step and seconds per sample; medians, because other processes may disturb single steps."""
         return median(seconds for seconds, _ in self.steps), median(seconds / size for seconds, size in self.steps)
 
 
@@ -98,9 +98,9 @@ def try_sizes(
     Args:
         make: Builds an `Experiment` with a batch size.
         largest: The largest size that is tried.
-        seconds: How long each is timed.
-        memory: The most bytes that it may take; None for what there is.
-        say: Told of each size.
+        seconds: How long each size is timed.
+        memory: The maximum bytes that it may take; None for the available memory.
+        say: Called with a message about each size.
 
     Returns:
         The trials, and why no larger size was tried.
@@ -112,11 +112,11 @@ def try_sizes(
     refused: UsageError | None = None
     for size in sizes_up_to(largest):
         if found and (needed := _needed(found)) > (limit := _limit(memory)):
-            return found, f"{size:,} would take about {_words(needed)}, and {_words(limit)} may be used"
+            return found, f"{size:,} would take about {_words(needed)}, but only {_words(limit)} may be used"
         say(f"batch size {size:,}")
         try:
             trial = _try(make, size, seconds)
-        except UsageError as error:  # as for a model that normalizes over a batch of one
+        except UsageError as error:  # for example batch norm with a batch of one
             if found or size > 2:
                 raise
             refused = error
@@ -132,14 +132,14 @@ def try_sizes(
         if memory is not None and trial.peak_bytes > memory:
             if not found:
                 raise UsageError(
-                    f"a batch size of {size:,} takes {_words(trial.peak_bytes)}, and --memory allows {_words(memory)}"
+                    f"a batch size of {size:,} takes {_words(trial.peak_bytes)}, but --memory allows {_words(memory)}"
                 )
-            return found, f"{size:,} takes {_words(trial.peak_bytes)}, and --memory allows {_words(memory)}"
+            return found, f"{size:,} takes {_words(trial.peak_bytes)}, but --memory allows {_words(memory)}"
         found.append(trial)
     if not found:
         assert refused is not None
         raise refused
-    return found, f"{largest:,} is the largest size to try: that of the train split, or --max"
+    return found, f"{largest:,} is the largest size to try: the train split, or --max"
 
 
 def suggest(trials: Sequence[Trial], end: str) -> Suggestion:
@@ -167,7 +167,7 @@ def parse_memory(text: str) -> int:
     try:
         num_bytes = float(number) * units[unit]
     except (KeyError, ValueError):
-        raise UsageError(f"--memory {text}: write a number and a unit, as 800MB or 2GB") from None
+        raise UsageError(f"--memory {text}: write a number and a unit, such as 800MB or 2GB") from None
     if not 0 < num_bytes < 1e18:
         raise UsageError(f"--memory {text}: it must be larger than 0")
     return int(num_bytes)
@@ -193,13 +193,13 @@ def _free() -> None:
 
 
 def _resident() -> int:
-    """The most memory that this process has had."""
+    """The peak memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * _KIB
 
 
 def _needed(trials: Sequence[Trial]) -> int:
-    """About the memory of twice the last size: it grows by twice as much as the last time."""
+    """An estimate of the memory of twice the last size: the last increase, doubled, is added."""
     last, before = trials[-1].peak_bytes, trials[-2].peak_bytes if len(trials) > 1 else trials[-1].peak_bytes
     return last + 2 * (last - before)
 
@@ -209,7 +209,7 @@ def _limit(memory: int | None) -> int:
     if memory is not None:
         return memory
     if torch.cuda.is_available():
-        return sys.maxsize  # the device says so itself
+        return sys.maxsize  # the device reports it itself
     try:
         with open("/proc/meminfo") as stream:
             free = next(int(line.split()[1]) * _KIB for line in stream if line.startswith("MemAvailable"))

@@ -19,26 +19,26 @@ from wf_storage.logger import Logger, flat_options
 from wf_storage.records import Record
 
 FILE = "mlflow.json"
-"""The file of the run directory that says which MLflow run it is."""
+"""The file of the run directory that holds the MLflow run's id."""
 _MAX_BATCH = 100
-"""The most parameters and tags that a server takes at once; it takes more metrics."""
+"""The maximum number of parameters and tags per request to a server; the limit for metrics is higher."""
 _MAX_VALUE = 6000
-"""The longest value of a parameter."""
+"""The maximum length of a parameter's value."""
 
 
 class MLflow(Logger):
     """Logs options, figures and files of a run to MLflow.
 
-    Figures become metrics, the run file parameters, the messages at the end tags; ``run.toml``, plots and bundle become
-    artifacts, and the last lists such as a confusion matrix are ``figures/NAME.json``. A resumed run continues its
-    MLflow run; points that MLflow has already, with the same step and value, are not logged again. Without a run
-    directory nothing is logged.
+    Figures become metrics, the run file becomes parameters, and final messages become tags; ``run.toml``, plots and
+    bundle become artifacts, and the last lists, such as a confusion matrix, ``figures/NAME.json``. A resumed run
+    continues its MLflow run; points that MLflow already has, with the same step and value, are not logged again.
+    Without a run directory nothing is logged.
 
     Args:
         run_dir: The run directory, or None.
         strategy: Only the first process logs.
         run_file: The resolved run file.
-        tracking_uri: Where MLflow keeps runs: a folder or the address of a server; None for the variable
+        tracking_uri: The place where MLflow keeps runs: a folder or the address of a server; None for the variable
             MLFLOW_TRACKING_URI, or the folder ``mlruns``.
         experiment: The MLflow experiment, which is created if it is missing.
     """
@@ -56,17 +56,17 @@ class MLflow(Logger):
         self._client: Any = None
         self._run_id = ""
         self._known: Counter[tuple[str, int, str]] = Counter()
-        """The points that MLflow has and that were not met again yet: name, step and value."""
+        """The points in MLflow that the resumed run has not repeated yet: name, step and value."""
         self._lists: dict[str, list[Any]] = {}
 
     def begin(self, run: Loop, records: Sequence[Record]) -> int:
-        """Create the MLflow run, or open the one of the run that is resumed."""
+        """Create the MLflow run, or open the resumed run's."""
         assert self.run_dir is not None
         if (self.run_dir / FILE).exists():
             self._reopen(self.run_dir / FILE)
         else:
             self._create(self.run_dir)
-        return 0  # `log` leaves out what MLflow has
+        return 0  # `log` skips the points that MLflow has
 
     def log(self, record: Record) -> None:
         """Log the numbers of a record."""
@@ -84,7 +84,7 @@ class MLflow(Logger):
         self._lists |= record.lists
 
     def end(self, run: Loop, error: BaseException | None) -> None:
-        """Log the files and the messages of a run that is done, and how the run ended."""
+        """Log the files and messages of a completed run, and the run's outcome."""
         if self._client is None:
             return
         if error is None:
@@ -118,7 +118,7 @@ class MLflow(Logger):
             said = json.loads(files.read(file, 1 << 16))
             place, self._run_id = str(said["tracking_uri"]), str(said["run_id"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} does not say which MLflow run this is: {error}") from error
+            raise DataError(f"{file} has no valid id of an MLflow run: {error}") from error
         self._client = client = _client(place)
         client.update_run(self._run_id, status="RUNNING")
         self._known = Counter(
@@ -129,7 +129,7 @@ class MLflow(Logger):
 
 
 def _place(uri: str) -> str:
-    """The address of a server as it is, a folder as an absolute path."""
+    """The address of a server unchanged, a folder as an absolute path."""
     return uri if ":" in uri else f"file://{Path(uri).absolute()}"
 
 

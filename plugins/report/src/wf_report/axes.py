@@ -1,4 +1,4 @@
-"""Axes of charts: where values stand, and at which of them there are numbers."""
+"""Axes of charts: the positions of values and of tick labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEPS = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Values from `low` to `high` stand from `begin` to `end`."""
+    """Maps values from `low` to `high` to positions from `begin` to `end`."""
 
     low: float
     high: float
@@ -35,14 +35,14 @@ class Axis:
         return cls.of((low - room, high + room), begin, end)
 
     def __call__(self, value: float) -> float:
-        """The place of a value."""
+        """The position of a value."""
         low, high = self.low, self.high
         if self.is_log:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
     def ticks(self, most: int) -> list[float]:
-        """Round values, at most about so many."""
+        """Round values, about `most` of them at most."""
         if self.is_log and self.high / self.low > 10:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             step = max(1, math.ceil((last - first) / most))

@@ -23,8 +23,10 @@ OUTPUT = "report.html"
 @click.option("--output", "-o", default=OUTPUT, metavar="FILE", type=click.Path(), help=f"The page. [{OUTPUT}]")
 @click.option("--title", metavar="TEXT", help="The page's title. [the names of the runs]")
 @click.option("--by", metavar="FIGURE", help="The figure by which runs are compared, such as test/r2.")
-@click.option("--plot", "names", multiple=True, metavar="NAME", help="Only this plot, see wf list plots; repeatable.")
-@click.option("--no-plots", is_flag=True, help="Draw the recorded curves alone, which needs neither weights nor data.")
+@click.option(
+    "--plot", "names", multiple=True, metavar="NAME", help="Draw only this plot, see wf list plots; repeatable."
+)
+@click.option("--no-plots", is_flag=True, help="Draw only the recorded curves, which need neither weights nor data.")
 @click.pass_context
 def report(
     ctx: click.Context,
@@ -38,8 +40,8 @@ def report(
     """Write one HTML page on runs: figures, curves, mistakes, comparison, and how to repeat them.
 
     RUN is a run, a comparison, or a folder with runs. Runs may be unfinished, failed or on different data. The page
-    needs no network. Plots of predictions are drawn for each run that is named, for which its weights and data are
-    read; what cannot be drawn is said on the page. Exit code 3 if a plugin's section or plot fails.
+    needs no network. Plots of predictions are drawn for each run that is named, from its weights and data; plots that
+    cannot be drawn are listed on the page. Exit code 3 if a plugin's section or plot fails.
     """
     from wf_report.content import Content, find_runs
     from wf_report.page import make_page, title_of
@@ -66,7 +68,7 @@ def report(
         if run.manifest.get("status") == "damaged":
             tell(f"warning: {run.manifest['reason']}")
     if broken or failed:
-        raise PluginError("\n  ".join(["the page lacks what could not be made", *failed, *broken]))
+        raise PluginError("\n  ".join(["parts of the page could not be made", *failed, *broken]))
 
 
 def _draw(run: Any, *, names: tuple[str, ...], line: Any, broken: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""What a report is about: runs, and the folders that hold several of them."""
+"""The content of a report: runs, and folders of several runs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class ReportedRun:
 
     path: Path
     name: str
-    """As the page calls it; no two runs have one name."""
+    """Its name on the page, which is unique."""
     is_named: bool
-    """Whether the user named this run, rather than a folder that it is in."""
+    """Whether the user named this run itself, rather than a folder that contains it."""
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
-        """Its ``manifest.json``, with the status ``killed`` where its process is gone; ``damaged`` and a reason if it
+        """Its ``manifest.json``, with the status ``killed`` if its process is gone, or ``damaged`` and a reason if it
         cannot be read."""
         try:
             return RunDirectory(self.path).state
@@ -82,35 +82,35 @@ class ReportedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What the sections of a report are made of."""
+    """The input of the sections of a report."""
 
     runs: Sequence[ReportedRun]
     folders: Sequence[Path]
     """The folders that the user named, with several runs each: comparisons, cross-validations, ..."""
     registry: Registry
     by: str | None = None
-    """The figure to compare by, as the user named it."""
+    """The figure to compare by, if the user named one."""
     draw: Callable[[ReportedRun], Any] = field(repr=False)
     """Draws a run: `wf_run.views.plotting.Drawn`."""
 
     @property
     def named(self) -> Sequence[ReportedRun]:
-        """The runs that the user named; the only run of a folder, too."""
+        """The runs that the user named, and the run of a folder with only one."""
         return self.runs if len(self.runs) == 1 else [run for run in self.runs if run.is_named]
 
 
 def find_runs(places: Sequence[str]) -> tuple[list[ReportedRun], list[Path]]:
-    """The runs in some places, each once, and the places that hold several.
+    """The runs in several places, without duplicates, and the places that contain several runs.
 
     Raises:
-        DataError: For a place that is no run and holds none.
+        DataError: For a place that is not a run and contains none.
     """
     found: dict[Path, bool] = {}
     folders = []
     for place in places:
         path = next((one for one in (Path(place), Path("runs") / place) if os.path.isdir(one)), None)
         if path is None:
-            path = RunDirectory.open(place).path  # raises, with the closest names
+            path = RunDirectory.open(place).path  # raises, suggesting the closest names
         if is_run(path):
             found[path.resolve() if path.is_symlink() else path] = True
             continue
@@ -135,7 +135,7 @@ def _single_runs(path: Path) -> Iterator[Path]:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The paths without the folders that all of them are in."""
+    """The paths without their common parent folders."""
     if not paths:
         return []
     absolute = [path.absolute() for path in paths]

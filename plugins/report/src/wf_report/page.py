@@ -24,14 +24,14 @@ from wf_report.rendering import Limits, Renderer
 
 KIND = "report-section"
 MAX_BYTES = 3_000_000
-"""No page is larger."""
+"""The maximum size of a page."""
 LIMITS = (
     Limits(points=2000, pictures=1_400_000),
     Limits(points=800, pictures=600_000),
     Limits(points=200, pictures=150_000),
     Limits(points=60, pictures=0),
 )
-"""Tried in this order until the page is small enough."""
+"""The limits that are tried in order until the page is small enough."""
 
 
 class Page(NamedTuple):

@@ -28,7 +28,7 @@ def wf_components() -> list[Component]:
             "report-section",
             "runs",
             "wf_report.sections:Runs",
-            "what was run, and how it ended",
+            "the runs and their outcomes",
             traits=SectionTraits(order=10),
         ),
         Component(

@@ -22,18 +22,18 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 42
 ROW = 26
 """The height of a row in a forest plot."""
 MAX_DOTS = 40
-"""Curves of up to so many points have a dot at each, with its value."""
+"""Curves of at most this many points have a dot at each point, with its value."""
 COLOURS = 8
-"""So many colours the style has; after them lines are dashed."""
+"""The number of colours in the style; further lines are dashed."""
 ROLES = {"train": 0, "validation": 1, "test": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of the content a page takes."""
+    """Limits on the content of a page."""
 
     points: int
-    """In all series of a chart."""
+    """The number of points in all series of a chart."""
     pictures: int
     """Bytes of all pictures."""
 
@@ -42,19 +42,19 @@ class Renderer:
     """Makes HTML of blocks.
 
     Args:
-        limits: How much of them is shown.
+        limits: The limits on the content.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._room = limits, limits.pictures
         self._numbers = itertools.count(1)
         self.left_out = 0
-        """The pictures for which there was no room."""
+        """The number of pictures that were left out."""
 
     @singledispatchmethod
     def block(self, block: Any) -> Markup:
         """The HTML of a block."""
-        raise TypeError(f"{type(block).__name__} is no block of wf_charts")
+        raise TypeError(f"{type(block).__name__} is not a block of wf_charts")
 
     @block.register
     def _of_heading(self, block: Heading) -> Markup:
@@ -285,7 +285,7 @@ def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
 
 
 def _look(series: Series, place: int) -> str:
-    """The classes that say colour and stroke."""
+    """The CSS classes for colour and stroke."""
     if series.mark == "reference":
         return "reference"
     colour = ROLES.get(series.role, place % COLOURS)

@@ -1,4 +1,4 @@
-"""The sections of this package. Each has a method ``section``, which gives None where it has nothing to say."""
+"""The sections of this package. Each has a method ``section``, which returns None if it has no content."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wf_charts.charts import is_wide
 from wf_report.content import Content, ReportedRun
 
 NAMED = ("dataset", "model", "loss", "optimizer")
-"""The kinds that the list of runs names."""
+"""The kinds shown in the list of runs."""
 MAX_CURVES = 12
-"""So many runs are drawn in one chart."""
+"""The maximum number of runs in one chart."""
 MAX_DIFFERENT = 8
-"""So many options in which runs differ are columns."""
+"""The maximum number of differing options shown as columns."""
 POSITION = ("event", "split", "epoch", "step")
 CONDITIONS = {
     "versions": "version of",
@@ -29,14 +29,14 @@ CONDITIONS = {
     "determinism": "determinism",
     "dataset": "checksum of",
 }
-"""Keys of a manifest that say under which conditions a run was made."""
+"""Keys of a manifest with the conditions of a run."""
 
 
 class Runs:
-    """What was run, and how it ended."""
+    """The runs and their outcomes."""
 
     def section(self, content: Content) -> Section:
-        """A row a run, with the options in which they differ, and what the runs said at their ends."""
+        """One row per run, with the options in which they differ, and the runs' final messages."""
         keys = _different(content.runs)[:MAX_DIFFERENT]
         head = ["run", "status", *NAMED, *keys, "epochs", "seconds"]
         rows = [
@@ -61,14 +61,14 @@ class Runs:
         if status != "done":
             yield Text(text=f"{run.name}: {status}{f', {reason}' if reason else ''}", is_warning=True)
         for hook in run.manifest.get("disabled_hooks") or ():
-            yield Text(text=f"{run.name}: went on without hook {hook.get('hook', hook)}", is_warning=True)
+            yield Text(text=f"{run.name}: continued without hook {hook.get('hook', hook)}", is_warning=True)
 
 
 class Figures:
     """The figures at the end of each run, by split."""
 
     def section(self, content: Content) -> Section:
-        """A row a run and split, a column a figure; figures that a run does not have are empty."""
+        """One row per run and split, one column per figure; missing figures are empty."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for run in content.runs:
             for figure, value in {**(run.manifest.get("metrics") or {})}.items():
@@ -90,7 +90,7 @@ class CurvesOfRuns:
     """The curves of several runs, one over the other."""
 
     def section(self, content: Content) -> Section | None:
-        """A chart a figure, with a curve for each run that has it."""
+        """One chart per figure, with a curve for each run that has it."""
         if len(content.runs) < 2:
             return None
         shown = content.runs[:MAX_CURVES]
@@ -114,7 +114,7 @@ class PlotsOfRuns:
     """All plots that fit a run's task."""
 
     def section(self, content: Content) -> Section | None:
-        """The charts of each run that the user named, and what could not be drawn."""
+        """The charts of each run that the user named, and the plots that could not be drawn."""
         blocks: list[Block] = []
         for run in content.named:
             drawn = content.draw(run)
@@ -130,7 +130,7 @@ class Environment:
     """Versions, device and data."""
 
     def section(self, content: Content) -> Section:
-        """A row a condition and value, with the runs that have it where they differ."""
+        """One row per condition and value, with the runs that have it, if they differ."""
         found: dict[str, dict[str, list[str]]] = {}
         for run in content.runs:
             for name, value in dict.fromkeys(_conditions(run.manifest)):
@@ -172,13 +172,13 @@ class Repeat:
 
 
 def _notes(run: ReportedRun) -> Iterator[tuple[str, Any]]:
-    """What hooks said at the end of a run."""
+    """The messages of hooks at the end of a run."""
     notes = run.manifest.get("notes")
     return iter(notes.items() if isinstance(notes, Mapping) else ())
 
 
 def _different(runs: Sequence[ReportedRun]) -> list[str]:
-    """The keys of run files in which runs differ, without the components that are named anyway."""
+    """The keys of run files in which runs differ, without the components that are shown anyway."""
     flat = [dict(_flat(run.run_file)) for run in runs if run.run_file]
     keys = dict.fromkeys(key for one in flat for key in one if key not in NAMED)
     return [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
@@ -215,7 +215,7 @@ def _conditions(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _curves(run: ReportedRun) -> dict[str, tuple[list[float], list[float]]]:
-    """Epochs and values of each figure, by split and name; one value a step."""
+    """Epochs and values of each figure, by split and name; one value per step."""
     steps, epochs = run.manifest.get("steps"), run.manifest.get("epochs")
     per_epoch = steps / epochs if steps and epochs else None
     found: dict[str, tuple[list[float], list[float]]] = {}

@@ -1,4 +1,4 @@
-"""The application: what is served at which path."""
+"""The web application and its paths."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from wf_serve.records import Answers, adapter_of, described, is_image
 
 _LOG = logging.getLogger("wf")
 SHOWN = 20
-"""So many problems of a request are told."""
+"""The maximum number of reported problems of a request."""
 
 
 class RequestError(Exception):
@@ -40,7 +40,7 @@ class RequestError(Exception):
 
     Args:
         status: The HTTP status.
-        detail: What is wrong: a text, or a list of ``loc`` and ``msg`` as FastAPI has them.
+        detail: The problem: a text, or a list of ``loc`` and ``msg`` as in FastAPI.
     """
 
     def __init__(self, status: int, detail: Any) -> None:
@@ -49,7 +49,7 @@ class RequestError(Exception):
 
 
 def about(trained: Any, place: str) -> dict[str, Any]:
-    """What ``/`` says of the model: its name, schema, figures and versions."""
+    """The description of the model at ``/``: its name, schema, figures and versions."""
     bundle = path_of(place)
     if bundle is not None:
         manifest = BundleFolder.find(place)
@@ -93,7 +93,7 @@ def make_app(trained: Any, said: Mapping[str, Any], limits: Limits) -> Any:
     app = FastAPI(
         title=f"{said['name']}: {said['model']}",
         version=__version__,
-        description=f"A {said['task'] or 'trained'} model of wf. Inputs are raw, as in the data of its training.",
+        description=f"A {said['task'] or 'trained'} model of wf. Inputs are raw, as in its training data.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load their scripts from a public server
         redoc_url=None,
@@ -142,9 +142,11 @@ def _inputs(trained: Any, given: list[Any], columns: list[Mapping[str, Any]]) ->
         return trained.raw(array, "request")
     except WfError as error:
         raise RequestError(422, [{"loc": ["body"], "msg": str(error)}]) from error
-    except FAILURES as error:  # numbers that make no array, or a plugin's reader
+    except FAILURES as error:  # numbers that do not form an array, or errors of a plugin's reader
         _LOG.warning("request refused: %s: %s", type(error).__name__, error)
-        raise RequestError(422, [{"loc": ["body"], "msg": f"these are no inputs of the model: {error}"}]) from error
+        raise RequestError(
+            422, [{"loc": ["body"], "msg": f"these are not valid inputs of the model: {error}"}]
+        ) from error
 
 
 def _dtype(trained: Any) -> torch.dtype:
@@ -158,7 +160,7 @@ async def _given(
     """The records of a request, checked.
 
     Raises:
-        RequestError: For a request that is too large, no JSON, or lacks a column.
+        RequestError: For a request that is too large, not JSON, or lacks a column.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     size = request.headers.get("content-length", "")
@@ -185,17 +187,17 @@ async def _body(request: Request, limits: Limits) -> bytes:
             raise RequestError(413, f"the request has more than {limits.max_bytes:,} bytes (--max-bytes)")
         parts.append(part)
     found = b"".join(parts)
-    request._body = found  # so that a form is read from it
+    request._body = found  # so that a form can be read from it
     return found
 
 
 def _rows(body: bytes, kind: str, adapter: pydantic.TypeAdapter[Any]) -> list[Any]:
     """The records of a JSON body."""
-    if kind not in ("", "application/json", "application/x-www-form-urlencoded"):  # the last is what curl -d says
+    if kind not in ("", "application/json", "application/x-www-form-urlencoded"):  # curl -d sends the last one
         raise RequestError(415, f"the request is {kind}; send JSON: Content-Type: application/json")
     try:
         found = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:  # of encodings, too
+    except (ValueError, RecursionError) as error:  # also invalid encodings
         raise RequestError(400, f"the request is not JSON: {error}") from error
     records = found if isinstance(found, list) else [found]
     try:
@@ -213,17 +215,17 @@ def _rows(body: bytes, kind: str, adapter: pydantic.TypeAdapter[Any]) -> list[An
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _words(loc: tuple[int | str, ...], type: str, message: str) -> str:
-    """What is wrong with a record, with its number from 1 and the column."""
+    """The problem with a record, with its number from 1 and the column."""
     if not loc:
         return message
     record = f"record {loc[0] + 1}" if isinstance(loc[0], int) else str(loc[0])
     if len(loc) < 2:
         return f"{record}: {message}; a record is an object: {{column: value}}"
-    known = {"missing": "is missing", "extra_forbidden": "is none that the model was trained with"}
+    known = {"missing": "is missing", "extra_forbidden": "is unknown: the model was not trained with it"}
     return f"{record}: column '{loc[1]}' {known[type]}" if type in known else f"{record}, column '{loc[1]}': {message}"
 
 
@@ -233,7 +235,8 @@ async def _images(request: Request, body: bytes, kind: str, limits: Limits) -> l
         return [body] if body else []
     if kind != "multipart/form-data":
         raise RequestError(
-            415, f"the request is {kind or 'of no type'}; upload image files (multipart/form-data), or send one image"
+            415,
+            f"the request has {kind or 'no content type'}; upload image files (multipart/form-data), or send one image",
         )
     try:
         async with request.form(max_files=limits.max_records + 1) as form:

@@ -1,4 +1,4 @@
-"""Requests that wait together go through the model together."""
+"""Requests that wait at the same time are processed in one batch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class _Waiting:
 
 
 class Batcher:
-    """Collects the inputs of requests into batches, and runs these one after the other in a thread of its own.
+    """Collects the inputs of requests into batches, and processes these in sequence in a separate thread.
 
     Args:
-        answer: Makes a list with an answer a sample of inputs ``[N, ...]``.
-        limits: How many samples are in a batch, and how long the first waits for others.
+        answer: Returns a list with one answer per sample of inputs ``[N, ...]``.
+        limits: The maximum number of samples in a batch, and how long the first one waits for others.
     """
 
     def __init__(self, answer: Callable[[Tree], list[Any]], limits: Limits) -> None:
@@ -34,20 +34,20 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
-        """How many batches went through the model."""
+        """The number of processed batches."""
 
     def start(self) -> None:
-        """Begin; the event loop must run."""
+        """Start; the event loop must be running."""
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """End, once the present batch is done."""
+        """Stop after the present batch."""
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=True)
 
     async def prepare(self, make: Callable[[], Tree]) -> Tree:
-        """Inputs, made in the thread of the model: reading images would keep other requests waiting."""
+        """Make inputs in the model's thread: reading images would block other requests."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, make)
 
     async def predict(self, inputs: Tree) -> list[Any]:
@@ -91,7 +91,7 @@ class Batcher:
             return
         begin = 0
         for one in batch:
-            if not one.answer.done():  # its client may have gone
+            if not one.answer.done():  # its client may have disconnected
                 one.answer.set_result(answers[begin : begin + one.size])
             begin += one.size
 

@@ -27,21 +27,27 @@ PORT = 8000
     default="127.0.0.1",
     metavar="ADDRESS",
     show_default=True,
-    help="The address to listen on; 0.0.0.0 lets other machines in, without a login.",
+    help="The address to listen on; 0.0.0.0 gives other machines access, without a login.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="The port; 0 for any free one."
+)
 @click.option(
     "--max-bytes", type=click.IntRange(1), default=10_000_000, show_default=True, help="The largest request, in bytes."
 )
 @click.option(
-    "--max-records", type=click.IntRange(1), default=1000, show_default=True, help="The most records in a request."
+    "--max-records",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="The maximum number of records in a request.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="The most records of waiting requests that go through the model at once.",
+    help="The maximum number of records of waiting requests in one batch.",
 )
 @click.option(
     "--batch-wait-ms",
@@ -65,7 +71,7 @@ def serve(
     """Answer HTTP with the model of RUN, a run directory or a bundle.
 
     POST /predict takes one record or a list of them as JSON, or uploaded images; /docs describes it with the run's own
-    columns, / says what is served, /health that it is. It ends on Ctrl+C and on SIGTERM.
+    columns, / describes the model, /health tells that the server is up. It stops on Ctrl+C and on SIGTERM.
     """
     listening = bound(host, port)
     with listening:
@@ -78,21 +84,21 @@ def serve(
         number = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         if not _is_loopback(host):
-            tell(f"warning: {host} is open to other machines, and there is no login: whoever reaches it can use it")
+            tell(f"warning: {host} is open to other machines without a login: anybody who can reach it can use it")
         run(app, listening, lambda: tell(f"serving {place} at http://{shown}:{number} (described at /docs)"))
     echo("stopped")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that has an address, so that a port that is taken is known before the model is loaded.
+    """Bind a socket, so that an occupied port is reported before the model is loaded.
 
     Raises:
-        UsageError: When the port is taken, or the address is not of this machine.
+        UsageError: If the port is taken, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise UsageError(f"--host {host} is no address of this machine: {error.strerror or error}") from error
+        raise UsageError(f"--host {host} is not an address of this machine: {error.strerror or error}") from error
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -107,7 +113,7 @@ def bound(host: str, port: int) -> socket.socket:
                 f"  choose another: {other}, or --port 0 for any free one"
             ) from error
         if error.errno == errno.EACCES:
-            raise UsageError(f"port {port} is not for you ({error.strerror}): choose one from 1024 on") from error
+            raise UsageError(f"port {port} is not permitted ({error.strerror}): choose one from 1024 on") from error
         raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
     return made
 

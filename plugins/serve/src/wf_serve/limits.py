@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes at once."""
+    """The limits of a server."""
 
     max_bytes: int
     """Of one request."""
     max_records: int
     """Of one request."""
     batch_size: int
-    """Records of waiting requests that go through the model at once."""
+    """The maximum number of records of waiting requests in one batch."""
     batch_wait_sec: float
     """How long a request waits for others."""

@@ -1,4 +1,4 @@
-"""One line a request."""
+"""Logs one line per request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wf_cli.output import tell
 
 
 class OneLine:
-    """Passes requests on, and tells of each on one line: client, method, path, status, records, time.
+    """Passes requests on, and logs each on one line: client, method, path, status, records, time.
 
     Args:
         app: The application behind it.

@@ -12,7 +12,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="serve",
             section="Use a run",
-            summary="Answer HTTP with a trained model, on this machine alone unless told otherwise.",
+            summary="Answer HTTP with a trained model, by default only for this machine.",
             target="wf_serve.cli:serve",
             order=45,
         ),

@@ -37,7 +37,7 @@ def adapter_of(columns: Sequence[Mapping[str, Any]], tensor: Any) -> TypeAdapter
     """Checks a list of records.
 
     Args:
-        columns: As ``inputs.columns`` of a bundle; none where records have no names.
+        columns: As ``inputs.columns`` of a bundle; empty if records have no names.
         tensor: The form of the samples.
     """
     if not columns or is_image(columns):

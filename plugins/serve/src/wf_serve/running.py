@@ -11,11 +11,11 @@ from typing import Any
 import uvicorn
 
 GRACE_SEC = 10
-"""How long requests that are under way may take when the server ends."""
+"""How long running requests may take when the server stops."""
 
 
 class _Server(uvicorn.Server):
-    """Ends in peace on SIGINT and SIGTERM, where uvicorn raises the signal again."""
+    """Stops cleanly on SIGINT and SIGTERM, whereas uvicorn raises the signal again."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let the signals end the server; the handlers that were there are put back."""
+        """Let the signals stop the server; the previous handlers are restored."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -32,7 +32,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and report it."""
         await super().startup(sockets)
         if self.started:
             self._ready()

@@ -16,7 +16,7 @@ from wf_storage.logger import Logger, flat_options
 from wf_storage.records import Record
 
 FILE = "wandb.json"
-"""The file of the run directory that says which W&B run it is."""
+"""The file of the run directory that holds the W&B run's id."""
 _ARTIFACT_NAME = "run"
 
 
@@ -24,9 +24,9 @@ class Wandb(Logger):
     """Logs options, figures and files of a run to Weights & Biases.
 
     W&B's own step is the number of the record in ``metrics.jsonl``; the charts are drawn over ``step``, the number of
-    updates. ``run.toml``, plots and bundle become an artifact when the run has ended. Files are kept under
-    ``<run directory>/wandb``. A resumed run continues the W&B run; offline it writes all its records again into a new
-    folder and removes the older one. Without a run directory nothing is logged.
+    updates. ``run.toml``, plots and bundle become an artifact when the run has ended. Files are stored under
+    ``<run directory>/wandb``. A resumed run continues the W&B run; offline it writes all records again to a new folder
+    and removes the older one. Without a run directory nothing is logged.
 
     Args:
         run_dir: The run directory, or None.
@@ -52,8 +52,8 @@ class Wandb(Logger):
         """The offline folders of earlier processes, which may still be ending when this one begins."""
 
     def begin(self, run: Loop, records: Sequence[Record]) -> int:
-        """Start the W&B run, or go on with the one of the run that is resumed."""
-        if self._run is not None:  # the run went back: W&B cannot, the new records follow
+        """Start the W&B run, or continue the resumed run's."""
+        if self._run is not None:  # the run went back, but W&B cannot: the new records are appended
             return len(records)
         import wandb
 
@@ -75,12 +75,12 @@ class Wandb(Logger):
         return 0 if self._run.offline else int(self._run.step)
 
     def log(self, record: Record) -> None:
-        """Log a record: its numbers, and lists as they are."""
+        """Log a record: its numbers, and lists unchanged."""
         position = {"step": record.step, "epoch": record.epoch}
         self._run.log({**position, **record.numbers, **record.lists})
 
     def end(self, run: Loop, error: BaseException | None) -> None:
-        """Log the files and the messages of a run that is done, and finish the W&B run."""
+        """Log the files and messages of a completed run, and finish the W&B run."""
         if self._run is None:
             return
         if error is None:
@@ -95,7 +95,7 @@ class Wandb(Logger):
         offline = self._run.offline
         self._run.finish(exit_code=0 if error is None else 1)
         self._run = None
-        for folder in self._older if offline else []:  # all that they hold is in the new one
+        for folder in self._older if offline else []:  # their contents are in the new one
             files.remove_tree(folder)
 
     def _id(self, run_dir: Path) -> str:
@@ -106,4 +106,4 @@ class Wandb(Logger):
         try:
             return str(json.loads(files.read(file, 1 << 16))["id"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} does not say which W&B run this is: {error}") from error
+            raise DataError(f"{file} has no valid id of a W&B run: {error}") from error

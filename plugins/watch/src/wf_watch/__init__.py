@@ -1,1 +1,1 @@
-"""Runs at a glance: the list of runs, and a run that is watched from another terminal."""
+"""The list of runs, and watching a run from another terminal."""

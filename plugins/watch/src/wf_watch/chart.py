@@ -12,7 +12,7 @@ from wf_charts.terminal import as_text
 
 Points = Sequence[tuple[float, float]]
 _LARGEST = 1e300
-"""Values beyond, and those that are not finite, are left out."""
+"""The largest absolute value that is drawn; larger ones and values that are not finite are left out."""
 
 
 def chart(title: str, curves: Mapping[str, Points], width: int, height: int) -> Text:

@@ -13,7 +13,7 @@ from wf.errors import UsageError, unknown
 from wf_watch.reading import Listed
 
 FIELDS = ("name", "status", "dataset", "model", "loss", "optimizer", "started")
-"""What a condition may ask of a run, beside its settings and its figures."""
+"""The fields of a run that a condition may use, besides settings and figures."""
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -39,11 +39,13 @@ class Condition:
         """
         match = re.fullmatch(r"\s*([^=<>!\s]+)\s*(!=|>=|<=|=|>|<)\s*(.+?)\s*", text)
         if not match:
-            raise UsageError(f"--where {text}: say a name, =, !=, <, <=, > or >=, and a value, as 'test/accuracy>0.9'")
+            raise UsageError(
+                f"--where {text}: write a name, =, !=, <, <=, > or >=, and a value, such as 'test/accuracy>0.9'"
+            )
         return cls(name=match[1], sign=match[2], value=match[3])
 
     def holds(self, run: Listed) -> bool:
-        """Whether a run meets it; one that has no such value meets only ``!=``."""
+        """Whether a run meets it; a run without such a value meets only ``!=``."""
         found = value_of(run, self.name)
         if self.sign in ("=", "!="):
             return _equal(found, self.value) == (self.sign == "=")

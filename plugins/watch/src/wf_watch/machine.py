@@ -21,10 +21,10 @@ _QUERY = "--query-gpu=index,utilization.gpu,memory.used,memory.total"
 
 
 class Machine:
-    """Asked again and again, it says what has been used since it was asked last.
+    """Reports the load since its last call.
 
     Args:
-        run_dir: The run whose process is looked at; None for the machine alone.
+        run_dir: The run whose process is included; None for the machine alone.
     """
 
     def __init__(self, run_dir: Path | None = None) -> None:
@@ -34,7 +34,7 @@ class Machine:
         psutil.cpu_percent()  # the first answer would be 0
 
     def lines(self) -> list[str]:
-        """``CPU 95 %, memory 3.1 of 8.0 GB``, a line for the process and one for each GPU."""
+        """``CPU 95 %, memory 3.1 of 8.0 GB``, one line for the process and one for each GPU."""
         memory = psutil.virtual_memory()
         found = [
             f"machine  CPU {psutil.cpu_percent():.0f} % of {psutil.cpu_count()} cores"
@@ -71,7 +71,7 @@ class Machine:
                 check=True,
             )
         except (OSError, subprocess.SubprocessError):
-            self._smi = None  # there is none, or it hangs
+            self._smi = None  # it does not exist, or hangs
             return []
         rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
         return [
@@ -82,7 +82,7 @@ class Machine:
 
 
 def holder_of(run_dir: Path) -> int | None:
-    """The process on this machine that says it trains in a run directory."""
+    """The process on this machine that holds the lock of a run directory."""
     try:
         found: Any = json.loads(files.read(run_dir / LOCK, _MAX_LOCK))
     except (OSError, ValueError, RecursionError):

@@ -12,7 +12,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="runs",
             section="Use a run",
-            summary="The runs below runs/ or FOLDER, by dataset: what was trained, and how far it is or how it ended.",
+            summary="List the runs below runs/ or FOLDER, by dataset, with their settings, progress and results.",
             target="wf_watch.cli.runs:runs",
             order=10,
         ),

@@ -1,4 +1,4 @@
-"""The runs below a folder, each from its manifest alone; of one that trains also the last records."""
+"""The runs below a folder, read from their manifests; for a running one also from its last records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from wf_run.directory.rundir import RunDirectory, is_run, runs_below
 from wf_storage import files
 
 NAMED = ("dataset", "model", "loss", "optimizer")
-"""The kinds that the list names."""
+"""The kinds shown in the list."""
 _TAIL = 1 << 14
-"""So many bytes at the end of a file of records are read."""
+"""The number of bytes read at the end of a file of records."""
 _NULL = "@null"
 """None in a run file."""
 
@@ -39,23 +39,23 @@ class Listed:
     steps: int | None = None
     """Updates completed."""
     total_steps: int | None = None
-    """Updates of the whole run."""
+    """The number of updates of the whole run."""
     left_sec: float | None = None
-    """Seconds until it ends, of a run that trains, at its pace so far."""
+    """Seconds until a running run ends, at its pace so far."""
     rows: Sequence[str] = ()
-    """Of a comparison: what its rows are called."""
+    """The names of a comparison's rows."""
     num_runs: int | None = None
-    """Of a comparison or a cross-validation: the runs that it is to have."""
+    """The planned number of runs of a comparison or a cross-validation."""
     num_done: int | None = None
-    """How many of them are done."""
+    """The number of its completed runs."""
     init_from: str | None = None
     """Where its initial weights came from: ``checkpoint NAME of RUN``, or a file."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The settings of its run file in which the runs of its dataset differ."""
     metrics: Mapping[str, Any]
-    """Of the last evaluations."""
+    """The figures of the last evaluations."""
     recorded: Mapping[str, Any] = field(default_factory=dict)
-    """Of the last steps, beside the loss."""
+    """The figures of the last steps, besides the loss."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Its run file, flat: ``optimizer.lr``."""
 
@@ -71,13 +71,13 @@ class Listed:
 
     @property
     def shared(self) -> float | None:
-        """The part that is done, of a run that trains."""
+        """The completed share of a running run."""
         if self.steps is None or not self.total_steps:
             return None
         return min(self.steps / self.total_steps, 1.0)
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The run as JSON values."""
         return {name: value for name, value in vars(self).items() if name != "settings"}
 
 
@@ -98,7 +98,7 @@ def read_runs(place: Path) -> list[Listed]:
 
 
 def read_run(path: Path, folder: Path) -> Listed:
-    """A run, named as it is below a folder."""
+    """Read a run; its name is relative to a folder."""
     manifest = _manifest(path)
     within = [] if is_run(path) else [_manifest(run) for run in runs_below(path, {})]
     first = within[0] if within else manifest
@@ -110,7 +110,7 @@ def read_run(path: Path, folder: Path) -> Listed:
         names = {kind: name for kind, name in names.items() if kind == "dataset"}
     status, steps, left = str(manifest.get("status")), manifest.get("steps"), None
     metrics, total = manifest.get("metrics") or {}, manifest.get("total_steps")
-    if status in ("running", "killed") and not within:  # whose manifest knows only the beginning
+    if status in ("running", "killed") and not within:  # the manifest has only the state at the start
         records, pace = last_records(path), Pace.read(path)
         steps = pace.step if pace else steps
         left = pace.left(total, time.time()) if pace and status == "running" else None
@@ -138,17 +138,17 @@ def read_run(path: Path, folder: Path) -> Listed:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How fast a run in another process trains, by its ``timings.jsonl``."""
+    """The speed of a run in another process, from its ``timings.jsonl``."""
 
     step: int
     steps_per_sec: float | None
-    """Evaluations included; None where there are too few records."""
+    """Seconds per step, including evaluations; None with too few records."""
     at: float
-    """When the last record was written, as `time.time` has it."""
+    """The time of the last record, as from `time.time`."""
 
     @classmethod
     def read(cls, run_dir: Path) -> Pace | None:
-        """The pace by the last records; None if there are none."""
+        """The pace from the last records; None if there are none."""
         file = run_dir / "timings.jsonl"
         found = [record for record in records_at_end(file) if isinstance(record.get("elapsed_sec"), (int, float))]
         if not found:
@@ -166,7 +166,7 @@ class Pace:
         return cls(step=last["step"], steps_per_sec=steps / seconds if steps and seconds > 0 else None, at=at)
 
     def left(self, total_steps: int | None, now: float) -> float | None:
-        """Seconds until the run ends; None if that is not known."""
+        """Seconds until the run ends; None if unknown."""
         if not total_steps or not self.steps_per_sec:
             return None
         return max((total_steps - self.step) / self.steps_per_sec - (now - self.at), 0.0)
@@ -178,7 +178,7 @@ def last_records(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def metrics_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last figures of each evaluated split, as ``validation/loss``."""
+    """The last figures of each evaluated split, such as ``validation/loss``."""
     found: dict[str, Any] = {}
     for record in records:
         if record.get("event") == "eval":
@@ -189,7 +189,7 @@ def metrics_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def records_at_end(file: Path) -> Iterator[dict[str, Any]]:
-    """The records at the end of a JSON-lines file; lines that are not whole are left out."""
+    """The records at the end of a JSON-lines file; incomplete lines are left out."""
     try:
         descriptor = files.open_plain(file, os.O_RDONLY)
     except OSError:
@@ -226,7 +226,7 @@ def flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]
 
 
 def _source(manifest: Mapping[str, Any]) -> str | None:
-    """What a manifest says of its initial weights: ``checkpoint NAME of RUN``, or a file."""
+    """The source of the initial weights in a manifest: ``checkpoint NAME of RUN``, or a file."""
     found = manifest.get("init_from")
     source = found.get("source") if isinstance(found, Mapping) else None
     return source if isinstance(source, str) else None
@@ -239,15 +239,15 @@ def _unreadable(path: Path, folder: Path, why: str) -> Listed:
 
 
 def _num_runs(manifest: Mapping[str, Any], within: Sequence[Mapping[str, Any]]) -> int | None:
-    """The runs that a comparison or a cross-validation is to have; None for a single run."""
+    """The planned number of runs of a comparison or a cross-validation; None for a single run."""
     if manifest.get("kind") == "comparison":
         return len(manifest.get("rows", ())) * len(manifest.get("repeats", ()))
-    folds = manifest.get("folds")  # their number, and at the end the figures of each
+    folds = manifest.get("folds")  # the number of folds, and at the end the figures of each
     return folds if isinstance(folds, int) else len(folds or within) or None
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run; one that lost files says that alone."""
+    """The manifest of a run; for a run with missing files only its status."""
     directory = RunDirectory(path)
     try:
         manifest = directory.state

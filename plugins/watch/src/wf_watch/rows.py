@@ -1,4 +1,4 @@
-"""The list of runs as text: a table for each dataset, with the settings in which its runs differ."""
+"""The list of runs as text: one table per dataset, with the settings in which its runs differ."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from wf_cli.output import number, paragraphs, plural, terminal_width
 from wf_watch.reading import NAMED, Listed
 
 MAX_ROWS = 8
-"""So many rows of a comparison it names."""
+"""The maximum number of named rows of a comparison."""
 MAX_FIGURES = 2
-"""So many figures of a split."""
+"""The maximum number of figures of a split."""
 _MAX_CELL = 30
 _GAP = "  "
 _MORE = "…"
 _NO_DIFFERENCE = ("dataset", "links", "plugins", "device", "name")
-"""Settings that are not compared: a group has one dataset, and the others say nothing of the result."""
+"""Settings that are not compared: a group has one dataset, and the others do not affect the result."""
 _FIRST = ("model", "loss", "optimizer", "scheduler", "task", "trainer")
 """Settings that come first among those that differ."""
 
 
 def differing(runs: Sequence[Listed]) -> list[str]:
-    """The settings in which single runs of one dataset differ, the components first, then as run files have them."""
+    """The settings in which single runs of one dataset differ, the components first, then in the order of run files."""
     tables = [run.settings for run in runs if run.is_single and run.settings]
     names = dict.fromkeys(name for table in tables for name in table)
     found = []
@@ -56,11 +56,11 @@ def with_options(group: Sequence[Listed]) -> list[Listed]:
 
 
 def text_of(runs: Sequence[Listed], figure: str | None = None, width: int | None = None) -> str:
-    """The tables, with a heading each.
+    """The tables, each with a heading.
 
     Args:
         runs: The runs.
-        figure: The one figure to show; None for those of the test split, else of validation.
+        figure: The only figure to show; None for those of the test split, else of validation.
         width: The columns of the screen.
     """
     wide = terminal_width() if width is None else width
@@ -72,7 +72,7 @@ class _Column:
     title: str
     cells: Sequence[str]
     rank: int
-    """The column with the highest is left out first."""
+    """The rank of a column; the highest rank is left out first."""
 
     @cached_property
     def width(self) -> int:
@@ -92,7 +92,7 @@ def _group(dataset: str, runs: Sequence[Listed], figure: str | None, width: int)
 
 
 def _heading(dataset: str, runs: Sequence[Listed]) -> str:
-    """``digits: 3 runs, mlp, ce, adam``: with what they have in common."""
+    """``digits: 3 runs, mlp, ce, adam``: the number of runs and their common settings."""
     shared = []
     for kind in NAMED[1:]:
         names = {getattr(run, kind) for run in runs if run.is_single}
@@ -120,7 +120,7 @@ def _columns(runs: Sequence[Listed], figure: str | None) -> list[_Column]:
 
 
 def _fitting(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """The columns that fit, those of a high rank left out first; name and status stay."""
+    """The columns that fit; those of the highest rank are left out first, name and status stay."""
     found = list(columns)
     while len(found) > 2 and _wide(found, more=len(found) < len(columns)) > width:
         found.remove(max(found, key=lambda column: column.rank))
@@ -136,7 +136,7 @@ def _line(cells: Sequence[tuple[str, int]], end: Sequence[str] = ()) -> str:
 
 
 def _figures(runs: Sequence[Listed]) -> list[str]:
-    """Two figures of the test split, the loss last; of validation where a run has none of test."""
+    """Two figures of the test split, the loss last; of validation if a run has none of test."""
     for split in reversed(SPLITS):
         names = dict.fromkeys(
             name
@@ -173,7 +173,7 @@ def time_of(seconds: float) -> str:
 
 
 def _below(run: Listed) -> str:
-    """Why a run ended before its end, or the rows of a comparison."""
+    """Why a run ended early, or the rows of a comparison."""
     if run.status not in ("done", "running") and run.reason:
         return run.reason.splitlines()[0]
     more = f", ... ({len(run.rows)} rows in all)" if len(run.rows) > MAX_ROWS else ""
@@ -185,7 +185,7 @@ def _value(value: Any) -> str:
 
 
 def _setting(value: Any) -> str:
-    """As a run file has it: ``0.001``, ``128, 64``."""
+    """A setting as in a run file: ``0.001``, ``128, 64``."""
     if value is None:
         return "-"
     if isinstance(value, (list, tuple)):

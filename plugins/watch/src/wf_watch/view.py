@@ -1,4 +1,4 @@
-"""A run as it is watched: its state, its curves and its last records."""
+"""A watched run: its state, curves and last records."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from wf_watch.reading import NAMED, Listed, read_run
 from wf_watch.rows import time_of
 
 MAX_POINTS = 2000
-"""A curve is thinned to fewer points than that."""
+"""The maximum number of points of a curve."""
 _POSITION = ("event", "split", "epoch", "step")
 _NUM_RECORDS = 200
 
 
 class View:
-    """A run that may still train.
+    """A run that may still be running.
 
     Args:
         run_dir: Its directory.
@@ -44,11 +44,11 @@ class View:
 
     @property
     def trains(self) -> bool:
-        """Whether a process trains it."""
+        """Whether a process is training it."""
         return self.run.status == "running"
 
     def look(self) -> list[dict[str, Any]]:
-        """Read what is new; returns the new records."""
+        """Read and return new records."""
         new = list(self._new_records())
         for record in new:
             self.records.append(record)
@@ -62,7 +62,7 @@ class View:
         except OSError:
             return
         with open(descriptor, "rb") as stream:
-            if stream.seek(0, os.SEEK_END) < self._at:  # it was cut: the run has gone back to a checkpoint
+            if stream.seek(0, os.SEEK_END) < self._at:  # truncated: the run went back to a checkpoint
                 self._at, self.curves = 0, {}
                 self.records.clear()
             stream.seek(self._at)
@@ -83,7 +83,7 @@ class View:
             if name in _POSITION or isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if split == "train" and record.get("event") == "train":
-                if name == LOSS:  # of the last batch alone
+                if name == LOSS:  # the loss of the last batch only
                     continue
                 name = LOSS if name in ("running_loss", "epoch_loss") else name
             points = self.curves.setdefault(name, {}).setdefault(split, [])
@@ -110,7 +110,7 @@ class View:
         return visible(", ".join(parts), line=True)
 
     def screen(self, width: int, height: int, machine: list[str]) -> RenderableType:
-        """All of it, for a terminal of that size.
+        """The whole view, for a terminal of a given size.
 
         Args:
             width: Its columns.

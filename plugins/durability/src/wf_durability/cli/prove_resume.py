@@ -29,12 +29,12 @@ from wf_storage.files import write_atomically
 
 STRAIGHT, KILLED = "straight", "killed"
 SHOWN = 5
-"""How many values of a part that differ are named."""
+"""The number of differing values of a part that are named."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was compared."""
+    """One comparison."""
 
     name: str
     num_values: int
@@ -42,7 +42,7 @@ class Row:
 
 
 class Died(WfError):  # noqa: N818 - named for what it is
-    """A process of the proof that did not end as it should."""
+    """A process of the proof did not end as expected."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class Died(WfError):  # noqa: N818 - named for what it is
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The proof's name below runs/. [date-prove-resume]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The proof's path, instead of a name.")
-@click.option("--quiet", is_flag=True, help="Do not say what is being done.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
 def prove_resume(
@@ -72,15 +72,15 @@ def prove_resume(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a run straight and with kill -9 after some steps, and compare everything bit for bit.
+    """Train a run twice, uninterrupted and with kill -9, and compare everything bit for bit.
 
-    Takes what wf run takes. Each process is a new one. Exits with 0 when both runs end with the same bits, with 1 when
-    they do not: then a part of the run does not keep what it needs, and the table names it.
+    Takes the options of wf run. Each part runs in a new process. The exit code is 0 if both runs end with the same
+    bits, and 1 if not: then a part of the run does not save its whole state, and the table names it.
     """
     chosen = place_of(name, run_dir)
     kills = sorted(set(kill_at))
     if not kills or kills[0] < 1:
-        raise UsageError("say after which steps the run is killed, from 1 on: --kill-at 20 --kill-at 45")
+        raise UsageError("give the steps after which the run is killed: --kill-at 20 --kill-at 45")
     refuse_existing(chosen)
     document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
@@ -102,7 +102,8 @@ def prove_resume(
 
 
 def _cadence(chosen: Any, first: int) -> Any:
-    """Checkpoints must come before the first kill, and not only by the clock; some steps are then done again."""
+    """A checkpoint cadence with a checkpoint before the first kill, not only by the clock, such that some steps are
+    repeated."""
     if chosen is not None and Every.parse(chosen).unit != "minutes":
         return chosen
     return f"{max(1, 2 * first // 3)}steps"
@@ -113,7 +114,7 @@ def _check(experiment: Any, kills: Sequence[int]) -> None:
     if experiment.strategy.world_size > 1:
         raise UsageError("wf prove-resume starts its processes itself; start it without torchrun")
     if not experiment.repeatable:
-        raise UsageError("the run uses live objects, which its run file cannot make again")
+        raise UsageError("the run uses live objects, which its run file cannot rebuild")
     if kills[-1] >= experiment.total_steps:
         raise UsageError(
             f"the run has {plural(experiment.total_steps, 'step')}: it cannot be killed after step {kills[-1]}\n"
@@ -159,7 +160,7 @@ class _Proof:
         return found
 
     def _start(self, which: str, *, resume: bool, kill_at: int | None = None) -> None:
-        """Train in a new process, to the end or to where it is killed."""
+        """Train in a new process, to the end or until it is killed."""
         order = {
             **self._order,
             "run_dir": str(self._place / which),
@@ -185,7 +186,7 @@ class _Proof:
 
 
 def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> list[Row]:
-    """Everything that both runs left: the final checkpoint part by part, the records and the final figures."""
+    """Compare the results of both runs: the final checkpoint part by part, the records and the final figures."""
     from wf_state.differences import differences, num_values
 
     before, after = experiment.state_in(straight.path), experiment.state_in(killed.path)
@@ -204,13 +205,13 @@ def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> l
 
 
 def _compare_records(straight: RunDirectory, killed: RunDirectory) -> Row:
-    """``metrics.jsonl``, to the byte."""
+    """Compare ``metrics.jsonl`` byte by byte."""
     before, after = ((run.path / "metrics.jsonl").read_bytes() for run in (straight, killed))
     words = []
     if before != after:
         figures = [one for one in compare_records(straight.records(), killed.records()) if not one.equal]
         words = [f"{one.event} {one.split} {one.name}: from step {one.first_step} on" for one in figures[:SHOWN]]
-        words = words or ["the same figures, written in another way"]
+        words = words or ["the same figures, in a different notation"]
     return Row("metrics.jsonl", len(straight.records()), words)
 
 
@@ -243,10 +244,12 @@ def _report(
         first, *more = row.differences or ["equal"]
         cells += [(row.name, f"{row.num_values:,}", first), *(("", "", one) for one in more)]
     lines = [f"killed after step {step}, resumed from step {start}" for step, start in kills]
-    verdict = "the killed run ends with the bits of the straight one" if equal else "the killed run went another way"
+    verdict = (
+        "the killed run ends with the bits of the uninterrupted one" if equal else "the killed run ended differently"
+    )
     if not exact:
         lines.append(
-            "the dataset is iterable, so this holds for the samples that it gave here (exact_resume: false)"
+            "the dataset is iterable, so this applies only to the samples that it gave here (exact_resume: false)"
             if equal
             else "the dataset is iterable: does it give the same samples in one order each time? (exact_resume: false)"
         )

@@ -19,10 +19,10 @@ from wf_run.plan import prepare
 
 
 def train(order: Mapping[str, Any]) -> None:
-    """Carry out an order.
+    """Execute an order.
 
     Args:
-        order: ``run_dir``; ``run_file``, the proof's own; ``resume``, whether to go on with the run there; ``kill_at``,
+        order: ``run_dir``; ``run_file``, the proof's own; ``resume``, whether to resume the run there; ``kill_at``,
             the step after which the process kills itself, or None; ``folders``, ``plugins``, ``of_run``,
             ``only_builtin``, and ``guard``, the fields of a `Guard`, or None.
     """
@@ -53,7 +53,7 @@ def train(order: Mapping[str, Any]) -> None:
 def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
     """Make the process kill itself at the start of the first step after `step`, once there is a checkpoint.
 
-    One that is being written is waited for, so that the steps alone say from where the run goes on.
+    It waits for a checkpoint that is being written, so that the step of the kill determines where the run resumes.
     """
     train_step = loop.trainer.train_step
 
@@ -68,7 +68,7 @@ def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Carry out the order on the command line; exits with the codes of `wf`."""
+    """Execute the order on the command line; exits with the codes of `wf`."""
     try:
         train(json.loads(sys.argv[1]))
     except WfError as error:

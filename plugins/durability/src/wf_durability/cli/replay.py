@@ -20,7 +20,7 @@ from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.resuming.drift import Drift, compare
 
 SHOWN = 10
-"""How many tensors that differ are named."""
+"""The number of differing tensors that are named."""
 
 
 @click.command(cls=WfCommand)
@@ -33,7 +33,7 @@ SHOWN = 10
 def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None, quiet: bool, as_json: bool) -> None:
     """Run a run again from its run file, and compare each figure and the weights.
 
-    Exits with 0 when everything is equal to the bit, with 1 when it is not.
+    The exit code is 0 if everything is equal bit for bit, else 1.
     """
     chosen = place_of(name, run_dir)
     before = open_directory(place)
@@ -57,19 +57,19 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
 
 
 def _refuse_unfit(run: RunDirectory) -> None:
-    """A run that is not over, or that its file cannot make again, has nothing to be compared with."""
+    """Refuse a run that is not over, or that its file cannot rebuild."""
     manifest = run.manifest
     if manifest.get("status") != "done":
         raise UsageError(
             f"run {run.path} is {manifest.get('status')}: there is no end to compare with\n"
-            f"  go on with it first: wf resume {run.path}"
+            f"  resume it first: wf resume {run.path}"
         )
     if not manifest.get("repeatable", True):
-        raise UsageError(f"run {run.path} used live objects, which its run file cannot make again")
+        raise UsageError(f"run {run.path} used live objects, which its run file cannot rebuild")
 
 
 def _weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The tensors of the model that differ, in words."""
+    """A description of the model's tensors that differ."""
     from wf_state.differences import differences
 
     return [str(one) for one in islice(differences(before["parts"]["model"], after["parts"]["model"]), SHOWN)]
@@ -102,7 +102,7 @@ def _report(
     rows.append(("weights", "", "equal" if not weights else weights[0]))
     say(table([*rows, *(("", "", line) for line in weights[1:])]))
     for one in drift:
-        say(f"\nnot as it was: {one}" if one is drift[0] else f"not as it was: {one}")
+        say(f"\nchanged: {one}" if one is drift[0] else f"changed: {one}")
     say(f"\n{runs[1].path} {'is equal to' if equal else 'drifts from'} {runs[0].path}")
     return equal
 

@@ -21,15 +21,19 @@ from wf_run.runfiles.runfile import check_general, load
 @click.command(cls=WfCommand)
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
-@click.option("--max-time", metavar="TIME", help="Save and end after this time, as 8h or 90min; as before.")
-@click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
-@click.option("--serve-from", metavar="auto|...", help="Where batches come from; as before.")
+@click.option(
+    "--max-time", metavar="TIME", help="Save and stop after this time, such as 8h or 90min; by default as before."
+)
+@click.option(
+    "--workers", metavar="N", help="Processes that load samples, if they are not in memory; by default as before."
+)
+@click.option("--serve-from", metavar="auto|...", help="Where batches come from; by default as before.")
 @click.option(
     "--allow-drift",
     metavar="NAME,...",
     multiple=True,
     callback=together,
-    help="Go on although these are not what the run was made under, or all; the manifest will say so.",
+    help="Resume although these conditions, or all, have changed; the manifest records it.",
 )
 @moved
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -48,7 +52,7 @@ def resume(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Go on with a run from its newest checkpoint."""
+    """Resume a run from its newest checkpoint."""
     allowed = [name for name in (allow_drift or "").split(",") if name]
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
@@ -67,7 +71,7 @@ def resume(
 
 
 def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
-    """Refuse to resume a finished run, unless it is extended and can be.
+    """Refuse to resume a completed run, unless it is extended and can be.
 
     Raises:
         UsageError: With alternatives.
@@ -84,7 +88,7 @@ def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
         verb = "follows" if len(fixed) == 1 else "follow"
         lines.append(f"{' and '.join(fixed)} {verb} the run's length, {length}, and cannot be stretched")
         if planned and planned > done:
-            lines.append(f"go on to that length: wf resume {directory.path} --epochs {planned}")
+            lines.append(f"resume to that length: wf resume {directory.path} --epochs {planned}")
         lines.append(f"train anew: wf run {directory.run_file} --epochs {more} --name NAME")
     else:
         lines.append(f"train on: wf resume {directory.path} --epochs {more}")

@@ -1,4 +1,4 @@
-"""The formats by name, without importing torch or what writes them."""
+"""The formats by name, without importing torch or their writers."""
 
 from __future__ import annotations
 
@@ -39,27 +39,29 @@ FORMATS = {
 
 
 def chosen(to: str | None, file: str | None, run: str) -> tuple[Format, Path]:
-    """The format and the file that a command line means.
+    """The format and the file, from the command line.
 
     Args:
         to: The name of a format, if one is given.
-        file: The file, if one is given; by default it is called after the run.
+        file: The file, if one is given; by default it is named after the run.
         run: The name of the run.
 
     Raises:
-        UsageError: When the ending is unknown, contradicts `to`, or neither is given.
+        UsageError: If the ending is unknown or contradicts `to`, or neither is given.
     """
     endings = {ending: one for one in FORMATS.values() for ending in one.endings}
     if to is not None and to not in FORMATS:
         raise UsageError(unknown("format", to, FORMATS))
     if file is None:
         if to is None:
-            raise UsageError(f"say which format: --to {'|'.join(FORMATS)}\n  or name a file: {', '.join(endings)}")
+            raise UsageError(f"choose a format: --to {'|'.join(FORMATS)}\n  or name a file: {', '.join(endings)}")
         return FORMATS[to], Path(f"{run}{FORMATS[to].endings[0]}")
     path = Path(file)
     found = endings.get(path.suffix)
     if to is None and found is None:
-        raise UsageError(f"'{path}': the ending says the format\n  available: {', '.join(endings)}, or --to FORMAT")
+        raise UsageError(
+            f"'{path}': the ending must name the format\n  available: {', '.join(endings)}, or --to FORMAT"
+        )
     if to is not None and found is not None and found.name != to:
-        raise UsageError(f"'{path}' is the name of a file of format {found.name}, and --to is {to}: leave one out")
+        raise UsageError(f"'{path}' has the ending of format {found.name}, but --to is {to}: leave one out")
     return (FORMATS[to] if to is not None else endings[path.suffix]), path

@@ -27,7 +27,7 @@ class Onnx:
         if lacks := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
             raise UsageError(
                 f"--to onnx needs {', '.join(lacks)}, which {'is' if len(lacks) == 1 else 'are'} not installed\n"
-                f"  pip install {' '.join(lacks)}\n  or write --to pt2, which needs torch alone"
+                f"  pip install {' '.join(lacks)}\n  or use --to pt2, which needs only torch"
             )
         program = traced("onnx", lambda: _converted(source))
         program.model.metadata_props.update(source.metadata(in_graph=True))
@@ -35,7 +35,7 @@ class Onnx:
         return f"a graph of {len(list(program.model.graph))} operations"
 
     def outputs(self, source: Source, file: Path) -> Any:
-        """What onnxruntime gives for the samples."""
+        """The outputs of onnxruntime for the samples."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

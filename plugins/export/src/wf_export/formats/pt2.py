@@ -24,7 +24,7 @@ class Pt2:
         return f"a graph of {len(program.graph.nodes)} operations"
 
     def outputs(self, source: Source, file: Path) -> Any:
-        """What it gives for the samples."""
+        """Its outputs for the samples."""
         module = torch.export.load(file).module()
         with torch.inference_mode():
             return traced("pt2", lambda: module(source.samples))

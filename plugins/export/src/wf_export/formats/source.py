@@ -1,4 +1,4 @@
-"""A trained model as the writers of files get it: the module, samples to check by, and what to say of it."""
+"""A trained model for the writers of files: the module, samples for checks, and its description."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from wf_data.inputs import leaves_of
 from wf_run.bundle.graph import Graph
 
 MANY = 64
-"""So many samples are enough to compare by."""
+"""The number of samples for the comparison."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a file is made of.
+    """The source of a file.
 
     Args:
         trained: The model, see `wf_run.using.trained.Trained`.
         place: As the user named the run.
         name: The run's name.
-        samples: Raw inputs ``[N, ...]`` to compare by.
-        of: Where these are from, in words.
+        samples: Raw inputs ``[N, ...]`` for the comparison.
+        of: A description of their origin.
     """
 
     trained: Any
@@ -58,7 +58,7 @@ class Source:
 
     @cached_property
     def preprocessing(self) -> list[dict[str, Any]]:
-        """What comes before the model."""
+        """The preprocessing."""
         steps: list[dict[str, Any]] = self.trained.preprocessing()
         return steps
 
@@ -79,7 +79,7 @@ class Source:
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
-        """What comes out: the form, shapes, classes and targets."""
+        """The outputs: form, shapes, classes and targets."""
         description = self.trained.description
         spec = description.spec
         return {
@@ -90,7 +90,7 @@ class Source:
         }
 
     def metadata(self, *, in_graph: bool) -> dict[str, str]:
-        """What a file says of itself, each value a text.
+        """The metadata of a file, with strings as values.
 
         Args:
             in_graph: Whether the preprocessing is part of the file's graph.
@@ -111,21 +111,21 @@ class Source:
         }
 
     def difference(self, outputs: Tree) -> Difference:
-        """How far a file's outputs are from the model's.
+        """The difference between a file's outputs and the model's.
 
         Raises:
-            UsageError: When they have another form.
+            UsageError: If they have another form.
         """
         own, theirs = dict(tree.leaves(self.expected)), list(tree.leaves(outputs))
         if [list(one.shape) for one in own.values()] != [list(one.shape) for _, one in theirs]:
-            raise UsageError("the file gives outputs of another shape than the model")
+            raise UsageError("the file's outputs have another shape than the model's")
         pairs = [(mine.double(), found.double().cpu()) for mine, (_, found) in zip(own.values(), theirs, strict=True)]
         largest = max((float((mine - found).abs().max()) for mine, found in pairs if mine.numel()), default=0.0)
         size = max((float(mine.abs().max()) for mine, _ in pairs if mine.numel()), default=0.0)
         return Difference(tree.length(self.samples), self.of, largest, size)
 
     def takes(self) -> list[str]:
-        """The inputs in words, a line each."""
+        """A description of the inputs, one line each."""
         lines = []
         for one in self.inputs:
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in one["shape"])])
@@ -135,13 +135,13 @@ class Source:
         return lines
 
     def gives(self) -> list[str]:
-        """The outputs in words, a line each."""
+        """A description of the outputs, one line each."""
         classes, names = self.outputs["class_names"], self.outputs["target_names"]
         lines = []
         for name, shape in self.outputs["shapes"].items():
             words = self.outputs["form"] if classes else "numbers"
             if shape == [len(classes)] and self._labels(torch.eye(len(classes))) == classes:
-                words += f" of {_listed(classes)}; the largest is that of the class"
+                words += f" of {_listed(classes)}; the largest marks the class"
             elif shape == [1] and len(classes) == 2 and self._labels(torch.tensor([[-1.0], [1.0]])) == classes:
                 is_zero = self._labels(torch.tensor([[0.25]])) == classes[1:]
                 words = f"a score a sample: {classes[1]} where it is above {'0' if is_zero else '0.5'}"
@@ -151,7 +151,7 @@ class Source:
         return lines
 
     def _labels(self, outputs: Tensor) -> list[Any] | None:
-        """The labels that the run's task reads of outputs; None where it reads none of such."""
+        """The labels that the run's task reads from outputs; None if it cannot read any."""
         try:
             found: list[Any] | None = self.trained.labels(outputs)
         except (RuntimeError, ValueError, IndexError):
@@ -161,7 +161,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a file's outputs are from the model's."""
+    """The difference between a file's outputs and the model's."""
 
     samples: int
     of: str
@@ -171,7 +171,7 @@ class Difference:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is what rounding makes."""
+        """Whether it is within rounding errors."""
         return self.largest <= 1e-3 * max(1.0, self.size)
 
     def words(self) -> str:
@@ -181,10 +181,10 @@ class Difference:
 
 
 def samples_of(experiment: Any) -> tuple[Tree, str] | None:
-    """Some raw samples of a run's data, and where they are from; None where they cannot be stacked.
+    """Some raw samples of a run's data, and their origin; None if they cannot be stacked.
 
     Args:
-        experiment: The run, its dataset at hand.
+        experiment: The run, with its dataset.
     """
     dataset, data = experiment.values.get("run.dataset"), experiment.data
     split = next((name for name in ("test", "validation", "train") if name in data.splits), None)

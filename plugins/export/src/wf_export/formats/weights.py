@@ -1,4 +1,4 @@
-"""The weights of the bare model: as safetensors, or as torch.save writes them."""
+"""The weights of the model alone: as safetensors, or written by torch.save."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wf_export.formats.source import Source
 
 
 class StateDict:
-    """The state_dict as ``torch.save`` writes it, which holds tensors alone."""
+    """The state_dict written by ``torch.save``; it contains only tensors."""
 
     in_graph = False
 
@@ -23,11 +23,11 @@ class StateDict:
         return _words(state)
 
     def outputs(self, source: Source, file: Path) -> None:
-        """Compare what is read back."""
+        """Compare the weights that are read back."""
         _check_equal(_state(source), torch.load(file, weights_only=True))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With a module of one's own."""
+        """With the user's own module."""
         return ["import torch", f'model.load_state_dict(torch.load("{file}"))  # model: your torch.nn.Module']
 
 
@@ -45,13 +45,13 @@ class SafeTensors:
         return _words(state)
 
     def outputs(self, source: Source, file: Path) -> None:
-        """Compare what is read back."""
+        """Compare the weights that are read back."""
         from safetensors.torch import load_file
 
         _check_equal(_state(source), load_file(file))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With a module of one's own."""
+        """With the user's own module."""
         return [
             "from safetensors.torch import load_file",
             f'model.load_state_dict(load_file("{file}"))  # model: your torch.nn.Module',
@@ -75,4 +75,4 @@ def _check_equal(state: dict[str, Tensor], found: dict[str, Tensor]) -> None:
         for name, tensor in state.items()
     )
     if not same:
-        raise UsageError("the file does not hold the weights that were written to it")
+        raise UsageError("the weights read back from the file differ from those written")

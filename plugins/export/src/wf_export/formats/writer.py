@@ -1,4 +1,4 @@
-"""Writing a file: under another name, checked, and then renamed, so that a half-written one is never there."""
+"""Writes a file under a temporary name, checks it, and renames it, so that an incomplete file is never visible."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Writer(Protocol):
     """Writes one format; `written` calls its methods in this order."""
 
     in_graph: bool
-    """Whether the file holds the preprocessing and what computes the outputs, rather than weights."""
+    """Whether the file contains the preprocessing and the model as a graph, rather than weights only."""
 
     def write(self, source: Source, file: Path) -> str:
-        """Write the file; returns what is in it, in words."""
+        """Write the file; returns a description of its content."""
 
     def outputs(self, source: Source, file: Path) -> Any:
-        """The outputs that the file gives for the samples; None of a file of weights, once they are as they were."""
+        """The file's outputs for the samples; None for a file of weights, after checking that these are unchanged."""
 
     def use(self, source: Source, file: Path) -> list[str]:
         """The lines of Python that use it."""
@@ -34,24 +34,24 @@ def written(writer: Writer, source: Source, file: Path) -> tuple[str, Difference
     """Write a file as a whole or not at all, and compare it with the model.
 
     Returns:
-        What is in it, in words, and how far its outputs are from the model's.
+        A description of its content, and the difference of its outputs from the model's.
 
     Raises:
         DataError: When it cannot be written.
-        UsageError: When the model cannot be written in this format, or the file is not equal to it.
+        UsageError: If the model cannot be written in this format, or the file is not equal to it.
     """
     with whole(file) as temporary:
         words = writer.write(source, temporary)
         found = writer.outputs(source, temporary)
         difference = None if found is None else source.difference(found)
         if difference is not None and not difference.is_small:
-            raise UsageError(f"{file} is not written, because it is not the model: {difference.words()}")
+            raise UsageError(f"{file} is not written, because it differs from the model: {difference.words()}")
     return words, difference
 
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Context for a file under another name, which takes its place at the end.
+    """Context for writing a file under a temporary name; it is renamed at the end.
 
     Raises:
         DataError: When it cannot be written.
@@ -74,10 +74,10 @@ def whole(file: Path) -> Iterator[Path]:
 
 
 def traced(format: str, make: Callable[[], Any]) -> Any:
-    """What torch makes of a model's graph.
+    """The result of tracing or exporting a model with torch.
 
     Raises:
-        UsageError: When it cannot, with its reason.
+        UsageError: If torch cannot, with its reason.
     """
     try:
         with warnings.catch_warnings():

@@ -35,11 +35,11 @@ def literal(value: Any) -> str:
         return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    raise NotAlone(f"a value of type {type(value).__name__} cannot be written down")
+    raise NotAlone(f"a value of type {type(value).__name__} cannot be written as source")
 
 
 def call(name: str, arguments: Sequence[str], indent: str = "") -> str:
-    """A call on one line, or with an argument a line where it would be too long."""
+    """A call on one line, or with one argument per line if it would be too long."""
     line = f"{name}({', '.join(arguments)})"
     if len(indent) + len(line) <= _LINE and "\n" not in line:
         return line
@@ -54,13 +54,13 @@ def component(
 
     Args:
         built: The component, as it was made for the run.
-        sources: Takes what it needs.
+        sources: Collects the needed sources.
         filled: Expressions for the run values that are objects of the script: the optimizer of a scheduler.
         values: The run values and facts that are numbers or texts.
-        lenient: Whether options that the plain version does not take are left out, because its result is compared.
+        lenient: Whether options unknown to the plain version are left out, because its result is compared anyway.
 
     Raises:
-        NotAlone: When it cannot be written.
+        NotAlone: If it cannot be written.
     """
     entry = built.entry
     if entry is None:
@@ -68,7 +68,7 @@ def component(
     target = entry.component.plain or _of_torch(built)
     if target is None:
         if entry.component.args:
-            raise NotAlone("it is a member of a catalogue, which makes it from another library")
+            raise NotAlone("it is a member of a catalogue, made from another library")
         target = entry.component.target_name
     module, _, name = target.partition(":")
     owner = importlib.import_module(module) if "/" not in module and not module.endswith(".py") else None
@@ -109,7 +109,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _of_torch(built: Built) -> str | None:
-    """The class of torch that a component is an object of, where it takes the same options."""
+    """The torch class of a component, if it takes the same options."""
     cls = type(built.value)
     if not cls.__module__.startswith("torch.") or "_" in cls.__module__.rpartition(".")[2][:1]:
         return None
@@ -125,7 +125,7 @@ def _of_torch(built: Built) -> str | None:
 
 
 def _check_taken(built: Built, parameters: Mapping[str, Any]) -> None:
-    """Refuse options that are not the default and that the plain version does not take."""
+    """Refuse options with other values than the default that the plain version does not take."""
     assert built.entry is not None
     try:
         own = inspect.signature(built.entry.load()).parameters
@@ -133,11 +133,11 @@ def _check_taken(built: Built, parameters: Mapping[str, Any]) -> None:
         return
     for key, value in built.options.items():
         if key not in parameters and key in own and value != own[key].default:
-            raise NotAlone(f"its option '{key}' is {value!r}, and the plain version knows no such option")
+            raise NotAlone(f"its option '{key}' is {value!r}, but the plain version has no such option")
 
 
 def modules(module: nn.Module, indent: str = "    ") -> str | None:
-    """A module of torch.nn's own modules as the calls that make it; None for others."""
+    """The calls that make a module consisting of torch.nn's modules; None for others."""
     if type(module) is nn.Sequential:
         names = [name for name, _ in module.named_children()]
         inner = [modules(one, f"{indent}    ") for one in module]
@@ -168,5 +168,5 @@ def modules(module: nn.Module, indent: str = "    ") -> str | None:
 
 
 def refusal(title: str, error: UsageError) -> str:
-    """Why a component is not written, on one line."""
+    """The reason why a component is not written, on one line."""
     return f"{title}: {str(error).splitlines()[0]}"

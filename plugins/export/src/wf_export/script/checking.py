@@ -1,4 +1,4 @@
-"""Whether a script gives what the run had: its data and first weights, and, if asked, those at its end."""
+"""Checks that a script has the run's data and initial weights, and on request its final weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_beginning(text: str, experiment: Any) -> None:
     """Compare the script's data and initial weights with those of the run.
 
     Raises:
-        UsageError: When they differ.
+        UsageError: If they differ.
     """
     script = ModuleType("wf_exported_script")
     try:
@@ -37,21 +37,21 @@ def check_beginning(text: str, experiment: Any) -> None:
             targets = step.transform(targets) if step.of_targets else targets
         for name, own, theirs in zip(("inputs", "targets"), splits[split], (samples.inputs, targets), strict=True):
             if own.dtype != theirs.dtype or own.shape != theirs.shape or not torch.equal(own, theirs):
-                raise UsageError(_not_equal(f"the {name} of its {split} split are others"))
+                raise UsageError(_not_equal(f"the {name} of its {split} split differ"))
     kept = TrainStream()
     random = kept.state_dict()
     torch.manual_seed(experiment.plan["seed"])
     made = script.make_model().state_dict()
     kept.load_state_dict(random)
     if (wrong := different(made, experiment.model.state_dict())) is not None:
-        raise UsageError(_not_equal(f"the initial weights are others: {wrong}"))
+        raise UsageError(_not_equal(f"the initial weights differ: {wrong}"))
 
 
 def check_end(file: Path, weights: Mapping[str, Tensor]) -> None:
-    """Train by the script, and compare its weights with those of the run.
+    """Train with the script, and compare its weights with the run's.
 
     Raises:
-        UsageError: When they differ, or the script fails.
+        UsageError: If they differ, or the script fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder, "weights.pt")
@@ -60,11 +60,11 @@ def check_end(file: Path, weights: Mapping[str, Tensor]) -> None:
             raise UsageError(_not_equal(f"the script fails:\n{done.stderr.strip()}"))
         made = torch.load(saved, weights_only=True, map_location="cpu")
     if (wrong := different(made, weights)) is not None:
-        raise UsageError(_not_equal(f"the weights at its end are others: {wrong}"))
+        raise UsageError(_not_equal(f"the final weights differ: {wrong}"))
 
 
 def different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
-    """Which tensor differs, and by how much; None if all are equal bit for bit."""
+    """The tensor that differs, and by how much; None if all are equal bit for bit."""
     if list(one) != list(other):
         return f"{', '.join(one)} and {', '.join(other)}"
     for name, tensor in one.items():
@@ -77,4 +77,4 @@ def different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | N
 
 
 def _not_equal(why: str) -> str:
-    return f"no script is written, because it would not be the run: {why}"
+    return f"no script is written, because it would not repeat the run: {why}"

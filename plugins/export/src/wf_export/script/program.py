@@ -1,4 +1,4 @@
-"""A run of components whose source stands alone, as a training program in plain PyTorch."""
+"""A run as a training program in plain PyTorch, if the source of its components can be copied."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WRITTEN: Mapping[str, Any] = {
     "fold": None,
     "deterministic": False,
 }
-"""The general keys that only have these values in a script."""
+"""The general keys for which a script supports only these values."""
 OUTPUTS = re.compile(r"\boutputs\b")
 METHODS = ("fit", "inverse")
 """The methods of components that a script calls."""
@@ -43,10 +43,10 @@ class Program:
     """The script of a run.
 
     Args:
-        experiment: The run, built anew from its run directory: nothing restored.
-        manifest: How it went.
-        title: The run in words.
-        keep_best: Whether the weights of the best epoch are wanted.
+        experiment: The run, built anew from its run directory, without loading weights.
+        manifest: Its manifest.
+        title: A description of the run.
+        keep_best: Whether to keep the weights of the best epoch.
         weights: The file that the script writes.
     """
 
@@ -58,9 +58,9 @@ class Program:
     sources: Sources = field(default_factory=lambda: Sources(set(METHODS)))
     refused: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    """What of the run is not in the script, though its weights are those of the run."""
+    """Remarks on parts of the run that are not in the script, but do not affect its weights."""
     bytes: bool = False
-    """Whether the inputs are bytes of images until they are in a batch."""
+    """Whether the inputs are uint8 images until they are in a batch."""
     epochs: int = 0
     evaluation: str = ""
 
@@ -76,8 +76,7 @@ class Program:
             reasons = "\n  ".join(dict.fromkeys(self.refused))
             raise UsageError(
                 f"{self.title} cannot be written as a plain script:\n  {reasons}\n"
-                "  it can be trained again as it is, with wf: wf run RUN/run.toml; its weights can be written: "
-                "--to state-dict"
+                "  train it again with wf: wf run RUN/run.toml; or write its weights: --to state-dict"
             )
         return self._join(parts)
 
@@ -95,19 +94,21 @@ class Program:
         plan, manifest = self.experiment.plan, self.manifest
         for key, value in WRITTEN.items():
             if plan.get(key, value) not in (value, None if value is False else value):
-                self.refused.append(f"{key} = {plan[key]!r}: a script is written for {key} = {value!r} alone")
+                self.refused.append(f"{key} = {plan[key]!r}: a script supports only {key} = {value!r}")
         if manifest.get("world_size", 1) != 1:
-            self.refused.append(f"it was trained by {manifest['world_size']} processes: a script has one")
+            self.refused.append(f"it was trained by {manifest['world_size']} processes: a script has only one")
         if manifest.get("rollbacks"):
-            self.refused.append("it went back to a checkpoint after a loss that was not finite: a script does not")
+            self.refused.append(
+                "it went back to a checkpoint after a loss that was not finite, which a script does not"
+            )
         if manifest.get("drift"):
-            self.refused.append("it was resumed under other conditions than it began with")
+            self.refused.append("it was resumed under changed conditions")
         made = self.experiment.made()
         if made.get("sampler"):
-            self.refused.append(f"sampler '{made['sampler'].name}': a script takes all samples in each epoch")
+            self.refused.append(f"sampler '{made['sampler'].name}': a script uses all samples in each epoch")
         trainer = made["trainer"]
         if trainer.entry is None or trainer.entry.component.name != "supervised":
-            self.refused.append(f"trainer '{trainer.name}': a script has the steps of trainer 'supervised'")
+            self.refused.append(f"trainer '{trainer.name}': a script supports only trainer 'supervised'")
         for key, value in trainer.options.items():
             if value not in (None, False) and self._default(trainer, key) != value:
                 self.refused.append(f"trainer option {key} = {value!r} is not written")
@@ -117,7 +118,7 @@ class Program:
             traits = built.entry.component.traits if built.entry else None
             known = isinstance(traits, HookTraits) and (traits.watches or traits.ends)
             if not known and (built.entry is None or built.entry.component.plain is None):
-                self.refused.append(f"hook '{built.name}': it may change the training, and is not written")
+                self.refused.append(f"hook '{built.name}': it may change the training, and is not supported")
 
     def _default(self, built: Built, key: str) -> Any:
         assert built.entry is not None
@@ -139,7 +140,7 @@ class Program:
             names = ", ".join(type(one).__name__ for one in dataset.transforms)
             raise NotAlone(f"dataset '{built.name}': it fills in missing values ({names})")
         if dataset.sampler is not None or dataset.collate is not None:
-            raise NotAlone(f"dataset '{built.name}': it has a sampler or a collate of its own")
+            raise NotAlone(f"dataset '{built.name}': it has its own sampler or collate")
         self.dataset = dataset
         call = self._component("dataset", {}, self._facts(), lenient=True)
         lines = self._split_lines(call, dataset, data, plan["split"], shuffle=plan["shuffle"])
@@ -174,7 +175,7 @@ class Program:
         if strata is not None:
             same = isinstance(train.targets, Tensor) and torch.equal(strata, train.targets.flatten().long())
             if not same:
-                raise NotAlone("the split draws classes in proportion that are not the targets")
+                raise NotAlone("the split is stratified by classes that are not the targets")
             classes = "targets" if train.targets.ndim == 1 and not train.targets.is_floating_point() else ""
             classes = classes or "targets.flatten().long()"
         self.sources.need("wf_base.data:stratified_parts")
@@ -193,12 +194,12 @@ class Program:
         return lines
 
     def _ahead_lines(self, data: Any) -> list[str]:
-        """Lines that apply the transforms that are deterministic, and come first."""
+        """Lines that apply the leading deterministic transforms."""
         lines = []
         ahead, rest = _ahead(data.steps)
         for step in rest:
             if not step.num_draws or step.mixes or step.joint:
-                raise NotAlone(f"{step.name}: it is applied to each batch, and is not written")
+                raise NotAlone(f"{step.name}: it is applied to each batch, which is not supported")
         samples = self.dataset.train
         assert isinstance(samples, TensorSamples)
         assert isinstance(samples.inputs, Tensor)
@@ -242,12 +243,12 @@ class Program:
         lines += ["torch.manual_seed(SEED)", f"model = make_model(){to}"]
         lines.append(f"loss_fn = {self._component('loss', {}, {})}{to if self._has_tensors('loss') else ''}")
         if self._has_parameters("loss"):
-            raise NotAlone(f"loss '{made['loss'].name}': it has parameters of its own, which are trained, too")
+            raise NotAlone(f"loss '{made['loss'].name}': it has its own trained parameters")
         params = dict.fromkeys(("params", "param_groups"), "model.parameters()")
         lines.append(f"optimizer = {self._component('optimizer', {**params, 'model': 'model'}, {})}")
         traits = self.experiment.values.get("optimizer_traits")
         if traits is not None and (traits.step != "plain" or traits.built_from != "params" or traits.modes):
-            raise NotAlone(f"optimizer '{made['optimizer'].name}': its steps are not the plain ones")
+            raise NotAlone(f"optimizer '{made['optimizer'].name}': its steps are not plain")
         interval = self._scheduler(lines)
         augment = self._augment_lines(data)
         loss = self._loss_expression()
@@ -301,12 +302,12 @@ class Program:
         return interval
 
     def _watched(self, owner: str, figure: str) -> bool:
-        """Refuse what is decided by a figure that the script does not have."""
+        """Refuse a part that depends on a figure which the script does not have."""
         plan = self.experiment.plan
         if figure.partition(":")[0] != "validation/loss" or "validation" not in self.experiment.data.splits:
-            raise NotAlone(f"{owner} is decided by {figure}, and a script by validation/loss")
+            raise NotAlone(f"{owner} depends on {figure}, but a script supports only validation/loss")
         if plan["eval_every"] != "1epochs":
-            raise NotAlone(f"{owner} is decided every {plan['eval_every']}, and in a script every epoch")
+            raise NotAlone(f"{owner} is evaluated every {plan['eval_every']}, but in a script every epoch")
         return True
 
     def _epoch_end(self, data: Any, is_watched: bool, *, best: bool) -> list[str]:
@@ -357,7 +358,7 @@ class Program:
         return found or f"{self.sources.need(link.target)}({', '.join(arguments.values())})"
 
     def _target_lines(self, data: Any) -> list[str]:
-        """Lines that change the targets into those that the loss gets."""
+        """Lines that convert the targets for the loss."""
         lines = []
         for step in data.steps:
             if step.of_targets:
@@ -413,7 +414,7 @@ class Program:
         self.evaluation = "\n".join(lines)
 
     def _is_largest(self) -> bool:
-        """Whether the label of a sample is the number of its largest output."""
+        """Whether the label of a sample is the index of its largest output."""
         num = len(self.experiment.data.class_names)
         try:
             labels = self.experiment.values["outputs"].read(torch.eye(num), "labels")
@@ -455,7 +456,7 @@ class Program:
             raise NotAlone(calls.refusal(title, error)) from error
 
     def _values(self, built: Built, filled: Mapping[str, str]) -> dict[str, Any]:
-        """The run values that a component is given by the run."""
+        """The run values that a component gets from the run."""
         if built.entry is None:
             return {}
         run, found = self.experiment.values, {}
@@ -470,7 +471,7 @@ class Program:
         return found
 
     def _facts(self) -> dict[str, Any]:
-        """What the run learned from its data."""
+        """The facts that the run learned from its data."""
         reader = self.experiment.reader
         described = {} if reader is None else dict(reader.description())
         spec = self.experiment.data.spec
@@ -551,7 +552,7 @@ def _variable(name: str) -> str:
 
 
 def _sorted(imports: Mapping[str, None]) -> str:
-    """The imports as a formatter has them: the standard library's first, names of one module on one line."""
+    """The imports in a formatter's order: the standard library's first, names of one module on one line."""
     plain: set[str] = set()
     named: dict[str, set[str]] = {}
     for line in imports:

@@ -1,8 +1,8 @@
-"""The source of a function or class with all that it needs, so that it stands alone in a script.
+"""The source of a function or class with everything it needs, so that a script is self-contained.
 
-Helpers, base classes and constants of the same packages come along. What only wf needs is left out: checks of options
-that have passed them already, methods that nobody calls, annotations that name wf's own types, and all of a docstring
-but its first sentence.
+Helpers, base classes and constants of the same packages are copied, too. Code that only wf needs is left out: checks
+of already checked options, unused methods, annotations with wf's own types, and everything after the first sentence of
+a docstring.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ OWN = re.compile(r"wf(_\w+)?\Z")
 SHOWS = ("extra_repr", "__repr__")
 """Methods that only display an object."""
 CALLED = ("__init__", "__call__", "forward")
-"""Methods that are called without being named."""
+"""Methods that are called implicitly."""
 _LONGEST = 120
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 Edit = tuple[int, int, str]
-"""Where a text begins and ends in a module, and its replacement."""
+"""The start and end of a text in a module, and its replacement."""
 
 
 class NotAlone(UsageError):  # noqa: N818 - named for the source
-    """A component whose source does not stand alone."""
+    """A component whose source is not self-contained."""
 
 
 @dataclass
 class Module:
-    """A module and what its names are bound to."""
+    """A module and the bindings of its names."""
 
     python: ModuleType
 
@@ -55,7 +55,7 @@ class Module:
 
     @cached_property
     def lines(self) -> list[int]:
-        """Where each line begins."""
+        """The offset of each line."""
         found = [0]
         for line in self.text.splitlines(keepends=True):
             found.append(found[-1] + len(line))
@@ -71,11 +71,11 @@ class Module:
         return found
 
     def begin(self, node: Any) -> int:
-        """Where a node begins."""
+        """The offset of a node."""
         return self._at(node.lineno, node.col_offset)
 
     def end(self, node: Any) -> int:
-        """Where a node ends."""
+        """The end offset of a node."""
         return self._at(node.end_lineno, node.end_col_offset)
 
     def _at(self, line: int, column: int) -> int:
@@ -86,7 +86,7 @@ class Module:
 
 @dataclass
 class Sources:
-    """What a script needs of the components' packages: imports, and copied definitions in their order."""
+    """The imports and copied definitions, in order, that a script needs from the components' packages."""
 
     calls: set[str] = field(default_factory=set)
     """The methods that the script calls by name."""
@@ -104,7 +104,7 @@ class Sources:
             target: ``"package.module:name"``.
 
         Raises:
-            NotAlone: When it needs something that cannot be copied.
+            NotAlone: If it needs something that cannot be copied.
         """
         module, _, name = target.partition(":")
         if not OWN.match(module.partition(".")[0]) and module in _IMPORTED_AS:
@@ -114,7 +114,7 @@ class Sources:
         return name
 
     def copy(self, function: Callable[..., Any]) -> str:
-        """The name of a function or class, whose source is copied wherever it is from.
+        """The name of a function or class, whose source is copied whatever its origin.
 
         Raises:
             NotAlone: As for `need`.
@@ -124,7 +124,7 @@ class Sources:
         return name
 
     def inline(self, target: str, arguments: Mapping[str, str]) -> str | None:
-        """The result of a function as an expression, where it is one; None for a longer function.
+        """The result of a function as an expression; None for a longer function.
 
         Args:
             target: ``"package.module:name"`` of a function.
@@ -152,7 +152,7 @@ class Sources:
         return self._modules[name]
 
     def _need(self, module: Module, name: str, own: str = "") -> None:
-        """Import or copy what a name of a module stands for."""
+        """Import or copy the object of a name in a module."""
         statement = module.bound.get(name)
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             alias = next(one for one in statement.names if (one.asname or one.name.partition(".")[0]) == name)
@@ -178,7 +178,7 @@ class Sources:
         if self._owners.get(name) == owner:
             return
         if name in self._owners:
-            raise NotAlone(f"it needs two things named {name}: {self._owners[name]} and {owner}")
+            raise NotAlone(f"it needs two objects named {name}: {self._owners[name]} and {owner}")
         if statement is None:
             raise NotAlone(f"{owner} is not defined in its module's source")
         if isinstance(statement, ast.ClassDef) and owner.partition(":")[0].partition(".")[0] in ("wf", "wf_base"):
@@ -207,12 +207,12 @@ _IMPORTED_AS = {
     "torch.nn.functional": ("from torch.nn import functional", "functional"),
     "torch.nn.utils": ("from torch import nn", "nn.utils"),
 }
-"""Modules whose members are written with the module before them: how it is imported, and what stands before."""
+"""Modules whose members are written with a prefix: their import, and the prefix."""
 
 
 @dataclass
 class _Piece:
-    """One definition of a module, without what only wf needs."""
+    """One definition of a module, without code that only wf needs."""
 
     module: Module
     node: ast.stmt
@@ -262,7 +262,7 @@ class _Piece:
         self._take([*node.bases, *node.decorator_list])
 
     def _kept(self, node: ast.ClassDef) -> list[ast.stmt]:
-        """The statements of a class that somebody uses."""
+        """The statements of a class that are used."""
         cls = getattr(self.module.python, node.name)
         outside = [one for one in cls.__mro__[1:-1] if not OWN.match(one.__module__.partition(".")[0])]
         others = [one for one in cls.__mro__[1:-1] if one not in outside]
@@ -309,7 +309,7 @@ class _Piece:
         self.edits.append((self.module.begin(node.body[0]), self.module.end(node.body[0]), f'{mark}{first}"""'))
 
     def _remove(self, statement: ast.stmt) -> None:
-        """Leave out a statement with its lines and the comments before it; a block that is empty then has a pass."""
+        """Remove a statement with its lines and the comments before it; an empty block gets a pass."""
         self.gone.update(map(id, ast.walk(statement)))
         first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))])
         begin, end = self.module.lines[first - 1], self.module.end(statement)
@@ -317,7 +317,7 @@ class _Piece:
         self.edits.append((begin, len(self.module.text) if rest < 0 else rest + 1, ""))
 
     def _annotation(self, annotation: ast.expr) -> bool:
-        """Note the names of an annotation; whether they can all be there."""
+        """Record the names of an annotation; returns whether all are available."""
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
             return False
         names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)} - vars(builtins).keys()
@@ -331,7 +331,7 @@ class _Piece:
         return True
 
     def _take(self, nodes: Iterable[ast.AST], local: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Note the names that nodes need."""
+        """Record the names that nodes need."""
         for node in nodes:
             for one in _walk(node, self.gone):
                 if isinstance(one, ast.AnnAssign) and not self._annotation(one.annotation):
@@ -419,7 +419,7 @@ def _left(node: Any, find: Callable[[str], Any]) -> list[ast.stmt]:
 
 
 def _is_check(statement: ast.stmt, find: Callable[[str], Any]) -> bool:
-    """Whether a statement does nothing but raise where something is wrong."""
+    """Whether a statement only raises if something is wrong."""
     if isinstance(statement, ast.Assert):
         return True
     if isinstance(statement, ast.If):
@@ -432,7 +432,7 @@ def _is_check(statement: ast.stmt, find: Callable[[str], Any]) -> bool:
 
 
 def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
-    """The blocks of a statement that can be left out when nothing stands in them."""
+    """The blocks of a statement that can be removed if empty."""
     if isinstance(statement, (ast.For, ast.While, ast.If)):
         return [block for block in (statement.body, statement.orelse) if block]
     return []
@@ -468,7 +468,7 @@ def _attributes(node: ast.AST) -> set[str]:
 
 
 def _walk(node: ast.AST, gone: set[int]) -> Iterator[ast.AST]:
-    """The nodes of a tree without what is left out."""
+    """The nodes of a tree without removed ones."""
     if id(node) in gone:
         return
     yield node

@@ -14,18 +14,18 @@ class Script:
     """A training program in plain PyTorch."""
 
     def write(self, experiment: Any, manifest: Any, file: Path, name: str, *, keep_best: bool, weights: str) -> str:
-        """Write the script of a run, once its beginning is that of the run; returns what is in it, in words.
+        """Write the script of a run, after checking its data and initial weights; returns a description of it.
 
         Args:
             experiment: The run, built anew.
-            manifest: How it went.
-            file: Where.
+            manifest: Its manifest.
+            file: The path.
             name: The run's name.
-            keep_best: Whether the weights of the best epoch are wanted.
+            keep_best: Whether to keep the weights of the best epoch.
             weights: The file that the script will write.
 
         Raises:
-            UsageError: When the run cannot be written, or the script would not be equal to it.
+            UsageError: If the run cannot be written, or the script would not be equal to it.
         """
         if manifest.get("status") not in ("done", "interrupted", "killed", "running"):
             raise UsageError(
@@ -38,5 +38,5 @@ class Script:
         return f"{len(text.splitlines())} lines"
 
     def check(self, file: Path, weights: Any) -> None:
-        """Train by the script, and compare."""
+        """Train with the script, and compare."""
         check_end(file, weights)

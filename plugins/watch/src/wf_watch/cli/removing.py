@@ -26,9 +26,9 @@ from wf_watch.rows import grouped
 @click.command("rm", cls=WfCommand)
 @click.argument("names", nargs=-1, metavar="[RUN ...]", type=click.Path())
 @click.option("--keep-best", metavar="N", type=click.IntRange(min=0), help="Remove all but the N best of each dataset.")
-@click.option("--by", metavar="FIGURE", help="By which figure; by default the one that the runs monitor.")
+@click.option("--by", metavar="FIGURE", help="The figure to compare by; by default the one that the runs monitor.")
 @WHERE
-@click.option("--folder", default="runs", metavar="FOLDER", type=click.Path(), help="Where to look. [runs]")
+@click.option("--folder", default="runs", metavar="FOLDER", type=click.Path(), help="The folder to search. [runs]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def remove(
@@ -42,19 +42,21 @@ def remove(
 ) -> None:
     """Remove runs: RUN ... by name, or with --keep-best all but the best of each dataset.
 
-    It lists what would go and asks. A run that trains is never removed. With --keep-best, comparisons and
-    cross-validations stay.
+    It lists the runs and asks for confirmation. A running run is never removed. With --keep-best, comparisons and
+    cross-validations are kept.
     """
     if bool(names) == (keep_best is not None):
-        raise UsageError("say the runs to remove, or --keep-best N")
+        raise UsageError("name the runs to remove, or use --keep-best N")
     if names and (by or conditions):
-        raise UsageError("--by and --where are for --keep-best, and runs are named as well")
+        raise UsageError("--by and --where are for --keep-best, but runs are named, too")
     place = place_of(folder)
     known = read_runs(place)
     if keep_best is None:
         going = [_named(name) for name in names]
         if held := [run for run in going if is_held(Path(run.run_dir) / ".lock")]:
-            raise UsageError(f"{held[0].run_dir} trains: nothing was removed\n  stop it first, or wait until it ends")
+            raise UsageError(
+                f"{held[0].run_dir} is running: nothing was removed\n  stop it first, or wait until it ends"
+            )
     else:
         going = list(_beyond(ctx, chosen(known, conditions), keep_best, by))
     if not going:
@@ -75,7 +77,7 @@ def remove(
 def _named(name: str) -> Listed:
     directory = RunDirectory.open(name)
     if directory.path.resolve() == Path.cwd().resolve():
-        raise UsageError(f"{name} is the working directory\n  go elsewhere first")
+        raise UsageError(f"{name} is the working directory\n  change to another directory first")
     return read_run(directory.path, directory.path.parent)
 
 
@@ -99,7 +101,7 @@ def _monitored(dataset: str, runs: Sequence[Listed]) -> str:
     if len(found) != 1:
         raise UsageError(
             f"the runs on {dataset or 'no dataset'} monitor different figures: {', '.join(sorted(found)) or 'none'}"
-            "\n  say by which: --by FIGURE"
+            "\n  choose one: --by FIGURE"
         )
     return found.pop()
 
@@ -113,7 +115,7 @@ def _line(run: Listed, by: str | None) -> str:
 
 
 def _depending(going: Sequence[Listed], known: Sequence[Listed]) -> Iterator[str]:
-    """Which runs that stay began with the weights of one that goes."""
+    """The remaining runs that began with weights of a removed one."""
     gone = {run.run_dir for run in going}
     for run in going:
         place = Path(run.run_dir).resolve()
@@ -131,12 +133,14 @@ def _is_in(source: str, place: Path) -> bool:
 
 def _agreed(num: int) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError(f"{plural(num, 'run')} would be removed\n  add --yes, as standard input is no terminal")
+        raise UsageError(
+            f"{plural(num, 'run')} would be removed\n  add --yes, because standard input is not a terminal"
+        )
     return click.confirm(f"remove {plural(num, 'run')}?", default=False, err=True)
 
 
 def _remove(run: Listed) -> bool:
-    """Remove a run directory, unless a process has begun to work there; says whether it is gone."""
+    """Remove a run directory, unless a process has started to work there; returns whether it was removed."""
     path = Path(run.run_dir)
     if path.is_symlink():
         path.unlink()
@@ -144,9 +148,9 @@ def _remove(run: Listed) -> bool:
     hidden = path.with_name(f".removed-{os.getpid()}-{path.name}")
     try:
         with locked(path / ".lock"):
-            path.rename(hidden)  # at once, so that no half of a run is ever listed
+            path.rename(hidden)  # atomic, so that no incomplete run is ever listed
     except UsageError:
-        tell(f"warning: {path} trains: it stays")
+        tell(f"warning: {path} is running: it is kept")
         return False
     except OSError as error:
         raise DataError(f"{path} cannot be removed: {error.strerror}") from error
@@ -158,7 +162,7 @@ def _remove(run: Listed) -> bool:
 
 
 def _repoint(place: Path) -> None:
-    """Let ``latest`` point to the newest run that is left."""
+    """Point the link ``latest`` to the newest remaining run."""
     link = place / LATEST
     if not link.is_symlink() or link.exists():
         return

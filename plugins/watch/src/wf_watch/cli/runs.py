@@ -32,7 +32,7 @@ BY = click.option(
     "--sort",
     "by",
     metavar="FIGURE",
-    help="Show this figure, as test/accuracy or test/spread:min, and sort by it, the best first.",
+    help="Show this figure, such as test/accuracy or test/spread:min, and sort by it, the best first.",
 )
 
 
@@ -42,7 +42,7 @@ class RunsCommand(WfCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """The context of the one or the other."""
+        """The context of either command."""
         if args[:1] == ["rm"]:
             from wf_watch.cli.removing import remove
 
@@ -60,9 +60,9 @@ class RunsCommand(WfCommand):
 def runs(
     ctx: click.Context, folder: str, search: str | None, conditions: tuple[str, ...], by: str | None, as_json: bool
 ) -> None:
-    """The runs below runs/ or FOLDER, by dataset: what was trained, and how far it is or how it ended.
+    """List the runs below runs/ or FOLDER, by dataset, with their settings, progress and results.
 
-    Each dataset has a table with a row a run, with the settings in which its runs differ and their figures. A
+    Each dataset has a table with one row per run, with the settings in which its runs differ and their figures. A
     comparison or a cross-validation is one row; wf runs runs/NAME lists the runs in it. wf runs rm removes runs.
     """
     place = place_of(folder)
@@ -77,13 +77,13 @@ def runs(
     elif found:
         echo(text_of(found, None if by is None else Monitor.read(by).figure))
     elif conditions:
-        echo(f"no runs in {place} are so: {', '.join(conditions)}")
+        echo(f"no runs in {place} meet the conditions: {', '.join(conditions)}")
     else:
         echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
 
 
 def place_of(folder: str) -> Path:
-    """The folder that the user means, by path or by its name below ``runs/``.
+    """The folder given by path or by name below ``runs/``.
 
     Raises:
         DataError: If there is none.
@@ -95,7 +95,7 @@ def place_of(folder: str) -> Path:
         raise DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
     try:
         RunDirectory.open(folder)
-    except DataError as error:  # with the closest ones
+    except DataError as error:  # with suggestions
         raise DataError(f"{error}\n  look for a word: wf runs --search {folder}") from None
     raise AssertionError  # a run directory is a folder
 
@@ -109,13 +109,14 @@ def sort(ctx: click.Context, found: Sequence[Listed], by: str) -> list[Listed]:
     """The runs that have a figure, the best first, and then the others.
 
     Raises:
-        UsageError: For a figure that none of them has, or of an unknown direction.
+        UsageError: For a figure that no run has, or with an unknown direction.
     """
     monitor = Monitor.read(by)
     known = dict.fromkeys(name for run in found for name in run.figures)
     if found and not known:
         raise UsageError(
-            "none of these runs has figures\n  those of a comparison: wf compare NAME   of the runs in it: wf runs NAME"
+            "none of these runs has figures\n"
+            "  figures of a comparison: wf compare NAME   of the runs in it: wf runs NAME"
         )
     if found and monitor.figure not in known:
         raise UsageError(unknown("figure", monitor.figure, known, of="these runs"))

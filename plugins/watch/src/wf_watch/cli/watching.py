@@ -21,19 +21,19 @@ from wf_watch.cli.runs import place_of
 from wf_watch.reading import Listed, read_runs
 from wf_watch.rows import text_of
 
-NOTE = "q leaves; the run goes on"
+NOTE = "q quits; the run continues"
 
 
 @click.command("watch", cls=WfCommand)
 @click.argument("place", default="runs", metavar="[RUN|FOLDER]", type=click.Path())
-@click.option("--interval", default=1.0, metavar="SEC", help="Seconds between two looks. [1]")
-@click.option("--once", is_flag=True, help="Look once, and end.")
+@click.option("--interval", default=1.0, metavar="SEC", help="Seconds between updates. [1]")
+@click.option("--once", is_flag=True, help="Print once, and exit.")
 def watch(place: str, interval: float, once: bool) -> None:
     """Watch a run that trains on this machine: curves, load and the last records.
 
-    RUN is a run directory or its name; of a FOLDER, by default runs/, the runs that train are watched, as wf runs lists
-    them, or the one run itself if only one does. It ends with the run; q and Ctrl-C leave, and the run goes on. Nothing
-    is written to the run. Where standard output is no terminal, each new record is a line.
+    RUN is a run directory or its name; for a FOLDER, by default runs/, its running runs are listed as by wf runs, or
+    the run itself if there is only one. It ends with the run; q and Ctrl-C quit, and the run continues. Nothing is
+    written to the run. If standard output is not a terminal, each new record is one line.
     """
     if not interval > 0:
         raise UsageError(f"--interval is {interval:g}; it must be larger than 0")
@@ -45,7 +45,7 @@ def watch(place: str, interval: float, once: bool) -> None:
     if len(training) == 1:
         _watch_run(Path(training[0].run_dir), interval, once=once)
     elif not training:
-        echo(f"no run in {found} trains; watch one that has ended by its name: wf watch RUN")
+        echo(f"no run in {found} is running; to see one that has ended, name it: wf watch RUN")
     else:
         _watch_folder(found, interval, once=once)
 
@@ -95,14 +95,14 @@ def _watch_folder(folder: Path, interval: float, *, once: bool) -> None:
     with _screen(console) as (show, left):
         while (now := text()) and not left(interval):
             show(Text("\n".join([now, "", *machine.lines()])))
-    echo(text() or f"no run in {folder} trains any more: wf runs {folder}")
+    echo(text() or f"no run in {folder} is running any longer: wf runs {folder}")
 
 
 def _follow(look: Callable[[], list[str]], goes_on: Callable[[], bool], interval: float, *, once: bool) -> None:
     """Print new lines until the run has ended."""
     try:
         while True:
-            trains = goes_on()  # before looking, so that the last records are seen
+            trains = goes_on()  # checked before reading, so that the last records are seen
             for line in look():
                 echo(line)
             if once or not trains:
@@ -115,7 +115,7 @@ def _follow(look: Callable[[], list[str]], goes_on: Callable[[], bool], interval
 
 @contextmanager
 def _screen(console: object) -> Iterator[tuple[Callable[[object], None], Callable[[float], bool]]]:
-    """A screen of its own: a function that shows something, and one that waits and says whether the user leaves."""
+    """An alternate screen: a function that shows something, and one that waits and tells whether the user quits."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -142,14 +142,14 @@ def _asleep(seconds: float) -> str:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits for a key so many seconds, and says which; "" for none."""
+    """A function that waits some seconds for a key and returns it; "" for none."""
     try:
         import termios
         import tty
 
         number = sys.stdin.fileno()
         before = termios.tcgetattr(number)
-    except (ImportError, OSError, ValueError, termios.error):  # standard input is no terminal, or this is Windows
+    except (ImportError, OSError, ValueError, termios.error):  # standard input is not a terminal, or this is Windows
         yield _asleep
         return
 
