@@ -276,11 +276,11 @@ def test_the_hub_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch, c
     assert text.startswith(f"dataset '{name}' was not found: ")
     for part in ("looked in:", str(tmp_path / name), str(tmp_path / "cache"), "hub", "save_to_disk"):
         assert part in text
-    assert "looking for it on the Hugging Face hub" in capsys.readouterr().err
+    assert "searching the Hugging Face hub" in capsys.readouterr().err
 
 
 def test_a_shuffled_stream_loses_samples_when_it_goes_on() -> None:
-    """Why wf shuffles a stream itself, rather than by the library: once this fails, it can be thought of again."""
+    """The reason why wf shuffles a stream itself instead of using the library: once this fails, reconsider."""
 
     def stream() -> Any:
         rows = datasets.Dataset.from_dict({"row": list(range(40))})
@@ -403,7 +403,7 @@ def test_streams_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_numbers_that_become_fractions_in_the_middle_of_a_stream(tmp_path: Path) -> None:
-    """A CSV file is read in parts, and the columns are what the first part says."""
+    """A CSV file is read in parts, and the first part determines the column types."""
     lines = ["a,price", *(f"{number},1" for number in range(25_000)), "0.5,1.5"]
     (tmp_path / "data.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"cannot be read: Float value 0\.5\d* was truncated"):

@@ -1,4 +1,4 @@
-"""Runs over files: what they train, and that they go on with the same bits."""
+"""Runs over files: they train, and resume with the same bits."""
 
 from __future__ import annotations
 

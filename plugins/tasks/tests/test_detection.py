@@ -140,5 +140,5 @@ def test_what_draws_nothing_says_so(wf: Any, tmp_path: Any) -> None:
     assert wf("run", "--dataset", "iris", "--steps", 2, "--quiet", "--name", "x").code == 0
     refused = wf("predict", "x", "test", "--draw", "seen")
     assert (refused.code, refused.stdout) == (2, "")
-    assert "draws no predictions into its inputs\n  leave out --draw" in refused.stderr
+    assert "cannot draw predictions into its inputs\n  leave out --draw" in refused.stderr
     assert not (tmp_path / "seen").exists()

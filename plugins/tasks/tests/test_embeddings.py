@@ -88,7 +88,7 @@ def test_a_metric_of_labels_does_not_fit() -> None:
 def test_weights_of_a_loss_are_not_shared_between_processes() -> None:
     two: Any = LocalStrategy(torch.device("cpu"))
     two.world_size = 2
-    with pytest.raises(UsageError, match="parameters of its own, which several processes would not share"):
+    with pytest.raises(UsageError, match="its own parameters, which several processes would not share"):
         wf.build(**settings(loss="centers", strategy=two))
     wf.build(**settings(strategy=two))
 

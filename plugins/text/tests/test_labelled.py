@@ -82,7 +82,7 @@ def test_a_quoted_text_may_have_lines_and_be_long(tmp_path: Path) -> None:
         (b"words,label\na,x\n", r"line 2: unknown field 'text'"),
         (b"text,label\na,x\nb,\n", r"line 3: 'label' is missing\n.*--dataset.missing drop"),
         (b"text,label\na,x\nb,NaN\n", "line 3: 'label' is missing"),
-        (b"text,label\na,x\nb\n", "line 3 has 1 fields, and the first line names 2"),
+        (b"text,label\na,x\nb\n", "line 3 has 1 fields, but the first line names 2"),
         (b"text,label\na,x,y\n", "line 2 has 3 fields"),
         (b'text,label\na,x\n"b,y\n', "in the row that begins in line 3: unexpected end of data"),
         (b"text,text\na,x\n", "two columns are called 'text'"),
@@ -100,7 +100,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, data: bytes | None, mes
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2 is no JSON"),
+        ("{", "line 2 is not JSON"),
         ("[1]", "line 2 is list; each line must be an object"),
         ('{"text": "a"}', "line 2: unknown field 'label'"),
         ('{"text": "a", "label": null}', "line 2: 'label' is missing"),
@@ -139,7 +139,7 @@ def test_long_texts_are_truncated_with_a_word_or_refused(reviews: Path, caplog: 
     found: Any = texts(reviews, Words(), max_tokens=4)
     assert found.train.lengths.max() == 4
     assert f"of {len(ROWS)} texts are longer than 4 tokens, and are truncated" in caplog.text
-    with pytest.raises(DataError, match=r"reviews.csv', line 5: the text has 5 tokens, and 4 are allowed"):
+    with pytest.raises(DataError, match=r"reviews.csv', line 5: the text has 5 tokens, but 4 are allowed"):
         texts(reviews, Words(), max_tokens=4, too_long="error")
 
     class Around(Words):
@@ -180,14 +180,14 @@ def test_padding_changes_nothing(made: Any) -> None:
         ({"dropout": 1.0}, "'dropout' is 1.0"),
         (
             {"context": 4, "dataset_facts": {"max_tokens": 5}},
-            r"'context' is 4, and texts may have 5 .*\n.*max_tokens 4",
+            r"'context' is 4, but texts may have 5 .*\n.*max_tokens 4",
         ),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TextClassifier(9, 2, **options)
-    with pytest.raises(UsageError, match="a text has 5 tokens, and the model takes 4 at most"):
+    with pytest.raises(UsageError, match="a text has 5 tokens, but the model takes at most 4"):
         TextClassifier(9, 2, context=4)(torch.zeros(1, 5, dtype=torch.int64))
 
 
@@ -225,7 +225,7 @@ def test_tags_that_do_not_fit_their_words_are_refused(tmp_path: Path, names: Pat
     with pytest.raises(DataError, match="line 1: 2 tokens and 1 tags"):
         tagged(path, Words())
     write(path, '{"tokens": [], "tags": []}\n')
-    with pytest.raises(DataError, match="'tokens' must be a list of texts, and have one at least"):
+    with pytest.raises(DataError, match="'tokens' must be a list of at least one string"):
         tagged(path, Words())
     write(path, '{"tokens": ["a"], "tags": ["B-ORG"]}\n')
     with pytest.raises(DataError, match="line 1: the tag 'B-ORG' is in the validation split"):

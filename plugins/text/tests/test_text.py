@@ -110,7 +110,7 @@ def test_a_tokenizer_may_end_texts(tmp_path: Path) -> None:
         (b"caf\xe9 " * 30, r"is not UTF-8: byte 0xe9 at offset 3\n.*--tokenizer bytes"),
         (b"\xef\xbb\xbfab\n" + b"x" * 30 + b"\xff", "byte 0xff at offset 36"),
         (b"", "is empty: there is nothing to learn from"),
-        (b"abcdefgh", r"the train split of .* has 6 tokens, and a block has 8 and the one after it\n.*--dataset.block"),
+        (b"abcdefgh", r"the train split of .* has 6 tokens, but a block needs 8 and one more\n.*--dataset.block"),
         (b"abcdefghijk" * 4, "the validation split of .* has 5 tokens, and a block has 8"),
         (None, "there is no file or folder"),
     ],
@@ -155,7 +155,7 @@ def test_tokens_outside_the_vocabulary_are_the_tokenizers_fault(verses: Path) ->
 def test_characters_that_were_not_learned_are_named() -> None:
     tokenizer = Characters({"vocabulary": ["a", "b"]})
     assert tokenizer.decode(tokenizer.encode("abba")) == "abba"
-    with pytest.raises(DataError, match=r"character '☃' \(U\+2603\) is none of the 2 characters"):
+    with pytest.raises(DataError, match=r"character '☃' \(U\+2603\) is not among the 2 characters"):
         tokenizer.encode("ab☃")
     with pytest.raises(DataError, match="none of the 0 characters"):
         Characters().encode("a")
@@ -211,7 +211,7 @@ def test_what_is_read_for_predictions_is_as_the_samples_were(wf: Any, tmp_path: 
     assert [json.loads(line) if "\\n" in line else line for line in lines] == labels
     assert wf("predict", "x", "test", "--json").json()[0]["label"]
     for name, words, message in (
-        ("short.txt", "night", "has 5 tokens, and the run takes blocks of 8"),
+        ("short.txt", "night", "has 5 tokens, but the run takes blocks of 8"),
         ("other.txt", "In the\nforests of ☃ night", r"line 2, column 12: character '☃'"),
     ):
         (tmp_path / name).write_text(words)

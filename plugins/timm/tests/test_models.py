@@ -138,7 +138,7 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own.pth' does not fit model 'timm/resnet10t'"):
         build("resnet10t", (3, 64, 64), 5, weights=saved(tmp_path, "test_vit"))
     (tmp_path / "own.pth").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="is damaged, or no file with weights"):
+    with pytest.raises(DataError, match="is damaged, or not a file with weights"):
         build("resnet10t", (3, 64, 64), 5, weights=tmp_path / "own.pth")
 
 

@@ -130,5 +130,5 @@ def test_masks_that_are_not_there() -> None:
     found, there = images(0)
     with pytest.raises(UsageError, match="the model gives none"):
         MeanAveragePrecision(of="masks").update(found, there)
-    with pytest.raises(UsageError, match=r"the dataset gives none\n  let it give them: --dataset.masks true"):
+    with pytest.raises(UsageError, match=r"the dataset gives none\n  turn them on: --dataset.masks true"):
         MeanAveragePrecision(of="masks").update(images(0, masks=True)[0], there)

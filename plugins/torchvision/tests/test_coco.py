@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], str]] = {
     "a category that is no number": (lambda one: one["annotations"][0].update(category_id=[7]), "unknown category"),
     "an unknown image": (
         lambda one: one["annotations"][0].update(image_id=5),
-        "annotation 11 is of image 5, which the file does not list",
+        "annotation 11 belongs to image 5, which the file does not list",
     ),
     "no id": (
         lambda one: one["annotations"][0].update(bbox=[], id=None) or one["annotations"][0].pop("id"),
@@ -208,11 +208,11 @@ def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither train\.json nor annotations/instances_train"):
         coco(tmp_path)
     (tmp_path / "a.json").write_text('{"images": [')
-    with pytest.raises(DataError, match=r"a\.json' is no JSON: .*line 1 column 13"):
+    with pytest.raises(DataError, match=r"a\.json' is not JSON: .*line 1 column 13"):
         coco(tmp_path / "a.json")
     file = write(tmp_path / "a.json", document())
     (tmp_path / "2.png").unlink()
-    with pytest.raises(DataError, match=r"a\.json': image 2 is not there: '.*2\.png'\n.*--dataset.images"):
+    with pytest.raises(DataError, match=r"a\.json': image 2 is missing: '.*2\.png'\n.*--dataset.images"):
         coco(file)
     for name in ("train2017", "train2014"):
         write(tmp_path / f"annotations/instances_{name}.json", document())
@@ -249,7 +249,7 @@ def test_images_are_upright_where_their_annotations_are(tmp_path: Path) -> None:
     assert read_photo(tmp_path / "a.png").size == (10, 20)
     assert read_photo(tmp_path / "a.png", (10, 20)).getpixel((9, 0)) == (255, 255, 255)
     assert read_photo(tmp_path / "a.png", (20, 10)).getpixel((0, 0)) == (255, 255, 255)
-    with pytest.raises(DataError, match=r"a\.png' has 10x20 pixels, and its annotations are for 30x20\n.*resized"):
+    with pytest.raises(DataError, match=r"a\.png' has 10x20 pixels, but its annotations are for 30x20\n.*resized"):
         read_photo(tmp_path / "a.png", (30, 20))
 
 

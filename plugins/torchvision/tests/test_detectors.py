@@ -89,7 +89,7 @@ def test_others_train(name: str) -> None:
 @pytest.mark.exhaustive
 def test_masks_are_needed_and_given() -> None:
     model = build("maskrcnn_resnet50_fpn", **SMALL, num_regions=8, min_score=0.0, max_objects=3)
-    with pytest.raises(UsageError, match=r"and the dataset gives boxes alone\n.*--dataset\.masks true"):
+    with pytest.raises(UsageError, match=r"but the dataset gives only boxes\n.*--dataset\.masks true"):
         model.train()(images(), [{key: one[key] for key in ("boxes", "labels")} for one in TARGETS])
     with torch.no_grad():
         found = model.eval()(images())[0]
@@ -133,8 +133,8 @@ def test_weights_are_taken_but_for_what_tells_classes(tmp_path: Path, caplog: py
     differ = {name for name, value in few.state_dict().items() if not torch.equal(value, given[name])}
     assert differ
     assert all(name.startswith("head.classification_head") for name in differ)
-    assert "drawn anew, for 2 classes: head.classification_head.module_list.0.1" in caplog.text
-    assert "what tells classes as it is" in caplog.text
+    assert "reinitialized, for 2 classes: head.classification_head.module_list.0.1" in caplog.text
+    assert "classification layers unchanged" in caplog.text
     del given["head.regression_head.module_list.0.1.bias"]
     torch.save(given, file)
     with pytest.raises(DataError, match="does not fit SSD"):

@@ -68,7 +68,7 @@ def test_a_run_of_a_folder_and_weights(wf: Any, tmp_path: Path, photos: Path, fi
     assert document["transform"][1] == NORMALIZED
     assert "wants its images" not in done.stderr
     bare = wf("run", "--dataset", photos, *line[:-1], "--transform", "flip", "--dry-run")
-    assert "wants its images through transform torchvision/preset (weights = SqueezeNet1_1" in bare.stderr
+    assert "expects its images through transform torchvision/preset (weights = SqueezeNet1_1" in bare.stderr
     file.unlink()
     assert wf("predict", "one", photos / "cat" / "0.png").stdout.strip() in ("cat", "dog")
     assert wf("evaluate", "one").code == 0

@@ -103,7 +103,7 @@ def test_the_preset_of_a_segmentation_leaves_the_size() -> None:
     ("name", "options", "message"),
     [
         ("RandomRotaton", {}, "did you mean 'RandomRotation'"),
-        ("CutMix", {}, "cannot be used: it mixes one batch, by its own draws"),
+        ("CutMix", {}, "cannot be used: it mixes one batch with its own random numbers"),
         ("RandomHorizontalFlip", {"p": 2.0}, r"torchvision/RandomHorizontalFlip': `p` should be"),
         ("preset", {"weights": "resnet81"}, "did you mean 'resnet18'"),
         ("preset", {"weights": "mc3_18"}, "are not for single images"),

@@ -197,7 +197,7 @@ def test_a_download_is_checked_by_its_hash(home: Path, tmp_path: Path, monkeypat
 def test_a_damaged_file(home: Path) -> None:
     file = put("squeezenet1_1", home)
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(DataError, match="is damaged, or no file with weights"):
+    with pytest.raises(DataError, match="is damaged, or not a file with weights"):
         build("squeezenet1_1", (3, 64, 64), 5, weights=DEFAULT)
 
 

@@ -104,7 +104,7 @@ def test_a_resumed_run_is_the_same_and_best_is_the_average(wf: Any, tmp_path: Pa
 
 
 def test_two_averages_are_refused() -> None:
-    with pytest.raises(UsageError, match="hook 'ema' and hook 'swa' both say which weights are judged"):
+    with pytest.raises(UsageError, match="hook 'ema' and hook 'swa' both determine the weights for evaluation"):
         wf.run(hook=["ema", {"use": "swa", "start": 1}], steps=1, save=False, **NET)
 
 

@@ -40,10 +40,10 @@ def lr(trainer: SupervisedTrainer) -> float:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda predictions, targets: 1.0, "the loss gave float\n  it must be a tensor"),
-        (lambda predictions, targets: None, "the loss gave NoneType"),
-        (lambda predictions, targets: (predictions - targets) ** 2, r"the loss gave a tensor of shape \[\d, 1\]"),
-        (lambda predictions, targets: (predictions - targets).detach().mean(), "no gradient goes through"),
+        (lambda predictions, targets: 1.0, "the loss returned float\n  it must be a tensor"),
+        (lambda predictions, targets: None, "the loss returned NoneType"),
+        (lambda predictions, targets: (predictions - targets) ** 2, r"the loss returned a tensor of shape \[\d, 1\]"),
+        (lambda predictions, targets: (predictions - targets).detach().mean(), "a tensor without a gradient"),
     ],
 )
 def test_a_loss_that_gives_no_loss(loss: Any, message: str, accumulate: int) -> None:

@@ -101,7 +101,7 @@ def test_a_model_and_its_weights_come_from_a_folder(wf: Any, folder: Path) -> No
         own = [key for key in found if key.replace(".base_layer", "").endswith(f".{name}")]
         assert all(torch.equal(found[key], tensor) for key in own), name
     assert any(found[name].any() for name in trained if "lora_B" in name)
-    with pytest.raises(UsageError, match=f"knows {size} tokens, and the run's tokenizer has {size + 1}"):
+    with pytest.raises(UsageError, match=f"knows {size} tokens, but the run's tokenizer has {size + 1}"):
         models.build("auto", size + 1, (8,), path=folder)
     (folder / "config.json").write_text('{"model_type": "gpt2", "n_embd": 24}')
     with pytest.raises(DataError, match="has no causal language model that can be read"):
@@ -140,7 +140,7 @@ def test_the_cache_changes_nothing(name: str) -> None:
         ("gpt2", {"path": Path()}, "takes no path"),
         ("gpt2", {"lora": 0}, "'lora' is 0"),
         ("auto", {}, "needs a folder"),
-        ("bamba", {}, "cannot be made of these sizes"),
+        ("bamba", {}, "cannot be built with these sizes"),
     ],
 )
 def test_what_cannot_be_made_is_refused(name: str, options: Any, message: str) -> None:
@@ -156,7 +156,7 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_refused_architecture_says_what_to_do(wf: Any) -> None:
     refused = wf("run", "--dataset", "opticks", "--model", "transformers/bert")
     assert refused.code == 2
-    assert "give a folder that has it" in refused.stderr
+    assert "use a folder that has it" in refused.stderr
 
 
 def test_the_index_names_all_of_the_installed_transformers() -> None:
@@ -189,7 +189,7 @@ REVIEWS = "text,label\n" + "".join(
 
 @pytest.fixture
 def special(tmp_path: Path) -> Path:
-    """A tokenizer with special tokens around a text, as those of BERT have them."""
+    """A tokenizer with special tokens around a text, like BERT's."""
     tokenizer = tokenizers.Tokenizer(BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), tokenizers.decoders.ByteLevel()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -223,7 +223,7 @@ def test_special_tokens_of_a_tokenizer(special: Path) -> None:
 
 
 def test_a_tokenizer_without_a_token_of_padding_says_so(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"no token of padding.*\n.*--tokenizer.padding"):
+    with pytest.raises(UsageError, match=r"no padding token.*\n.*--tokenizer.padding"):
         HuggingFaceTokenizer(folder).padding  # noqa: B018 - it raises
     assert HuggingFaceTokenizer(folder, padding="<end>").padding == 0
 
@@ -273,11 +273,11 @@ def test_a_text_classifier_from_a_folder_resumes_without_its_weights(wf: Any, sp
     model = ("--model", "transformers/text/auto", "--model.path", tmp_path / "bert", "--batch-size", 8)
     refused = wf("run", *data, *model, "--epochs", 1)
     assert refused.code == 2
-    assert "takes 32 tokens at most, and texts may have 512" in refused.stderr
+    assert "takes at most 32 tokens, but texts may have 512" in refused.stderr
     run = ("run", *data, *model, "--dataset.max_tokens", 32, "--lr", 0.01)
     begun = wf(*run, "--epochs", 1, "--name", "x")
     assert begun.code == 0, begun.stderr
-    assert "drawn, as they are not in it: " in begun.stderr
+    assert "initialized, because they are not in it: " in begun.stderr
     assert "classifier" in begun.stderr
     assert wf(*run, "--epochs", 2, "--name", "straight").code == 0
     (tmp_path / "bert/model.safetensors").unlink()

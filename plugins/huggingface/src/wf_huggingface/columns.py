@@ -1,4 +1,4 @@
-"""Which columns are inputs and which are targets."""
+"""Chooses the input and target columns."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def choose(
     if wrong:
         raise UsageError(
             f"'{path}': {len(given)} input columns, of which {', '.join(map(repr, wrong))} "
-            f"{'is' if len(wrong) == 1 else 'are'} not of numbers\n  {_listed(features)}\n"
+            f"{'is' if len(wrong) == 1 else 'are'} not numeric\n  {_listed(features)}\n"
             "  inputs are columns of numbers, or one column of text, images or lists of numbers: --dataset.inputs"
         )
     return Columns(given, chosen, "numbers", features)
@@ -70,17 +70,17 @@ def kind_of(feature: Any) -> Kind:
 
 
 def is_text(feature: Any) -> bool:
-    """Whether a column is of strings."""
+    """Whether a column holds strings."""
     return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view")
 
 
 def is_number(feature: Any) -> bool:
-    """Whether a column is of numbers or booleans."""
+    """Whether a column holds numbers or booleans."""
     return isinstance(feature, datasets.Value) and feature.dtype.startswith(("int", "uint", "float", "bool"))
 
 
 def is_whole(feature: Any) -> bool:
-    """Whether a column is of integers or booleans."""
+    """Whether a column holds integers or booleans."""
     return is_number(feature) and not feature.dtype.startswith("float")
 
 

@@ -39,47 +39,47 @@ def huggingface(
     shuffle_buffer: int = 1000,
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
-    """A table, texts or images in files or of the Hugging Face hub, by the library `datasets`.
+    """A table, texts or images from files or the Hugging Face hub, read by the library `datasets`.
 
     `path` is searched on this machine first. Numbers and texts are held in memory, images are read from
-    disk when they are needed. Values that are missing are refused.
+    disk when they are needed. Missing values are refused.
 
     Args:
         path: A file (parquet, CSV, TSV, JSON, JSON lines), a folder of such files or of images, a folder that
-            `save_to_disk` wrote, or the name of a dataset of the hub, as ``owner/name``.
+            `save_to_disk` wrote, or the name of a dataset on the hub, such as ``owner/name``.
         inputs: The input columns: any number of columns of numbers, or one of texts, images or lists of numbers. By
             default all but the target.
         target: The target column, or several. By default the one called label, labels, target or y.
         task: ``auto``: text, booleans and labels are classes, and so are integers that look like classes: each at
-            least twice, and either two distinct ones or at most 20 that follow one another from 0 or 1. Other numbers
+            least twice, and either two distinct ones or at most 20 that are consecutive from 0 or 1. Other numbers
             are a ``regression``; several columns, or lists of labels, are ``multilabel``. ``binary``: one column of 0
             and 1.
-        config: The configuration, where a dataset has several.
-        revision: The version of a dataset of the hub: a branch, tag or commit.
+        config: The configuration, if a dataset has several.
+        revision: The version of a dataset on the hub: a branch, tag or commit.
         train: The split to train on. By default ``train``, or the only one.
         validation: The split for validation. By default ``validation``, ``valid``, ``val`` or ``dev``, if there is one.
         test: The split for testing. By default ``test``, if there is one.
-        image_size: What images are resized to, in pixels: one side of a square, or height and width. By default they
-            stay as they are and must be of one size.
-        channels: Of images: 3 for colour, 1 for grey.
-        vocabulary_size: Of texts: the most frequent tokens of the train split; all others are one token.
+        image_size: The size to which images are resized, in pixels: one side of a square, or height and width. By
+            default they are unchanged and must have one size.
+        channels: For images: 3 for colour, 1 for grey.
+        vocabulary_size: For texts: the number of most frequent tokens of the train split; all others are one token.
         max_tokens: For texts: longer texts are truncated to this many tokens.
         cache_dir: The library's cache of converted and downloaded data. By default its own folder, see HF_HOME.
         streaming: Read the samples one after the other, in constant memory and without converting files to Arrow on
-            disk. They are all read once before step 1, to count samples, classes and tokens, and again up to its place
-            by a run that resumes. Images need an `image_size`. Without splits of its own a dataset is divided by a draw
-            for each sample, so shares are about what was asked for and not stratified.
-        shuffle_buffer: Of a stream: so many samples that follow each other are shuffled among themselves.
-        learned: What the run learned from its data when it began; then columns, classes and tokens are those.
+            disk. They are all read once before step 1, to count samples, classes and tokens; a resumed run reads again
+            up to its position. Images need an `image_size`. A dataset without splits is divided by a random draw for
+            each sample, so the shares are approximate and not stratified.
+        shuffle_buffer: For a stream: the number of consecutive samples that are shuffled among themselves.
+        learned: For a resumed run: its description of the data, which determines columns, classes and tokens.
 
     Returns:
-        Inputs float32 ``[N, F]`` or ``[N, ...]``, or float64 where float32 would not keep the numbers of a column apart
-        and the samples are in memory; images ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
+        Inputs float32 ``[N, F]`` or ``[N, ...]``, or float64 if float32 cannot distinguish the numbers of a column and
+        the samples are in memory; images ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
         ``class_index``, ``real``, ``binary`` or ``multilabel``.
 
     Raises:
-        DataError: If the data is missing or cannot be downloaded, or for invalid values.
-        UsageError: For a column or split that there is not, or an option out of range.
+        DataError: If the data are missing or cannot be downloaded, or for invalid values.
+        UsageError: For an unknown column or split, or an option out of range.
     """
     if vocabulary_size < 3 or max_tokens < 1:
         raise UsageError(

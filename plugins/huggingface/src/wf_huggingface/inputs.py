@@ -47,15 +47,15 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Images:
-    """Images that are read from the Arrow file when they are asked for."""
+    """Images that are read from the Arrow file when they are requested."""
 
     table: Any
     column: str
     size: tuple[int, int] | None
-    """Height and width; None for images that are of one size already."""
+    """Height and width; None for images that already have one size."""
     channels: int
     start: int = 0
-    """The number of the first row, where they are a part of a stream."""
+    """The number of the first row, if they are a part of a stream."""
 
     def with_targets(self, targets: Tensor) -> Samples:
         """Samples of these inputs and targets."""
@@ -65,7 +65,7 @@ class Images:
         """float32 ``[C, H, W]`` from 0 to 1.
 
         Raises:
-            DataError: When the image is missing or damaged.
+            DataError: If the image is missing or damaged.
         """
         return self.pixels(index).to(torch.float32).div_(255)
 
@@ -75,7 +75,7 @@ class Images:
 
 
 def pixels_of(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:
-    """An image as uint8 ``[C, H, W]``, resized where a size is given."""
+    """An image as uint8 ``[C, H, W]``, resized if a size is given."""
     image = image.convert("L" if channels == 1 else "RGB")
     if size is not None and image.size != size[::-1]:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
@@ -99,7 +99,7 @@ class ImageSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return self.images.read(index), self.targets[index]
 
     def identity(self) -> list[Any]:
-        """The column, the bytes of its table and the targets: what tells these images from others."""
+        """The column, the bytes of its table and the targets, which identify these images."""
         return [self.images.column, self.images.table.data.nbytes, self.targets.tolist()]
 
 
@@ -113,19 +113,19 @@ def read_inputs(
     length: int,
     known: KnownDataset | None,
 ) -> tuple[dict[str, Inputs], list[str]]:
-    """The inputs of each split, and the vocabulary where they are tokens.
+    """The inputs of each split, and the vocabulary if they are tokens.
 
     Args:
         tables: The splits.
-        columns: Which columns are inputs.
-        image_size: What images are resized to.
-        channels: Of images.
-        vocab_size: How many tokens there are at most.
-        length: How many tokens of a text are kept at most.
+        columns: The chosen columns.
+        image_size: The size to which images are resized.
+        channels: The channels of images.
+        vocab_size: The maximum size of the vocabulary.
+        length: The maximum number of tokens of a text.
         known: The learned facts of the run; None for a new run.
 
     Raises:
-        DataError: For values that are missing or do not fit.
+        DataError: For missing or invalid values.
         UsageError: For an option out of range.
     """
     if columns.kind == "image":
@@ -144,33 +144,33 @@ def numbers(table: Any, names: Sequence[str], split: str, start: int = 0, *, dou
         table: The rows.
         names: The columns.
         split: The split of the rows, for messages.
-        start: The number of the first row, where they are a part of a stream.
+        start: The number of the first row, if they are a part of a stream.
         double: Whether float64 is wanted.
 
     Raises:
-        DataError: Naming the first row with a value that is missing, or lists of several lengths.
+        DataError: Naming the first row with a missing value, or with a list of another length.
     """
     found = [_column(table, name, split, start, torch.float64 if double else torch.float32) for name in names]
     return found[0] if len(found) == 1 and found[0].ndim > 1 else torch.stack([one.flatten() for one in found], dim=1)
 
 
 def check_missing(table: Any, name: str, split: str, start: int = 0) -> None:
-    """Refuse a column with values that are missing.
+    """Refuse a column with missing values.
 
     Raises:
-        DataError: Naming the first row of them.
+        DataError: Naming the first such row.
     """
     values = plain(table, name)
     missing = [row for row, value in enumerate(values) if value is None]
     if missing:
         raise DataError(
             f"{split} split, column '{name}': {len(missing)} values are missing, first in row {start + missing[0]} "
-            "(from 0)\n  fill them or leave those rows out first: there is no honest value to take for them"
+            "(from 0)\n  fill them or remove those rows first: wf does not make up values"
         )
 
 
 def read_image(table: Any, column: str, index: int, start: int = 0) -> Image.Image:
-    """One image, turned upright as its EXIF data says.
+    """One image, turned upright according to its EXIF data.
 
     Raises:
         DataError: When it is missing or damaged.
@@ -184,10 +184,10 @@ def read_image(table: Any, column: str, index: int, start: int = 0) -> Image.Ima
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """An image of 8 bits, turned as its EXIF data says.
+    """An image of 8 bits, turned upright according to its EXIF data.
 
     Raises:
-        ValueError: For one of more bits, which Pillow would cut off.
+        ValueError: For an image of more bits, which Pillow would truncate.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
@@ -196,7 +196,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def plain(table: Any, name: str) -> list[Any]:
-    """A column as Python has it, without decoding."""
+    """A column as Python values, without decoding."""
     values: list[Any]
     if isinstance(table, datasets.Dataset):
         values = table.with_format(None).select_columns([name])[:][name]
@@ -211,7 +211,7 @@ def _column(table: Any, name: str, split: str, start: int, dtype: torch.dtype) -
         array = np.array(plain(table, name), dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{split} split, column '{name}': its lists are not of one length, or hold values that are missing\n"
+            f"{split} split, column '{name}': its lists differ in length, or contain missing values\n"
             "  bring them to one shape first"
         ) from error
     with np.errstate(over="ignore"):
@@ -262,7 +262,7 @@ def both_sides(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
 
 
 def _check_one_size(tables: Mapping[str, Any], name: str) -> None:
-    """Images of several sizes make no batch; this reads the head of each image."""
+    """Refuse images of several sizes, which cannot be batched; this reads the header of each image."""
     first: tuple[int, int] | None = None
     for split, table in tables.items():
         for index in range(len(table)):

@@ -14,7 +14,7 @@ def wf_components() -> list[Component]:
             "dataset",
             "huggingface",
             "wf_huggingface.dataset:huggingface",
-            "a table, text or images in files, or of the Hugging Face hub",
+            "a table, text or images in files, or on the Hugging Face hub",
             aliases=("hf",),
             traits=DatasetTraits(files=(".parquet", ".json", ".jsonl"), reader="wf_huggingface.reader:FileReader"),
         ),

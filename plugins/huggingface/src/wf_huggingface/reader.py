@@ -1,4 +1,4 @@
-"""Reading a file for predictions as the samples were read."""
+"""Reads a file for predictions in the way the samples were read."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class FileReader:
     Args:
         inputs: The input columns.
         kind: Their contents: ``numbers``, ``array``, ``text`` or ``image``.
-        image_size: Of images: height and width; None where they stay as they are.
-        channels: Of images.
-        vocabulary: Of texts: the tokens.
-        length: Of texts: the number of tokens of a sample.
-        double: Whether numbers are float64: float32 would not keep some of them apart.
+        image_size: For images: height and width; None if they are unchanged.
+        channels: For images: the number of channels.
+        vocabulary: For texts: the tokens.
+        length: For texts: the number of tokens of a sample.
+        double: Whether numbers are float64, because float32 cannot distinguish some of them.
     """
 
     endings: tuple[str, ...] = (*READERS, *IMAGES)
@@ -68,7 +68,7 @@ class FileReader:
         """The inputs in a file ``[N, ...]``.
 
         Raises:
-            DataError: For a file that is missing or damaged, lacks a column, or holds values that do not fit.
+            DataError: For a missing or damaged file, a missing column, or invalid values.
         """
         if path.suffix.lower() in IMAGES:
             return self._image(path)

@@ -46,11 +46,11 @@ def read(
 
 
 def splits_of(tables: Mapping[str, Any], path: Path, named: Mapping[str, str | None]) -> dict[str, Any]:
-    """The tables that are for training, validation and testing.
+    """The tables for training, validation and testing.
 
     Args:
-        tables: By the names that they have.
-        path: Where they are from, for messages.
+        tables: The tables by their own names.
+        path: Their origin, for messages.
         named: The user's names of train, validation and test.
 
     Raises:
@@ -81,7 +81,7 @@ def splits_of(tables: Mapping[str, Any], path: Path, named: Mapping[str, str | N
 def _read_file(place: Path, options: dict[str, Any]) -> dict[str, Any]:
     reader = READERS.get(place.suffix.lower())
     if reader is None:
-        raise DataError(f"'{place}' is none of the files that can be read\n  known endings: {', '.join(READERS)}")
+        raise DataError(f"'{place}' is not a file that can be read\n  known endings: {', '.join(READERS)}")
     more = {"sep": "\t"} if place.suffix.lower() == ".tsv" else {}
     return _load(str(place), reader, data_files={"train": str(place)}, **options, **more)
 
@@ -102,14 +102,14 @@ def _read_hub(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     name = path.as_posix()
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.suffix.lower() in READERS:
         raise DataError(f"no file or folder '{path}'\n  set it with --dataset.path")
-    print(f"dataset '{name}' is no file or folder: looking for it on the Hugging Face hub", file=sys.stderr)
+    print(f"dataset '{name}' is not a file or folder: searching the Hugging Face hub", file=sys.stderr)
     try:
         return _load(name, name, **options)
     except DataError as error:
         cache = options["cache_dir"] or datasets.config.HF_DATASETS_CACHE
         raise DataError(
             f"dataset '{name}' was not found: {str(error).partition(': ')[2]}\n  looked in:\n"
-            f"    {path.absolute()}, a file or folder\n    {cache}, what the library has downloaded before\n"
+            f"    {path.absolute()}, a file or folder\n    {cache}, the library's earlier downloads\n"
             "    the Hugging Face hub\n  what to do:\n"
             "    check the name and the network (unset HF_HUB_OFFLINE); a private one needs a login\n"
             "    where there is a network: datasets.load_dataset(...).save_to_disk(DIR), and here --dataset.path DIR"
@@ -121,7 +121,7 @@ def _load(what: str, reader: str, **options: Any) -> dict[str, Any]:
         loaded = datasets.load_dataset(reader, **{name: one for name, one in options.items() if one is not None})
     if not options.get("streaming", False):
         return dict(loaded)
-    # by the row group: else Arrow reads a whole parquet file ahead into memory, also when nobody reads on any more
+    # by row group: otherwise Arrow prefetches a whole parquet file into memory, even if reading has stopped
     return {name: table.reshard() for name, table in loaded.items()}
 
 
@@ -130,7 +130,7 @@ def readable(what: str) -> Iterator[None]:
     """Convert the library's errors to messages.
 
     Raises:
-        DataError: In its place.
+        DataError: Instead of the library's error.
     """
     try:
         yield

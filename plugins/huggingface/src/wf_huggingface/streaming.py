@@ -1,4 +1,4 @@
-"""Reading a dataset as a stream: once to learn of it, then as often as a run needs it."""
+"""Reads a dataset as a stream: once to learn about it, then as often as a run needs it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from wf_huggingface.targets import Labels, Task, read_targets, settled, task_of
 _log = logging.getLogger(__name__)
 
 ROWS, IMAGES = 1000, 32
-"""So many rows, or rows with an image, are taken at once."""
+"""The number of rows, or rows with an image, that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +54,25 @@ class Learned:
 
     num_samples: dict[str, int] = field(default_factory=dict)
     classes: Counter[Any] = field(default_factory=Counter)
-    """The values of the target, where those are classes."""
+    """The values of the target, if it holds classes."""
     tokens: Counter[str] = field(default_factory=Counter)
     longest: int = 1
-    """The tokens of the longest text."""
+    """The number of tokens of the longest text."""
     first_rows: Any = None
-    """Of the train split, kept rather than read again: Arrow may abort a process that ends while it reads."""
+    """The first chunk of the train split, kept rather than read again: Arrow may abort a process that ends while it
+    reads."""
 
 
 def stream_dataset(tables: Mapping[str, Any], wanted: Wanted) -> Dataset:
-    """A dataset of streams.
+    """A dataset with streams as splits.
 
     Args:
         tables: The splits, each a `datasets.IterableDataset`.
         wanted: The user's options.
 
     Raises:
-        DataError: For values that are missing or do not fit, all of which are looked at.
-        UsageError: For a column that there is not, or an option out of range.
+        DataError: For missing or invalid values; all rows are checked.
+        UsageError: For an unknown column, or an option out of range.
     """
     reader = _Reader(tables, wanted)
     labels = reader.labels("train", reader.learned.first_rows, 0)
@@ -130,7 +131,7 @@ class _Reader:
         return Stream(num_samples=num_samples, read=read, buffer=buffer)
 
     def chunks(self, split: str, start: int = 0) -> Iterator[tuple[int, Any]]:
-        """Rows of a split from one on: the number of the first, and so many of them as an Arrow table."""
+        """Rows of a split from a number on, as pairs of the first row's number and an Arrow table."""
         table = self._tables[split].select_columns(self._used())
         rows = IMAGES if self.columns.kind == "image" else ROWS
         read = iter((table.skip(start) if start else table).with_format("arrow").iter(batch_size=rows))
@@ -144,7 +145,7 @@ class _Reader:
             start += len(found)
 
     def labels(self, split: str, rows: Any, first: int) -> Labels:
-        """The targets of rows, the first of which has a number."""
+        """The targets of rows; `first` is the number of the first row."""
         return read_targets({split: rows}, self.columns, self._task, self._classes, first)
 
     def _used(self) -> list[str]:
@@ -162,7 +163,7 @@ class _Reader:
         return numbers(rows, names, split, first)
 
     def _learn(self) -> Learned:
-        """Look at every row once; of images at their targets alone."""
+        """Read every row once; for images only their targets."""
         path = self._wanted.path
         print(f"dataset '{path}': reading it once as a stream, to count samples and classes", file=sys.stderr)
         learned = Learned()
@@ -193,8 +194,9 @@ class _Reader:
                 found = numbers(rows, columns.inputs, split, first, double=True)
                 if train and first == 0 and lost_in_float32(found):
                     _log.warning(
-                        "dataset '%s': numbers are so large and close together that float32, which a stream gives, "
-                        "does not keep them apart\n  read them without --dataset.streaming, and standardize them: "
+                        "dataset '%s': numbers are so large and close together that float32, which a stream uses, "
+                        "cannot distinguish them\n"
+                        "  read them without --dataset.streaming, and standardize them: "
                         "--transform standardize",
                         self._wanted.path,
                     )
@@ -207,7 +209,7 @@ class _Reader:
 
 
 def _features(table: Any, path: Path) -> Any:
-    """The columns of a split; the library knows those of CSV only when it reads it."""
+    """The columns of a split; for CSV the library knows them only after reading."""
     if table.features is not None:
         return table.features
     with readable(str(path)):

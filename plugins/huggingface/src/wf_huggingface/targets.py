@@ -39,14 +39,14 @@ def read_targets(
 
     Args:
         tables: The splits.
-        columns: Which columns are targets.
+        columns: The chosen columns.
         task: The task.
-        classes: The values that are the classes, or their names; None for those of the train split.
-        start: The row that the tables begin with, where they are a part of a stream.
+        classes: The values of the classes, or their names; None to take them from the train split.
+        start: The number of the first row, if the tables are a part of a stream.
 
     Raises:
-        DataError: For values that are missing, or that do not fit the task.
-        UsageError: When the columns cannot be targets of the task.
+        DataError: For missing values, or values that do not fit the task.
+        UsageError: If the columns cannot be targets of the task.
     """
     for split, table in tables.items():
         for name in columns.targets:
@@ -80,13 +80,14 @@ def task_of(columns: Columns, task: Task) -> str:
 
 
 def settled(columns: Columns, task: Task, values: Iterable[Any], path: Path) -> Task:
-    """The task, where the values of a column of integers tell whether they are classes; says so where they may be.
+    """The task, if the values of a column of integers determine whether they are classes; an ambiguous case is
+    reported.
 
     Args:
-        columns: Which columns are targets.
-        task: What the user says of them.
-        values: Those of the train split, where `counts_decide`.
-        path: Where they are from, for messages.
+        columns: The chosen columns.
+        task: The task option.
+        values: The values of the train split, if `counts_decide`.
+        path: Their origin, for messages.
     """
     if not counts_decide(columns, task):
         return task
@@ -99,7 +100,7 @@ def settled(columns: Columns, task: Task, values: Iterable[Any], path: Path) -> 
 
 
 def counts_decide(columns: Columns, task: Task) -> bool:
-    """Whether it depends on the values what the targets are: one column of integers of which nothing is said."""
+    """Whether the task depends on the values: one column of integers with task ``auto``."""
     feature = columns.features[columns.targets[0]]
     return task == "auto" and len(columns.targets) == 1 and is_whole(feature) and feature.dtype != "bool"
 

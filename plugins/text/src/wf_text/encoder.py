@@ -13,22 +13,22 @@ from wf import FromRun
 from wf.errors import UsageError
 
 LONGEST = 512
-"""Tokens of a text, where the dataset does not say how many it has at most."""
+"""The maximum number of tokens of a text, if the dataset does not give it."""
 
 
 class Encoder(nn.Module):
-    """Numbers for each token that depend on all tokens of its text.
+    """Contextual embeddings of tokens.
 
     Args:
-        vocab_size: Tokens of the vocabulary.
-        layers: Layers; 0 for the embeddings alone.
-        heads: Attention heads of a layer.
-        width: Numbers for a token; a multiple of `heads`.
-        dropout: Share of numbers that are set to 0 in training.
-        context: The most tokens that it takes.
+        vocab_size: The size of the vocabulary.
+        layers: The number of layers; 0 for the embeddings alone.
+        heads: Attention heads per layer.
+        width: The embedding dimension; a multiple of `heads`.
+        dropout: The dropout probability.
+        context: The maximum number of tokens.
 
     Raises:
-        UsageError: For sizes that do not go together.
+        UsageError: For sizes that do not fit together.
     """
 
     def __init__(self, vocab_size: int, layers: int, heads: int, width: int, dropout: float, context: int) -> None:
@@ -48,14 +48,14 @@ class Encoder(nn.Module):
 
         Args:
             input_ids: int64 ``[N, T]``.
-            attention_mask: 1 for tokens and 0 for padding, which no token attends to; None where there is none.
+            attention_mask: 1 for tokens and 0 for padding, which no token attends to; None without padding.
 
         Raises:
             UsageError: For more tokens than `context`.
         """
         length = input_ids.shape[1]
         if length > self.context:
-            raise UsageError(f"a text has {length} tokens, and the model takes {self.context} at most: its context")
+            raise UsageError(f"a text has {length} tokens, but the model takes at most {self.context}, its context")
         x = self.tokens(input_ids) + self.positions(torch.arange(length, device=input_ids.device))
         x = self.dropout(x)
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
@@ -80,7 +80,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``[N, T, width]`` of the same; `mask` is bool ``[N, 1, 1, T]``."""
+        """``[N, T, width]`` from the same shape; `mask` is bool ``[N, 1, 1, T]``."""
         num, length, width = x.shape
         q, k, v = (
             part.view(num, length, self._heads, width // self._heads).transpose(1, 2)
@@ -97,17 +97,17 @@ class TextClassifier(nn.Module):
     """Scores for the classes of each text: an encoder, the mean over its tokens, and a linear layer.
 
     Args:
-        vocab_size: Tokens of the vocabulary.
-        num_outputs: Scores for a text.
+        vocab_size: The size of the vocabulary.
+        num_outputs: The number of classes.
         layers: Layers of the encoder; 0 for a bag of embeddings.
-        heads: Attention heads of a layer.
-        width: Numbers for a token; a multiple of `heads`.
-        dropout: Share of numbers that are set to 0 in training.
-        context: The most tokens that it takes; by default those that the dataset has at most.
-        dataset_facts: What the dataset says of its texts.
+        heads: Attention heads per layer.
+        width: The embedding dimension; a multiple of `heads`.
+        dropout: The dropout probability.
+        context: The maximum number of tokens; by default the dataset's maximum.
+        dataset_facts: The dataset's facts about its texts.
 
     Raises:
-        UsageError: For sizes that do not go together.
+        UsageError: For sizes that do not fit together.
     """
 
     def __init__(
@@ -141,17 +141,17 @@ class TokenClassifier(nn.Module):
     """Scores for the tags of each token: an encoder and a linear layer.
 
     Args:
-        vocab_size: Tokens of the vocabulary.
-        num_outputs: Scores for a token.
+        vocab_size: The size of the vocabulary.
+        num_outputs: The number of tags.
         layers: Layers of the encoder.
-        heads: Attention heads of a layer.
-        width: Numbers for a token; a multiple of `heads`.
-        dropout: Share of numbers that are set to 0 in training.
-        context: The most tokens that it takes; by default those that the dataset has at most.
-        dataset_facts: What the dataset says of its texts.
+        heads: Attention heads per layer.
+        width: The embedding dimension; a multiple of `heads`.
+        dropout: The dropout probability.
+        context: The maximum number of tokens; by default the dataset's maximum.
+        dataset_facts: The dataset's facts about its texts.
 
     Raises:
-        UsageError: For sizes that do not go together.
+        UsageError: For sizes that do not fit together.
     """
 
     def __init__(
@@ -172,25 +172,25 @@ class TokenClassifier(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, word_mask: Tensor | None = None
     ) -> Tensor:
-        """``[N, T, num_outputs]``; which tokens begin a word is for the task alone."""
+        """``[N, T, num_outputs]``; `word_mask` is only used by the task."""
         scores: Tensor = self.head(self.encoder(input_ids, attention_mask))
         return scores
 
 
 class MaskedLM(nn.Module):
-    """Scores for the token at each place: an encoder, a hidden layer, and a head with the weights of the embedding.
+    """Scores for the token at each position: an encoder, a hidden layer, and a head with the weights of the embedding.
 
     Args:
-        vocab_size: Tokens of the vocabulary.
+        vocab_size: The size of the vocabulary.
         layers: Layers of the encoder.
-        heads: Attention heads of a layer.
-        width: Numbers for a token; a multiple of `heads`.
-        dropout: Share of numbers that are set to 0 in training.
-        context: The most tokens that it takes; by default those that the dataset has at most.
-        dataset_facts: What the dataset says of its texts.
+        heads: Attention heads per layer.
+        width: The embedding dimension; a multiple of `heads`.
+        dropout: The dropout probability.
+        context: The maximum number of tokens; by default the dataset's maximum.
+        dataset_facts: The dataset's facts about its texts.
 
     Raises:
-        UsageError: For sizes that do not go together.
+        UsageError: For sizes that do not fit together.
     """
 
     def __init__(
@@ -217,19 +217,19 @@ class MaskedLM(nn.Module):
 
 
 def longest(context: int | None, facts: Mapping[str, Any] | None) -> int:
-    """The most tokens that a model is to take.
+    """The maximum number of tokens of a model.
 
     Args:
-        context: As it was asked for.
-        facts: What the dataset says: `max_tokens` of its texts.
+        context: The requested number.
+        facts: The dataset's facts: `max_tokens` of its texts.
 
     Raises:
-        UsageError: For fewer than the dataset has.
+        UsageError: If it is smaller than the dataset's.
     """
     has = int((facts or {}).get("max_tokens", 0))
     if context is not None and context < has:
         raise UsageError(
-            f"model option 'context' is {context}, and texts may have {has} tokens\n"
+            f"model option 'context' is {context}, but texts may have {has} tokens\n"
             f"  truncate them: --dataset.max_tokens {context}; or leave it out"
         )
     return has or LONGEST if context is None else context

@@ -1,4 +1,4 @@
-"""Going on with a text, token by token."""
+"""Continues a text token by token."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def generate(
     generator: torch.Generator | None = None,
     cached: bool = True,
 ) -> Iterator[int]:
-    """Tokens that a language model goes on with, each drawn by its probability after all before it.
+    """Continue tokens with a language model, each drawn by its probability given all previous ones.
 
-    Of a text longer than the model's `context`, where it has one, the model sees the end.
+    If the text is longer than the model's `context`, the model sees its end.
 
     Args:
-        model: Gives scores ``[1, T, V]`` for tokens ``[1, T]``. Where its `forward` has a parameter `cache`, a list, it
-            keeps there what it needs of the tokens before, and gets the new ones alone.
+        model: Returns scores ``[1, T, V]`` for tokens ``[1, T]``. If its `forward` has a parameter `cache`, a list, it
+            stores its state of previous tokens there, and gets only the new ones.
         tokens: int64 ``[T]``, at least one.
-        max_new_tokens: How many are given.
-        temperature: What scores are divided by; 0 takes the most likely token.
-        top_k: Draw from so many most likely tokens alone; None for all.
-        generator: Draws, on the CPU.
+        max_new_tokens: The number of tokens to generate.
+        temperature: The divisor of scores; 0 takes the most likely token.
+        top_k: The number of most likely tokens to draw from; None for all.
+        generator: The random generator, on the CPU.
         cached: Whether the cache is used.
 
     Raises:
-        UsageError: For settings that cannot be.
+        UsageError: For invalid settings.
     """
     _check(tokens, max_new_tokens, temperature, top_k)
     context = getattr(model, "context", None)
@@ -48,7 +48,7 @@ def generate(
     for _ in range(max_new_tokens):
         if caches and (context is None or given.shape[1] <= context):
             scores = model(fresh, cache=cache)[0, -1]
-        else:  # positions are counted from the first token that is seen, so that nothing kept holds any more
+        else:  # positions are counted from the first visible token, so the cache is no longer valid
             scores = model(given[:, -context:] if context else given)[0, -1]
         token = _drawn(scores.float().cpu(), temperature, top_k, generator)
         yield token
@@ -57,7 +57,7 @@ def generate(
 
 
 def _drawn(scores: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> int:
-    """A token by its scores ``[V]``."""
+    """Draw a token by its scores ``[V]``."""
     if temperature == 0:
         return int(scores.argmax())
     scores = scores / temperature
@@ -68,7 +68,7 @@ def _drawn(scores: Tensor, temperature: float, top_k: int | None, generator: tor
 
 def _check(tokens: Tensor, max_new_tokens: int, temperature: float, top_k: int | None) -> None:
     if not len(tokens):
-        raise UsageError("there is no token to go on with: give a prompt, --prompt TEXT")
+        raise UsageError("there is no token to continue: give a prompt, --prompt TEXT")
     if max_new_tokens < 1:
         raise UsageError(f"--max-new-tokens is {max_new_tokens}; it must be at least 1")
     if not temperature >= 0:

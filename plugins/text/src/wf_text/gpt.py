@@ -17,22 +17,22 @@ Cache = list[tuple[Tensor, Tensor]]
 
 
 class GPT(nn.Module):
-    """Scores for the next token at each place: embeddings, layers of attention and a hidden layer each, and a head.
+    """Scores for the next token at each position: embeddings, layers of attention and a hidden layer each, and a head.
 
-    The head has the weights of the embedding. Weights are drawn as GPT-2 draws them: with a standard deviation of 0.02,
-    and less in what is added to the residual stream.
+    The head shares the weights of the embedding. Weights are initialized as in GPT-2: with a standard deviation of
+    0.02, and less for projections added to the residual stream.
 
     Args:
-        vocab_size: Tokens of the vocabulary.
-        layers: Layers.
-        heads: Attention heads of a layer.
-        width: Numbers for a token; a multiple of `heads`.
-        dropout: Share of numbers that are set to 0 in training.
-        context: The most tokens that it takes; by default those of a sample.
+        vocab_size: The size of the vocabulary.
+        layers: The number of layers.
+        heads: Attention heads per layer.
+        width: The embedding dimension; a multiple of `heads`.
+        dropout: The dropout probability.
+        context: The maximum number of tokens; by default those of a sample.
         input_shape: The shape of a sample, ``(T,)``.
 
     Raises:
-        UsageError: For sizes that do not go together.
+        UsageError: For sizes that do not fit together.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class GPT(nn.Module):
         if width % heads:
             raise UsageError(f"model option 'width' is {width}; it must be a multiple of heads, {heads}")
         if self.context < block:
-            raise UsageError(f"model option 'context' is {context}, and samples have {block} tokens\n  leave it out")
+            raise UsageError(f"model option 'context' is {context}, but samples have {block} tokens\n  leave it out")
         if not 0 <= dropout < 1:
             raise UsageError(f"model option 'dropout' is {dropout}; it must be from 0 to less than 1")
         self.tokens = nn.Embedding(vocab_size, width)
@@ -72,7 +72,8 @@ class GPT(nn.Module):
 
         Args:
             tokens: int64 ``[N, T]``.
-            cache: What `forward` kept of the tokens before these, an empty list for none; it grows by these.
+            cache: The state that `forward` stored for previous tokens, an empty list at first; these tokens are
+                appended.
 
         Raises:
             UsageError: For more tokens than `context`.
@@ -80,7 +81,7 @@ class GPT(nn.Module):
         begin = cache[0][0].shape[2] if cache else 0
         end = begin + tokens.shape[1]
         if end > self.context:
-            raise UsageError(f"there are {end} tokens, and the model takes {self.context} at most: its context")
+            raise UsageError(f"there are {end} tokens, but the model takes at most {self.context}, its context")
         x = self.tokens(tokens) + self.positions(torch.arange(begin, end, device=tokens.device))
         x = self.dropout(x)
         for number, layer in enumerate(self.layers):
@@ -109,7 +110,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention of each token to itself and those before it."""
+    """Scaled dot-product attention of each token to itself and previous ones."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Attention(nn.Module):
         self.project = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, number: int, cache: Cache | None) -> Tensor:
-        """``[N, T, width]`` of the same; keys and values go to the place `number` of the cache."""
+        """``[N, T, width]`` of the same; keys and values are stored at index `number` of the cache."""
         num, length, width = x.shape
         q, k, v = (
             part.view(num, length, self._heads, width // self._heads).transpose(1, 2)
@@ -129,7 +130,7 @@ class Attention(nn.Module):
                 k, v = (torch.cat([old, new], dim=2) for old, new in zip(cache[number], (k, v), strict=True))
             cache[number : number + 1] = [(k, v)]
         mask = None
-        if k.shape[2] > length > 1:  # some tokens after others that are cached
+        if k.shape[2] > length > 1:  # several tokens after cached ones
             mask = torch.ones(length, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - length)
         y = F.scaled_dot_product_attention(
             q,

@@ -6,13 +6,13 @@ from wf import Command, Component, Kind, Link, Task, hookimpl
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits
 
 NEXT = "next_token"
-"""The form of the targets: a token for each token, the one that follows it."""
+"""The form of the targets: for each token, the next one."""
 TAGS = "token_class"
-"""The form of the targets: a class for each token, -100 for one that has none."""
+"""The form of the targets: a class for each token, -100 for none."""
 MASKED = "masked_token"
-"""The form of the targets: at each place the token that was there, -100 where it is not to be guessed."""
+"""The form of the targets: at each masked position the original token, -100 elsewhere."""
 SCORES = "token_scores"
-"""The form of the predictions: scores at each place, for the tokens of the vocabulary or for classes."""
+"""The form of the predictions: scores at each position, for the tokens of the vocabulary or for classes."""
 _OF_TOKENS = (NEXT, TAGS, MASKED)
 _SHARES = "--dataset.validation and --dataset.test, shares of the text"
 
@@ -20,12 +20,12 @@ _SHARES = "--dataset.validation and --dataset.test, shares of the text"
 @hookimpl
 def wf_kinds() -> list[Kind]:
     """Tokenizers."""
-    return [Kind(name="tokenizer", summary="makes tokens of text, and text of tokens")]
+    return [Kind(name="tokenizer", summary="converts text to tokens, and tokens to text")]
 
 
 @hookimpl
 def wf_tasks() -> list[Task]:
-    """Language modelling, and classes of texts and of their words."""
+    """Language modelling, and classification of texts and words."""
     return [
         Task(
             name="causal-lm",
@@ -85,9 +85,9 @@ def wf_tasks() -> list[Task]:
 
 @hookimpl
 def wf_links() -> list[Link]:
-    """What language models give goes to metrics as it is, and to no loss of classes or numbers."""
+    """Scores of language models are passed to metrics unchanged, and to no loss of classes or numbers."""
     return [
-        Link(name="token-scores", takes=(SCORES,), gives="raw", summary="scores of tokens stay as they are"),
+        Link(name="token-scores", takes=(SCORES,), gives="raw", summary="scores of tokens are unchanged"),
     ]
 
 
@@ -98,7 +98,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="generate",
             section="Use a run",
-            summary="Let a run's language model go on with a text.",
+            summary="Continue a text with a run's language model.",
             target="wf_text.commands:generate",
             order=35,
         )
@@ -180,14 +180,19 @@ def wf_components() -> list[Component]:
             "tokenizer",
             "characters",
             "wf_text.tokenizers:Characters",
-            "one token a character that occurs in the texts",
+            "one token per character that occurs in the texts",
             aliases=("chars",),
             default=True,
         ),
         Component(
-            "tokenizer", "words", "wf_text.tokenizers:Words", "one token a word or sign, the most frequent of the texts"
+            "tokenizer",
+            "words",
+            "wf_text.tokenizers:Words",
+            "one token per word or punctuation character, the most frequent in the texts",
         ),
-        Component("tokenizer", "bytes", "wf_text.tokenizers:Bytes", "one token a byte: any file, a vocabulary of 256"),
+        Component(
+            "tokenizer", "bytes", "wf_text.tokenizers:Bytes", "one token per byte: any file, a vocabulary of 256"
+        ),
         Component(
             "model",
             "gpt",
@@ -213,7 +218,7 @@ def wf_components() -> list[Component]:
             "model",
             "masked-encoder",
             "wf_text.encoder:MaskedLM",
-            "a small transformer encoder that guesses masked tokens, in the manner of BERT",
+            "a small transformer encoder that predicts masked tokens, in the manner of BERT",
             traits=ModelTraits(predictions=SCORES, inputs="tokens"),
         ),
         Component(

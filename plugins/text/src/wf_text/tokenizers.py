@@ -1,4 +1,4 @@
-"""A kind of this package's own: tokenizers make tokens of text, and text of tokens."""
+"""Tokenizers, a kind declared by this package: they convert text to tokens, and tokens to text."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from wf.errors import DataError, UsageError
 from wf_base.text import most_frequent, tokenize
 
 MASK_NAME = "<mask>"
-"""What a dataset calls the token of the mask in its vocabulary."""
+"""The name of the mask token in a dataset's vocabulary."""
 
 
 class Tokenizer(Protocol):
-    """What a component of the kind must have.
+    """The protocol of tokenizers.
 
-    It may have more: `learn(texts)`, called once with pieces of all texts where `vocabulary` is empty; `encode_bytes`,
-    called instead of `encode` with what a file holds, so that files need not be UTF-8; and `end`, a token that the
-    dataset puts behind each text. One that learns takes the run value `learned`, and is as it was where that is given.
-
-    For texts that are classified: `padding`, the token that fills up batches, and `mask`, the token in place of one to
-    be guessed (a dataset adds what is not there); `around`, the tokens before and behind each text, a pair of lists;
-    and ``encode_words(words)``, called instead of `encode` for a text that comes in words: a list of tokens for each.
-    `learn` of one that has it is given such texts as lists of words.
+    Optional members are `learn(texts)`, called once with pieces of all texts if `vocabulary` is empty; `encode_bytes`,
+    called instead of `encode` with the bytes of a file, so that files need not be UTF-8; and `end`, a token that the
+    dataset appends to each text. A tokenizer that learns takes the run value `learned`, and restores itself from it if
+    given. For classified texts: `padding`, the padding token, and `mask`, the mask token (a dataset adds missing
+    ones); `around`, the special tokens before and after each text, a pair of lists; and ``encode_words(words)``,
+    called instead of `encode` for a text given as words: a list of tokens for each. Then `learn` gets such texts as
+    lists of words.
     """
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """One name a token, for people. Its length is the number of tokens."""
+        """One readable name per token. Its length is the number of tokens."""
         ...
 
     def encode(self, text: str) -> Sequence[int]:
         """The tokens of a text.
 
         Raises:
-            DataError: For a text that cannot be told in its tokens; `UnknownCharacterError` says where.
+            DataError: For a text that cannot be encoded; `UnknownCharacterError` has the position.
         """
         ...
 
@@ -52,15 +51,16 @@ class UnknownCharacterError(DataError):
 
     Args:
         character: The character.
-        position: Its place in the text.
-        num: The characters of the vocabulary.
-        where: The text in words.
+        position: Its position in the text.
+        num: The size of the vocabulary.
+        where: A description of the text.
     """
 
     def __init__(self, character: str, position: int, num: int, where: str = "the text") -> None:
         super().__init__(
-            f"{where}: character {character!r} (U+{ord(character):04X}) is none of the {num} characters that the run "
-            "learned\n  leave it out, or train with tokens for any text: --tokenizer bytes"
+            f"{where}: character {character!r} (U+{ord(character):04X}) is not among the {num} characters that the "
+            "run learned\n"
+            "  leave it out, or train with a tokenizer for any text: --tokenizer bytes"
         )
         self.character, self.position, self.num = character, position, num
 
@@ -68,12 +68,12 @@ class UnknownCharacterError(DataError):
         return UnknownCharacterError, (self.character, self.position, self.num)
 
     def at(self, where: str) -> UnknownCharacterError:
-        """The same, with the place in words."""
+        """The same error, with a description of the place."""
         return UnknownCharacterError(self.character, self.position, self.num, where)
 
 
 class Bytes:
-    """One token a byte of UTF-8: 256 of them, and files may hold anything."""
+    """One token per byte of UTF-8: a vocabulary of 256, and files may contain anything."""
 
     vocabulary: Sequence[str] = tuple(chr(byte) if 32 < byte < 127 else f"<{byte:02x}>" for byte in range(256))
 
@@ -87,30 +87,31 @@ class Bytes:
         return found  # type: ignore[no-any-return]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text; where bytes make no character, it has U+FFFD."""
+        """The text; invalid bytes become U+FFFD."""
         return bytes(tokens).decode("utf-8", errors="replace")
 
 
 class Characters:
-    """One token a character, in the order of their code points; the vocabulary is what occurs in the texts.
+    """One token per character that occurs in the texts, in the order of code points.
 
     Args:
-        learned: What the run learned when it began; None while it begins.
+        learned: For a resumed run: its description; None for a new run.
     """
 
     def __init__(self, learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None) -> None:
         known = () if learned is None else learned["vocabulary"]
-        self.vocabulary: Sequence[str] = tuple(one for one in known if len(one) == 1)  # a dataset may have added some
+        # a dataset may have added special tokens
+        self.vocabulary: Sequence[str] = tuple(one for one in known if len(one) == 1)
 
     def learn(self, texts: Iterable[str]) -> None:
-        """Take the characters that occur in texts for the vocabulary."""
+        """Learn the vocabulary: the characters that occur in the texts."""
         found: set[str] = set()
         for text in texts:
             found.update(text)
         self.vocabulary = tuple(sorted(found))
 
     def encode(self, text: str) -> Sequence[int]:
-        """The places of the characters in the vocabulary, as an array."""
+        """The indices of the characters in the vocabulary, as an array."""
         known, points = _points("".join(self.vocabulary)), _points(text)
         places: Any = np.searchsorted(known, points).clip(max=max(len(known) - 1, 0))
         wrong = known[places] != points if len(known) else np.ones(len(points), bool)
@@ -125,14 +126,13 @@ class Characters:
 
 
 class Words:
-    """One token a word in lower case or a single sign; the vocabulary is the most frequent ones of the texts.
-
-    Those that are not in it are one token, the unknown.
+    """One token per lower-case word or punctuation character; the vocabulary is the most frequent ones in the texts.
+    All others are the unknown token.
 
     Args:
-        size: The tokens of the vocabulary at most, with padding and the unknown.
-        min_count: How often a word must occur to be in it.
-        learned: What the run learned when it began; None while it begins.
+        size: The maximum size of the vocabulary, including padding and the unknown token.
+        min_count: The minimum number of occurrences of a word in it.
+        learned: For a resumed run: its description; None for a new run.
 
     Raises:
         UsageError: For an option out of range.
@@ -154,21 +154,21 @@ class Words:
         self._places: dict[str, int] = {}
         self.vocabulary: Sequence[str] = ()
         if learned is not None:
-            self._know([word for word in learned["vocabulary"] if word != MASK_NAME])  # which a dataset added
+            self._know([word for word in learned["vocabulary"] if word != MASK_NAME])  # added by a dataset
 
     def learn(self, texts: Iterable[str | Sequence[str]]) -> None:
-        """Take the most frequent words of texts for the vocabulary; a list of words is taken as it is."""
+        """Learn the vocabulary: the most frequent words of texts; a list of words is used unchanged."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(tokenize(text) if isinstance(text, str) else [word.lower() for word in text])
         self._know(most_frequent(counts, self._size, self._min_count))
 
     def encode(self, text: str) -> Sequence[int]:
-        """The place of each word and sign in the vocabulary; 1 is the unknown."""
+        """The index of each word and punctuation character in the vocabulary; 1 is the unknown token."""
         return [self._places.get(word, 1) for word in tokenize(text)]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """One token a word, whatever signs it has."""
+        """One token per word, whatever characters it has."""
         return [[self._places.get(word.lower(), 1)] for word in words]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -181,12 +181,12 @@ class Words:
 
 
 def with_token(names: Sequence[str], token: int | None, name: str) -> tuple[tuple[str, ...], int]:
-    """A vocabulary in which a token has a name of its own, and that token; it is added where there is none.
+    """A vocabulary in which a special token has its name, and that token; it is added if missing.
 
     Args:
         names: The vocabulary.
-        token: The tokenizer's own; None where it has none.
-        name: What people and the run know it by.
+        token: The tokenizer's own token; None if it has none.
+        name: Its name in the vocabulary.
     """
     if token is not None:
         return (*names[:token], name, *names[token + 1 :]), token

@@ -1,4 +1,4 @@
-"""Writes the indexes of the catalogues anew: ``python -m wf_timm.index``."""
+"""Rewrites the indexes of the catalogues: ``python -m wf_timm.index``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from wf.errors import UsageError, WfError, unknown
 from wf_timm.weights import pretrained_options, trying_to_load
 
 _log = logging.getLogger("wf.timm")  # below "wf": shown unless the run is quiet
-_ENCODER = "it gives a feature for each patch of the image, for a language model, and no classes"
+_ENCODER = "it gives a feature for each patch of the image, for a language model, rather than classes"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("deepseek_vit_412m_enc", "gemma4_vit_167m_enc", "gemma4_vit_570m_enc"), _ENCODER),
     **dict.fromkeys(
@@ -40,27 +40,26 @@ def build(
 ) -> nn.Module:
     """A model of timm, as timm's own module with its state_dict keys, for images with any number of channels.
 
-    Models that are made for one size of images (vision transformers and others) are made for that of the run. Before
-    the model is returned its shapes are tried out without computing anything.
+    Models for a fixed image size (vision transformers and others) are built for the run's size. Shapes are checked
+    without computing anything before the model is returned.
 
     Args:
-        name: Name of the model in timm, as ``resnet18``.
+        name: Name of the model in timm, such as ``resnet18``.
         input_shape: Shape of one image, ``[channels, height, width]``.
         num_outputs: Number of outputs per sample.
-        image_size: Resize images to this many pixels a side (bilinear) first; most models need more than 32, and were
-            designed for 224 or so. Not given: images stay as they are.
-        weights: ``default`` for the weights that timm takes by default, a tag for others (a1_in1k), or a file with a
-            state_dict of this architecture. They are looked for in the Hugging Face cache (HF_HOME) or torch.hub's
-            folder (TORCH_HOME), and downloaded where they are not there. timm draws the last layer anew unless it gives
-            num_outputs numbers, and adapts the first one to the number of channels.
-        drop_rate: Probability of dropping a feature before the last layer; the model's own when not given.
-        drop_path_rate: Probability that a block is passed over; the model's own when not given.
-
-        restored: Whether the weights of a run will follow, so that pretrained ones are not looked for.
+        image_size: First resize images to this side in pixels (bilinear); most models need more than 32 and were
+            designed for about 224. By default images are unchanged.
+        weights: ``default`` for timm's default weights, a tag for others (a1_in1k), or a file with a state_dict of
+            this architecture. They are searched in the Hugging Face cache (HF_HOME) or torch.hub's folder
+            (TORCH_HOME), and downloaded if missing. timm reinitializes the last layer unless it has num_outputs
+            outputs, and adapts the first one to the number of channels.
+        drop_rate: Probability of dropping a feature before the last layer; by default the model's own.
+        drop_path_rate: Probability of skipping a block; by default the model's own.
+        restored: Whether a run's weights will be loaded, so that pretrained ones are not needed.
 
     Raises:
-        UsageError: For an unknown name or option, samples that are no images, or images that are too small.
-        DataError: For weights that are nowhere, cannot be downloaded or do not fit.
+        UsageError: For an unknown name or option, samples that are not images, or images that are too small.
+        DataError: For weights that are not found, cannot be downloaded or do not fit.
     """
     _check(name, input_shape, image_size)
     weights = None if restored else weights
@@ -89,7 +88,7 @@ def build(
         ) from error
     if weights is not None:
         _say(model, name, weights)
-    return model.train()  # the pruned ones come in evaluation mode
+    return model.train()  # pruned models come in evaluation mode
 
 
 def index_names() -> list[str]:
@@ -113,7 +112,7 @@ def _check(name: str, input_shape: tuple[int, ...], image_size: int | None) -> N
 
 
 def _size_options(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """The size, for a model that is made for one; others take any."""
+    """The size option, for a model with a fixed size; others take any size."""
     config = get_pretrained_cfg(name)
     return {"img_size": size} if config is not None and config.fixed_input_size else {}
 
@@ -124,7 +123,7 @@ def _made_for(name: str) -> str:
 
 
 def _resize(model: nn.Module, args: tuple[Tensor], size: tuple[int, int]) -> Tensor:
-    """Images of the size that the model was made for."""
+    """Resize images to the model's size."""
     return functional.interpolate(args[0], size=size, mode="bilinear", antialias=True)
 
 
@@ -143,11 +142,11 @@ def _say(model: nn.Module, name: str, weights: Path) -> None:
     config: Any = model.pretrained_cfg
     tag = f"{name}.{config['tag']}" if config.get("tag") else name
     if weights.is_file():
-        _log.info("pretrained: file '%s'; what follows is of timm's own weights, %s", weights, tag)
+        _log.info("pretrained: file '%s'; the following applies to timm's own weights, %s", weights, tag)
     mean, std = list(config["mean"]), list(config["std"])
     _log.info("pretrained: %s, for images of %s pixels", tag, "x".join(map(str, config["input_size"][1:])))
     option = f"--transform.normalize.mean '{mean}' --transform.normalize.std '{std}'"
-    _log.info("it wants images normalized: --transform normalize %s", option)
+    _log.info("it expects normalized images: --transform normalize %s", option)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,23 +17,23 @@ from wf_catalogues.members import descriptions, option, parameters_of, stand_in,
 DType = Literal["bfloat16", "float16", "float32"]
 _DTYPES = {torch.dtype: DType, str | torch.dtype: DType, str | torch.dtype | None: DType | None}
 SECOND_ORDER = ("adahessian",)
-"""They want gradients with their graph."""
+"""Optimizers that need gradients with their graph."""
 NEEDS = {
     "bnb": "bitsandbytes, and a GPU",
     "fused": "NVIDIA's apex, and a GPU",
-    "kron": "opt_einsum, or its products of matrices fill the memory; pytorch-optimizer/kron trains",
+    "kron": "opt_einsum, or its matrix products fill the memory; use pytorch-optimizer/kron",
 }
 """Required libraries, by the prefix of the name."""
 _HELP = {
     "params": "The parameters to train.",
     "lr": "Step size.",
-    "weight_decay": "How much the weights are drawn to zero.",
-    "momentum": "Share of the last step that is taken again.",
+    "weight_decay": "Weight decay: how strongly weights are pulled towards zero.",
+    "momentum": "Momentum: the share of the last step that is repeated.",
     "betas": "Decay of the running averages of the gradient and its square.",
     "eps": "Added to denominators.",
     "foreach": "Update all parameters at once; null lets the optimizer choose.",
-    "nesterov": "Look ahead by the momentum.",
-    "maximize": "Climb instead of descend.",
+    "nesterov": "Whether to use Nesterov momentum.",
+    "maximize": "Whether to maximize instead of minimize.",
 }
 """For options that a class does not describe."""
 _COUNTS = ("n_samples", "update_each")
@@ -57,12 +57,12 @@ def build(name: str, params: list[nn.Parameter], **options: Any) -> Optimizer:
     """An optimizer of timm.
 
     Args:
-        name: Its name in timm, as ``adamw``.
+        name: Its name in timm, such as ``adamw``.
         params: The parameters to train.
-        options: As `described` says them.
+        options: The options of `described`.
 
     Raises:
-        UsageError: For an unknown name, one that needs another library, or an option out of range.
+        UsageError: For an unknown name, an optimizer that needs another library, or an option out of range.
     """
     kind, defaults = _class(name)
     given = {key: getattr(torch, value) if key.endswith("dtype") and value else value for key, value in options.items()}
@@ -74,7 +74,7 @@ def build(name: str, params: list[nn.Parameter], **options: Any) -> Optimizer:
 
 
 def described(name: str) -> Callable[..., None]:
-    """A function with the signature and docstring that `build` has for one name; not to be called."""
+    """A function with the signature and docstring of `build` for one name; it must not be called."""
     kind, defaults = _class(name)
     theirs = [one for key, one in parameters_of(kind).items() if key not in ("params", *_LEFT_OUT)]
     options = [option("params", list), *filter(None, (_option(one, defaults) for one in theirs))]
@@ -103,7 +103,7 @@ def refused() -> dict[str, str]:
 
 
 def _class(name: str) -> tuple[type[Optimizer], dict[str, Any]]:
-    """Its class, and the options by which it differs from others of that class."""
+    """Its class, and the options that distinguish it from others of that class."""
     if name not in names():
         raise UsageError(unknown("timm optimizer", name, names()))
     if name in refused():
@@ -117,14 +117,14 @@ def _class(name: str) -> tuple[type[Optimizer], dict[str, Any]]:
 
 
 def _option(parameter: inspect.Parameter, defaults: dict[str, Any]) -> inspect.Parameter | None:
-    """A parameter as it can be written in a run file; None when no file can hold a value of it."""
+    """A parameter in a form for run files; None if no file can hold its values."""
     default = defaults.get(parameter.name, parameter.default)
     if isinstance(default, torch.dtype):
         default = str(default).removeprefix("torch.")
     annotation = writable(parameter.annotation, _DTYPES)
     if parameter.annotation is parameter.empty:
         annotation = int if parameter.name in _COUNTS else _of_default(default)
-    if type(default).__name__ == "_RequiredParameter":  # how torch's older optimizers mark what has no default
+    if type(default).__name__ == "_RequiredParameter":  # older optimizers of torch mark required options this way
         default, annotation = parameter.empty, float
     if annotation is None:
         return None
@@ -134,7 +134,7 @@ def _option(parameter: inspect.Parameter, defaults: dict[str, Any]) -> inspect.P
 
 
 def _of_default(default: Any) -> Any:
-    """timm leaves some options without annotation; 0 is a float there, but for a count."""
+    """The type of an option without annotation, from its default: 0 is a float, except for counts."""
     if isinstance(default, tuple):
         return tuple[(float,) * len(default)]  # type: ignore[misc]  # made, not written
     if default is None or isinstance(default, bool):

@@ -30,7 +30,7 @@ def tags(name: str) -> list[str]:
 
 
 DEFAULT = "default"
-"""The option `weights` for those that timm takes by default."""
+"""The value of option `weights` for timm's default weights."""
 
 
 def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
 
     Raises:
         UsageError: For a model without weights, or a tag that it does not have.
-        DataError: For a file that is missing or holds no weights.
+        DataError: For a missing file, or one without weights.
     """
     if weights is None:
         return {"model_name": name}
@@ -63,7 +63,7 @@ def trying_to_load(name: str, weights: Path | None) -> Iterator[None]:
     """Add advice to errors about missing weights.
 
     Raises:
-        DataError: With the places that were looked in.
+        DataError: With the searched places.
     """
     try:
         if weights is None:
@@ -82,14 +82,14 @@ def trying_to_load(name: str, weights: Path | None) -> Iterator[None]:
 
 
 class _Missing(logging.Filter):
-    """Notes what timm says of tensors that were not among the weights; lets warnings pass."""
+    """Records timm's messages about missing tensors; warnings pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be shown."""
+        """Whether to show the record."""
         found = re.match(r"Missing keys \((.*)\) discovered", record.getMessage())
         self.names += found.group(1).split(", ") if found else []
         return record.levelno >= logging.WARNING
@@ -97,7 +97,7 @@ class _Missing(logging.Filter):
 
 @contextlib.contextmanager
 def _refusing_misfits(name: str, weights: Path) -> Iterator[None]:
-    """Where the head is another one timm loads what fits, and be it nothing: refuse that."""
+    """Refuse weights that do not fit: with another head timm loads only what fits, even if that is nothing."""
     logger, missing = logging.getLogger("timm.models._builder"), _Missing()
     before = logger.level
     logger.addFilter(missing)
@@ -122,7 +122,7 @@ def _heads(name: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _offline_unless_reachable() -> Iterator[None]:
-    """Without a network the hub's client would try five times, for a minute: let it look into its cache alone."""
+    """Use only the hub client's cache without a network: otherwise it would retry five times, for a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -144,11 +144,11 @@ def _reachable() -> bool:
 
 
 def _from_file(name: str, path: Path) -> dict[str, Any]:
-    """A file in the place of timm's weights: with as many outputs as its last layer has."""
+    """The options to load a file instead of timm's weights, with the number of outputs of its last layer."""
     try:
         state = load_state_dict(str(path), device="cpu", weights_only=True)
     except _MISSING as error:
-        raise DataError(f"{path} is damaged, or no file with weights: {str(error).partition(chr(10))[0]}") from error
+        raise DataError(f"{path} is damaged, or not a file with weights: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} holds no state_dict (names and tensors), but {type(state).__name__}")
     overlay: dict[str, Any] = {"state_dict": state, "custom_load": False, "label_offset": 0}
@@ -175,7 +175,7 @@ def _missing(name: str, weights: Path, error: Exception) -> str:
             "  what to do:",
             f"    fetch the file of {fetch} on another machine, and name it: --model.weights FILE",
             "    set HF_HOME to a folder that has it",
-            "    train from the start: leave --model.weights out",
+            "    train from scratch: leave --model.weights out",
         ]
     )
 

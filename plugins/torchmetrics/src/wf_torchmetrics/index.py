@@ -1,4 +1,4 @@
-"""Writes the index of the catalogue anew: ``python -m wf_torchmetrics.index``."""
+"""Rewrites the index of the catalogue: ``python -m wf_torchmetrics.index``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The members of the catalogue ``torchmetrics/<Name>``: what each one judges, and its options.
+"""The members of the catalogue ``torchmetrics/<Name>``: the predictions that each one judges, and its options.
 
-torchmetrics has a class a task (`BinaryAccuracy`), and one that is told the task (`Accuracy`). Both are members, with
-their own defaults. What the data decide (`task`, `num_classes`, `num_labels`, `num_outputs`) is no option.
+torchmetrics has one class per task (`BinaryAccuracy`), and one with the task as an argument (`Accuracy`). Both are
+members, with their own defaults. Values determined by the data (`task`, `num_classes`, `num_labels`, `num_outputs`)
+are not options.
 """
 
 from __future__ import annotations
@@ -23,32 +24,31 @@ HIDDEN = (
     *("task", "num_classes", "num_labels", "num_outputs", "input_format"),
     *("multidim_average", "aggregation_level", "keep_sequence_dim", "normalization"),
 )
-"""Parameters that are no options: the data decide them, or another value would give a figure a sample."""
+"""Parameters that are not options: the data determine them, or another value would give one figure per sample."""
 
 HELP = {
-    "device": "Where the counts are kept.",
-    "outputs": "What tells the task: binary, multiclass or multilabel.",
+    "device": "The device of the counts.",
+    "outputs": "Determines the task: binary, multiclass or multilabel.",
     "num_classes": "The number of classes, or of labels.",
     "num_outputs": "The columns of the targets.",
-    "ignore_index": "Targets of this value are left out; -100 as everywhere in wf, where the library leaves out none.",
-    "validate_args": "Look at the targets' values in every batch; false does not wait for the device.",
-    "task": "As what class indices are judged; binary takes the second of two classes for the positive one. "
-    "What the dataset has when not given.",
+    "ignore_index": "Targets of this value are ignored; by default -100, as in all of wf; the library ignores none.",
+    "validate_args": "Check the targets' values in every batch; false avoids waiting for the device.",
+    "task": "How class indices are judged; binary: the second of two classes is positive. By default from the dataset.",
     "zero_division": "The score where it would divide by 0.",
-    "top_k": "A target among so many most probable classes counts as predicted.",
+    "top_k": "The number of most probable classes among which the target counts as predicted.",
     "p": "The power of the distance.",
     "fpr_range": "The range of false positive rates over which the area is taken.",
 }
 """Descriptions of options that replace or complete the library's."""
 
 DEFAULTS: Mapping[str, Any] = {"ignore_index": -100}
-"""Defaults in the place of the library's."""
+"""Defaults that replace the library's."""
 
 TYPES: Mapping[str, Any] = {
     "multioutput": Literal["raw_values", "uniform_average", "variance_weighted"],
     "thresholds": int | list[float] | None,
 }
-"""Annotations in the place of the library's."""
+"""Annotations that replace the library's."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Member:
     Args:
         name: Its class.
         module: The subpackage of the library that has it.
-        group: Its group in the index: what it judges, and its direction.
+        group: Its group in the index: the predictions that it judges, and its direction.
         summary: One line for lists.
-        figures: The names of its figures, where it can give several.
-        columns: The names of the last axis of what it gives, where they are figures of their own.
-        task: ``binary``, ``multiclass`` or ``multilabel``; ``any`` for one that is told; empty for no classification.
-        types: Annotations in the place of the library's, by option.
+        figures: The names of its figures, if it can give several.
+        columns: The names along the last axis of its result, if they are separate figures.
+        task: ``binary``, ``multiclass`` or ``multilabel``; ``any`` if the task is an argument; empty without classes.
+        types: Annotations that replace the library's, by option.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Member:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether `ignore_index` is wf's own here, the library having none."""
+        """Whether `ignore_index` is added by wf, because the library has none."""
         return self.judges != "numbers" and "ignore_index" not in self.theirs
 
     @property
@@ -126,7 +126,7 @@ class Member:
         return stand_in(self.kind, [*self.filled, *self.options], text, self._said())
 
     def _said(self) -> dict[str, str]:
-        """The description of each parameter; a class with an argument `task` leaves it to the classes of the tasks."""
+        """The description of each parameter; a class with an argument `task` has them in the classes of the tasks."""
         prefixes = ("", "Multiclass", "Multilabel", "Binary") if self.task == "any" else ("",)
         module = import_module(f"torchmetrics.{self.module}")
         kinds = [getattr(module, f"{prefix}{self.name}", None) for prefix in prefixes]
@@ -150,17 +150,17 @@ def member(name: str) -> Member:
 
 
 _COUNTED = {
-    "Accuracy": ("up", "share of targets that are predicted right"),
-    "ConfusionMatrix": ("open", "how often each class is predicted as each: rows are true classes"),
+    "Accuracy": ("up", "share of targets that are predicted correctly"),
+    "ConfusionMatrix": ("open", "counts of predicted classes for each true class (rows)"),
     "F1Score": ("up", "harmonic mean of precision and recall"),
     "FBetaScore": ("up", "harmonic mean of precision and recall, recall weighing beta times as much"),
-    "HammingDistance": ("down", "share of targets that are predicted wrong"),
+    "HammingDistance": ("down", "share of targets that are predicted incorrectly"),
     "JaccardIndex": ("up", "intersection over union of predicted and true classes"),
     "MatthewsCorrCoef": ("up", "Matthews correlation coefficient of predictions and targets"),
     "NegativePredictiveValue": ("up", "fraction of negative predictions that are correct"),
     "Precision": ("up", "fraction of correct predictions of a class"),
-    "Recall": ("up", "share of a class that is predicted so"),
-    "Specificity": ("up", "fraction of negatives that are predicted as such"),
+    "Recall": ("up", "share of a class that is predicted correctly"),
+    "Specificity": ("up", "fraction of negatives that are predicted as negative"),
     "StatScores": ("open", "true and false positives, true and false negatives, and the support"),
 }
 """Counts of predicted classes: of samples, of pixels and of labels."""
@@ -193,7 +193,7 @@ _FIGURES = {
 }
 
 _CHANCES = {
-    "CalibrationError": ("down", "how far the predicted probability is from the share that is right"),
+    "CalibrationError": ("down", "difference between predicted probability and share of correct predictions"),
     "HingeLoss": ("down", "mean hinge loss of probabilities"),
 }
 
@@ -201,7 +201,7 @@ _REAL = {
     "ConcordanceCorrCoef": ("up", "Lin's concordance correlation coefficient"),
     "CosineSimilarity": ("up", "cosine of the angle between predicted and true rows, summed or averaged"),
     "CriticalSuccessIndex": ("up", "hits over hits, misses and false alarms, of values above a threshold"),
-    "ExplainedVariance": ("up", "share of variance explained, a constant offset forgiven"),
+    "ExplainedVariance": ("up", "share of variance explained, ignoring a constant offset"),
     "KendallRankCorrCoef": ("up", "Kendall's rank correlation coefficient tau"),
     "LogCoshError": ("down", "mean logarithm of the hyperbolic cosine of the error"),
     "MeanAbsoluteError": ("down", "mean absolute error"),
@@ -221,7 +221,7 @@ _REAL = {
 
 _MASKS = {
     "DiceScore": ("up", "twice the intersection over the sum of predicted and true pixels, a mean over images"),
-    "GeneralizedDiceScore": ("up", "Dice score whose classes weigh by the inverse of their size"),
+    "GeneralizedDiceScore": ("up", "Dice score with classes weighted by the inverse of their size"),
     "MeanIoU": ("up", "intersection over union, a mean over images and classes"),
 }
 
@@ -229,9 +229,9 @@ _PARTITIONS = {
     "clustering": {
         "AdjustedMutualInfoScore": "mutual information of predicted and true classes, adjusted for chance",
         "AdjustedRandScore": "agreement of pairs, adjusted for chance",
-        "CompletenessScore": "how far a true class is one predicted class",
+        "CompletenessScore": "completeness: how far each true class falls into one predicted class",
         "FowlkesMallowsIndex": "geometric mean of precision and recall of pairs",
-        "HomogeneityScore": "how far a predicted class is of one true class",
+        "HomogeneityScore": "homogeneity: how far each predicted class contains one true class",
         "MutualInfoScore": "mutual information of predicted and true classes, in nats",
         "NormalizedMutualInfoScore": "mutual information of predicted and true classes, from 0 to 1",
         "RandScore": "share of pairs of samples on which predicted and true classes agree",
@@ -240,11 +240,11 @@ _PARTITIONS = {
     "nominal": {
         "CramersV": "Cramer's V, an association of predicted and true classes",
         "PearsonsContingencyCoefficient": "Pearson's contingency coefficient of predicted and true classes",
-        "TheilsU": "Theil's U, the share of what is uncertain in the predictions that the targets tell",
+        "TheilsU": "Theil's U, the share of the uncertainty of the predictions that the targets explain",
         "TschuprowsT": "Tschuprow's T, an association of predicted and true classes",
     },
 }
-"""Predicted classes as a clustering, compared with the true classes."""
+"""Metrics of predicted classes as a clustering, compared with the true classes."""
 
 _CLOUDS = {
     "CalinskiHarabaszScore": ("up", "spread of the classes in the model outputs, over the spread within them"),
@@ -280,7 +280,7 @@ def _members() -> Iterator[Member]:
 
 
 def _family(rows: Mapping[str, tuple[str, str]], told: str, classes: str, *, labels: bool = True) -> Iterator[Member]:
-    """The class that is told the task, and those of each task."""
+    """The class with the task as an argument, and the class of each task."""
     tasks = {"": (told, "any"), "Binary": ("binary", "binary"), "Multiclass": (classes, "multiclass")}
     if labels:
         tasks["Multilabel"] = ("labels", "multilabel")

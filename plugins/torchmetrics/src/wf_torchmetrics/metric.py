@@ -28,14 +28,14 @@ Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class TorchMetric(Metric):
     """A metric of torchmetrics over a whole split.
 
-    Its state is its own: every evaluation begins with `reset`, and with several processes `sync` lets the run's
-    strategy gather it, the library's own exchange being off.
+    Every evaluation begins with `reset`, and with several processes `sync` gathers its state with the run's strategy;
+    the library's own synchronization is off.
 
     Args:
         metric: The library's metric, on its device.
-        prepare: Makes of a batch's predictions and targets what it takes.
-        figures: The names of its figures, where it gives a tuple of them.
-        columns: The names of the last axis of what it gives, where they are figures of their own.
+        prepare: Converts a batch's predictions and targets to the metric's inputs.
+        figures: The names of its figures, if it returns a tuple.
+        columns: The names along the last axis of its result, if they are separate figures.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TorchMetric(Metric):
         self.metric.update(*self._prepare(predictions, targets))
 
     def compute(self) -> Tensor | Mapping[str, Tensor]:
-        """The figure or figures over everything taken in."""
+        """The figure or figures over all batches."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse invariant checks")  # of torch, about what the library does within
             result = self.metric.compute()
@@ -63,7 +63,7 @@ class TorchMetric(Metric):
         self.metric.reset()
 
     def sync(self, strategy: Strategy) -> None:
-        """Make every process hold what all of them took in."""
+        """Combine the states of all processes, so that each holds them all."""
         if strategy.world_size == 1:
             return
 
@@ -90,14 +90,14 @@ def build(
     """A metric of torchmetrics.
 
     Args:
-        name: Its class, as ``Accuracy``.
-        device: Where its state is kept.
-        outputs: Tells the dataset's targets.
-        num_classes: The classes, or the labels of multilabel.
-        num_outputs: The columns of the targets, for a regression.
-        task: As what class indices are judged.
+        name: Its class, such as ``Accuracy``.
+        device: The device of its state.
+        outputs: The task, for the form of the dataset's targets.
+        num_classes: The number of classes, or of labels.
+        num_outputs: The number of target columns, for a regression.
+        task: How class indices are judged.
         ignore_index: Targets with this value are ignored.
-        options: As `described` says them.
+        options: The options of `described`.
 
     Raises:
         UsageError: For an option out of range, or a task that it does not judge.
@@ -127,7 +127,7 @@ _AVERAGED = ("MeanAbsoluteError", "MeanSquaredError", "NormalizedRootMeanSquared
 
 
 def _task(one: Member, outputs: TaskRuntime | None, num_classes: int | None, task: str | None, owner: str) -> str:
-    """``binary``, ``multiclass`` or ``multilabel``; empty where it is no classification."""
+    """``binary``, ``multiclass`` or ``multilabel``; empty without classes."""
     if not one.task:
         return ""
     assert outputs is not None
@@ -191,7 +191,7 @@ def _masks(predictions: Tensor, targets: Tensor, num_classes: int, ignore_index:
 
 
 def _numbers(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, or in float32 on a device that has none."""
+    """Both in float64, or in float32 on a device without float64."""
     dtype = torch.float32 if predictions.device.type == "mps" else torch.float64
     return predictions.to(dtype), targets.to(dtype)
 

@@ -24,7 +24,7 @@ JUDGES: dict[str, MetricTraits] = {
 """The traits of the metrics' groups, without the direction."""
 
 DIRECTIONS: dict[str, bool | None] = {"up": True, "down": False, "open": None}
-"""Whether a larger figure is better; open where it is no single number."""
+"""Whether a larger figure is better; unknown if it is not a single number."""
 
 
 def _groups() -> dict[str, MetricTraits]:

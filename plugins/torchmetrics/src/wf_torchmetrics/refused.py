@@ -9,26 +9,26 @@ from pathlib import Path
 from wf_torchmetrics.members import MEMBERS
 
 FAMILIES = {
-    "aggregation": "it aggregates figures, and judges no predictions",
-    "audio": "it judges audio against audio, and no task of wf has that",
+    "aggregation": "it aggregates figures rather than judging predictions",
+    "audio": "it compares audio with audio, and wf has no such task",
     "classification": "",
     "clustering": "",
-    "detection": "it judges boxes or instances, which wf's own metric map does, with COCO's code",
-    "image": "it judges images that a model makes, and no task of wf has them",
-    "multimodal": "it judges two kinds of input against each other, and no task of wf has that",
+    "detection": "it judges boxes or instances: use wf's own metric map, which uses COCO's code",
+    "image": "it judges generated images, and wf has no such task",
+    "multimodal": "it compares two kinds of input with each other, and wf has no such task",
     "nominal": "",
     "regression": "",
-    "retrieval": "it wants to know which samples belong to a query, and no dataset of wf says that",
+    "retrieval": "it needs the query of each sample, which no dataset of wf has",
     "segmentation": "",
-    "shape": "it judges point clouds, and no task of wf has them",
-    "text": "it judges text that a model writes, and no task of wf has that",
-    "video": "it judges videos against videos, and no task of wf has that",
+    "shape": "it judges point clouds, and wf has no such task",
+    "text": "it judges generated text, and wf has no such task",
+    "video": "it compares videos with videos, and wf has no such task",
     "wrappers": "it wraps another metric of torchmetrics; name that one",
 }
-"""The library's subpackages, each with the reason that holds for all of it."""
+"""The library's subpackages that cannot be used, each with the reason."""
 
-_CURVE = "it gives a curve, whose length depends on the data, and no figure; {} is the area below it"
-_GROUPS = "it wants to know each sample's group, and no dataset of wf says that"
+_CURVE = "it gives a curve, whose length depends on the data, rather than a figure; {} is the area under it"
+_GROUPS = "it needs each sample's group, which no dataset of wf has"
 _SHARES = "it compares two distributions, and no dataset of wf has distributions as targets"
 
 SINGLE: dict[str, str] = {
@@ -39,14 +39,14 @@ SINGLE: dict[str, str] = {
     },
     "BinaryFairness": _GROUPS,
     "BinaryGroupStatRates": _GROUPS,
-    "ContinuousRankedProbabilityScore": "it judges several forecasts of each sample, and a model of wf gives one",
+    "ContinuousRankedProbabilityScore": "it judges several forecasts of each sample, but a model of wf gives one",
     "JensenShannonDivergence": _SHARES,
     "KLDivergence": _SHARES,
     "FleissKappa": "it judges the agreement of several raters of each sample, and no dataset of wf has them",
-    "HausdorffDistance": "it fails where a class is missing in a mask, and where masks are not square",
+    "HausdorffDistance": "it fails if a class is missing in a mask, or if masks are not square",
     "ClusterAccuracy": "it needs the package torch-linear-assignment, which wf-torchmetrics does not depend on",
 }
-"""Those of a family that is otherwise used."""
+"""Metrics that cannot be used, of families that can."""
 
 
 def refused() -> dict[str, str]:
@@ -56,7 +56,7 @@ def refused() -> dict[str, str]:
 
 
 def exported(family: str) -> list[str]:
-    """The names that a subpackage exports, those of metrics whose further packages are not installed included."""
+    """The names that a subpackage exports, including metrics with missing optional packages."""
     spec = find_spec(f"torchmetrics.{family}")
     assert spec is not None
     assert spec.origin is not None

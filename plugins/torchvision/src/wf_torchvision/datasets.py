@@ -1,6 +1,6 @@
 """The classification datasets of torchvision, as the catalogue ``torchvision/<name>``.
 
-How each one names its parts (``train=True``, ``split="valid"``, ...) is written down in `FORMS`.
+`FORMS` lists how each one names its parts (``train=True``, ``split="valid"``, ...).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wf_torchvision.reader import ImageReader, check_bits, to_pixels
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)
 """Errors of torchvision for a dataset that is missing or cannot be downloaded; URLError is an OSError."""
 TIMEOUT_SEC = 30.0
-"""How long a download waits for an answer."""
+"""The timeout of a download."""
 
 _FLAG: Mapping[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 
@@ -47,10 +47,10 @@ class Form:
     parts: Mapping[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})
     """The arguments of each of wf's splits; a dataset with one part is divided by wf."""
     in_memory: bool = False
-    """Its images are of one size and in the attribute ``data``."""
+    """Whether its images have one size and are in the attribute ``data``."""
     downloads: bool = True
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Options of its own; the first value is the default."""
+    """Its own options; the first value is the default."""
 
 
 _TRAIN_TEST, _THREE = _split(train="train", test="test"), _split(train="train", validation="val", test="test")
@@ -100,9 +100,9 @@ FORMS: dict[str, Form] = {
     "svhn": Form(kind="SVHN", parts=_TRAIN_TEST, in_memory=True),
     "usps": Form(kind="USPS", parts=_FLAG, in_memory=True),
 }
-"""Every dataset that can be used, but ``fake``."""
+"""Every dataset that can be used, except ``fake``."""
 
-_PIXELS = "its targets are pictures, which would have to be resized together with the images"
+_PIXELS = "its targets are images, which would have to be resized together with the inputs"
 _BOXES = "its targets are boxes or points; wf's own dataset coco reads boxes, in the format of COCO"
 _COCO = "wf's own datasets coco and coco-masks read such files"
 _MOTION = "its targets are the motion between two images, and wf has no such task"
@@ -123,10 +123,10 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("HMDB51", "Kinetics", "UCF101"), _VIDEO),
     **dict.fromkeys(("DatasetFolder", "ImageFolder"), _FOLDER),
     "CocoDetection": _COCO,
-    "CelebA": "its 40 labels an image are not taken yet; convert it to npz",
+    "CelebA": "its 40 labels per image are not supported yet; convert it to npz",
     "INaturalist": "its classes depend on the version of each part, so that train and validation differ",
     "LSUN": "it needs lmdb and one archive for each class, which torchvision does not download",
-    "LSUNClass": "it is one class of LSUN, so nothing to tell apart",
+    "LSUNClass": "it is one class of LSUN, so there is nothing to classify",
     "MovingMNIST": "it has no targets",
     "Omniglot": "its two parts have different classes",
 }
@@ -135,7 +135,7 @@ REFUSED: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Images that are read when they are asked for, all made the same size."""
+    """Images that are read when they are requested and resized to one size."""
 
     samples: Any
     """torchvision's dataset."""
@@ -173,11 +173,11 @@ def build(
     """A classification dataset of torchvision, read by torchvision's own class.
 
     Args:
-        name: Its name here, as ``cifar100``.
+        name: Its name here, such as ``cifar100``.
         data_dir: The folder that is searched after `root`, and the default download folder.
         root: The folder that torchvision calls root.
         download: Whether to download missing data.
-        image_size: What images of differing sizes are resized to, in pixels a side (bilinear).
+        image_size: The side to which images of differing sizes are resized, in pixels (bilinear).
         choices: Further options of the class.
 
     Returns:
@@ -212,13 +212,13 @@ def build(
 
 
 def fake(size: int = 1000, image_size: int = 64, num_classes: int = 10, random_offset: int = 0) -> Dataset:
-    """torchvision's FakeData: noise with classes drawn at random, for trying things out without a network.
+    """torchvision's FakeData: noise with random classes, for tests without a network.
 
     Args:
-        size: Samples.
-        image_size: Pixels a side.
-        num_classes: Classes.
-        random_offset: Added to the number of a sample, which seeds its noise.
+        size: The number of samples.
+        image_size: The side of an image in pixels.
+        num_classes: The number of classes.
+        random_offset: Added to the number of a sample to seed its noise.
 
     Raises:
         UsageError: For a number out of range.
@@ -283,13 +283,13 @@ def _open(name: str, form: Form, arguments: dict[str, Any], folders: Sequence[Pa
     looked = "\n".join(f"    {folder}" for folder in folders)
     raise DataError(
         f"{form.kind} was not found {why}\n  looked in:\n{looked}\n  what to do:\n"
-        f"    see what torchvision.datasets.{form.kind} wants to find there\n"
+        f"    check which files torchvision.datasets.{form.kind} expects\n"
         "    name the folder that holds it: --dataset.root DIR, or WF_DATA_DIR for all data"
     )
 
 
 def _reader(samples: Samples, image_size: int) -> ImageReader:
-    """What reads a file as these samples are read."""
+    """A reader that reads files like these samples."""
     if isinstance(samples, TensorSamples):
         channels, *size = samples.inputs.shape[1:]
         return ImageReader(size, channels, whole=samples.inputs.dtype == torch.uint8)
@@ -309,7 +309,7 @@ def _in_memory(samples: Any) -> TensorSamples:
 
 
 def _labels(samples: Any) -> list[int] | None:
-    """The class of every sample, where torchvision knows it without reading the images."""
+    """The class of every sample, if torchvision knows it without reading the images."""
     pairs = getattr(samples, "_samples", None)  # of files and classes
     if isinstance(pairs, list) and pairs and isinstance(pairs[0], tuple) and isinstance(pairs[0][1], int):
         return [int(pair[1]) for pair in pairs]
@@ -338,7 +338,7 @@ def _class_names(samples: Any, labels: list[int] | None) -> list[str]:
 
 @contextlib.contextmanager
 def _naming_library(form: Form) -> Iterator[None]:
-    """Some datasets need libraries that torchvision does not install."""
+    """Name a missing library: some datasets need libraries that torchvision does not install."""
     try:
         yield
     except ImportError as error:
@@ -347,7 +347,7 @@ def _naming_library(form: Form) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no limit, so that a silent network would hold a run for ever."""
+    """Set a timeout: torchvision has none, so a silent network would block a run forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

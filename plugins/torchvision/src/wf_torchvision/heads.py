@@ -1,4 +1,4 @@
-"""The last layers of torchvision's models: which they are, and how they are replaced."""
+"""The last layers of torchvision's models: their names, and their replacement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def head_of(model: nn.Module) -> tuple[str, ...]:
-    """The names of the layers that give the predictions: the last one, except where two are added up."""
+    """The names of the layers that give the predictions: the last one, except where two are summed."""
     if isinstance(model, LRASPP):
         return "classifier.low_classifier", "classifier.high_classifier"
     layers = [
@@ -25,7 +25,7 @@ def head_of(model: nn.Module) -> tuple[str, ...]:
 
 
 def replace_head(model: nn.Module, num_outputs: int) -> None:
-    """Put layers that give `num_outputs` numbers, newly drawn as torch draws them, in the place of the last ones."""
+    """Replace the last layers by layers with `num_outputs` outputs, initialized by torch's default."""
     for name in head_of(model):
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, _like(model.get_submodule(name), num_outputs))
@@ -35,7 +35,7 @@ def num_outputs_in(state: Mapping[str, Tensor], head: str, source: Source) -> in
     """The number of outputs of the head in a state_dict.
 
     Raises:
-        DataError: When it has no such layer.
+        DataError: If it has no such layer.
     """
     if f"{head}.weight" not in state:
         found = ", ".join(list(state)[:4])
@@ -49,10 +49,10 @@ def has_auxiliary(state: Mapping[str, Tensor]) -> bool:
 
 
 def follow_batches(model: nn.Module, momentum: float | None, owner: str) -> None:
-    """Let the running statistics of batch norm follow the batches so fast; None leaves them as they were designed.
+    """Set the momentum of the running statistics of batch norm; None keeps the model's own.
 
     Raises:
-        UsageError: For what is no share.
+        UsageError: For a value out of range.
     """
     if momentum is None:
         return
@@ -64,7 +64,7 @@ def follow_batches(model: nn.Module, momentum: float | None, owner: str) -> None
 
 
 def drop_auxiliary(model: nn.Module) -> None:
-    """Take the auxiliary classifiers out, as torchvision does where they are not asked for."""
+    """Remove the auxiliary classifiers, as torchvision does if they are not requested."""
     for name in ("aux1", "aux2", "AuxLogits", "aux_classifier"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)

@@ -1,4 +1,4 @@
-"""Writes the indexes of the catalogues anew: ``python -m wf_torchvision.index``."""
+"""Rewrites the indexes of the catalogues: ``python -m wf_torchvision.index``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAMILIES = {
     "image": ("", ""),
     "video": ("video", "a classifier of videos [3, frames, height, width]"),
     "segmentation": ("segmentation", "a class for each pixel"),
-    detectors.FAMILY: ("detection", "boxes around objects, and masks where its name says so"),
+    detectors.FAMILY: ("detection", "boxes around objects, and masks if its name contains mask"),
     **{family: ("refused", why) for family, why in models.REFUSED.items()},
 }
 """The group and the summary of each family of models."""
@@ -26,7 +26,7 @@ def models_index() -> str:
 
 def transforms_index() -> str:
     """The text of the transforms' index."""
-    rows = [("preset", "preset", "what pretrained weights want: resize, crop, normalize")]
+    rows = [("preset", "preset", "the preprocessing of pretrained weights: resize, crop, normalize")]
     for name in transforms.names():
         group = "fixed" if name in transforms.FIXED else "random"
         group += "-moving" if name in transforms.MOVING else ""

@@ -20,7 +20,7 @@ WITH_AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")
 REFUSED = {
     "optical_flow": "it gives the motion between two images, and wf has no such task",
 }
-"""The families of torchvision that no task of wf can take, and why."""
+"""The families of torchvision without a task in wf, with the reason."""
 
 
 def build(
@@ -36,27 +36,27 @@ def build(
 
     A classifier of images, or of videos (``mc3_18``, ...; samples ``[3, frames, height, width]``), or a model for
     semantic segmentation (``fcn_...``, ``deeplabv3_...``, ``lraspp_...``), which gives scores for each pixel. Grey
-    images are repeated to three channels, so the architecture stays the published one. Models with auxiliary outputs
-    are used without them. Vision transformers are built for the size of the images. Before the model is returned its
-    shapes are tried out without computing anything.
+    images are repeated to three channels, so the architecture is the published one. Models with auxiliary outputs are
+    used without them. Vision transformers are built for the size of the images. Shapes are checked without computing
+    anything before the model is returned.
 
     Args:
-        name: Name of the model in torchvision, as ``resnet18``.
-        input_shape: Shape of one sample: ``[1 or 3, height, width]``, of a video ``[3, frames, height, width]``.
-        num_outputs: Numbers to give for one sample, or for one pixel.
-        image_size: Resize images to this many pixels a side (bilinear) first; many models need more than 32, and were
-            designed for 224. Not given: images stay as they are.
+        name: Name of the model in torchvision, such as ``resnet18``.
+        input_shape: Shape of one sample: ``[1 or 3, height, width]``, for a video ``[3, frames, height, width]``.
+        num_outputs: Number of outputs per sample, or per pixel.
+        image_size: First resize images to this side in pixels (bilinear); many models need more than 32 and were
+            designed for 224. By default images are unchanged.
         weights: ``default`` for the newest pretrained weights that torchvision has for the model, a name for others
-            (IMAGENET1K_V1), or a file with a state_dict of this architecture; not given: the weights are drawn. They
-            are looked for in torch.hub's folder (TORCH_HOME) and downloaded where they are not there. The last layer is
-            drawn anew unless it gives num_outputs numbers. Images are then made as the weights want them.
-        norm_momentum: How fast the running statistics of batch norm follow the batches: 0.01 to 0.1 by default. Runs of
-            some hundred steps from the start want 0.1 with ``mobilenet...``, as evaluations use these statistics.
-        restored: Whether the weights of a run will follow, so that the pretrained ones are not looked for.
+            (IMAGENET1K_V1), or a file with a state_dict of this architecture; by default random weights. They are
+            searched in torch.hub's folder (TORCH_HOME) and downloaded if missing. The last layer is reinitialized
+            unless it has num_outputs outputs. Images then get the preprocessing of the weights.
+        norm_momentum: The momentum of the running statistics of batch norm: 0.01 to 0.1 by default. Runs of a few
+            hundred steps from scratch need 0.1 with ``mobilenet...``, because evaluations use these statistics.
+        restored: Whether a run's weights will be loaded, so that pretrained ones are not needed.
 
     Raises:
         UsageError: For an unknown name, samples that do not fit, or images that are too small.
-        DataError: For weights that are nowhere, cannot be downloaded or do not fit.
+        DataError: For weights that are not found, cannot be downloaded or do not fit.
     """
     family = _family(name)
     _check(name, family, input_shape, image_size)
@@ -125,13 +125,14 @@ def _check(name: str, family: str, input_shape: tuple[int, ...], image_size: int
 def _untrained(name: str, family: str, num_outputs: int, size: tuple[int, int]) -> nn.Module:
     options = _options(name, family, size)
     if name.removeprefix("quantized_") in WITH_AUXILIARY_OUTPUTS:
-        options |= {"aux_logits": False, "init_weights": True}  # said aloud, or torchvision warns that it may change
+        # explicit, otherwise torchvision warns that the default may change
+        options |= {"aux_logits": False, "init_weights": True}
     model: nn.Module = get_model_builder(name)(weights=None, num_classes=num_outputs, **options)
     return model
 
 
 def _to_restore(name: str, family: str, num_outputs: int, size: tuple[int, int], weights: Path) -> nn.Module:
-    """The model that a run with pretrained weights had, drawn."""
+    """The model of a run with pretrained weights, with random weights to be overwritten."""
     options = _options(name, family, size)
     if name.removeprefix("quantized_") in WITH_AUXILIARY_OUTPUTS:
         published = entry_of(name, str(weights)) is not None
@@ -141,7 +142,7 @@ def _to_restore(name: str, family: str, num_outputs: int, size: tuple[int, int],
 
 
 def _trained(name: str, family: str, num_outputs: int, size: tuple[int, int], source: Source) -> nn.Module:
-    """The model with the head of its weights, these loaded; then with the head that is wanted."""
+    """The model with its pretrained weights loaded, then with the requested head."""
     state = load(name, source, size[0])
     options = _options(name, family, size)
     if name.removeprefix("quantized_") in WITH_AUXILIARY_OUTPUTS:
@@ -175,7 +176,7 @@ def _options(name: str, family: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _prepare(model: nn.Module, args: tuple[Tensor], size: tuple[int, int]) -> Tensor:
-    """Images as the model takes them: of `size`, with three channels."""
+    """Images in the model's form: of `size`, with three channels."""
     images = args[0]
     if images.shape[-2:] != size:
         images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
@@ -202,6 +203,6 @@ def _too_small(name: str, family: str, size: tuple[int, int], error: Exception) 
     advice = {
         "image": "set image_size (224 fits every one), or use a model for small images: lenet, cnn, "
         "torchvision/resnet18",
-        "video": "most are made for 16 frames of 112x112 or 224x224 pixels, mvit_... for these alone",
+        "video": "most are made for 16 frames of 112x112 or 224x224 pixels, mvit_... only for these",
     }.get(family, "torchvision/fcn_resnet50 takes any size")
     return UsageError(f"model 'torchvision/{name}' cannot take {what} of {pixels} pixels: {error}\n  {advice}")

@@ -1,4 +1,4 @@
-"""Reading an image file for predictions as torchvision's datasets are read."""
+"""Reads an image file for predictions in the way torchvision's datasets are read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wf_base.reading import image_in
 
 
 class ImageReader:
-    """Reads an image file, resized (bilinear); as torchvision's datasets do, it does not look at EXIF data.
+    """Reads an image file, resized (bilinear); like torchvision's datasets, it ignores EXIF data.
 
     Args:
         image_size: Height and width.
         channels: 1 or 3.
-        whole: Whether samples are uint8, as of datasets that are held in memory, and not float32 from 0 to 1.
+        whole: Whether samples are uint8, as for datasets in memory, rather than float32 from 0 to 1.
     """
 
     endings: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -39,7 +39,7 @@ class ImageReader:
         """One image ``[1, C, H, W]``.
 
         Raises:
-            DataError: When the file is missing or damaged.
+            DataError: If the file is missing or damaged.
         """
         return self._of(path).unsqueeze(0)
 
@@ -95,7 +95,7 @@ def to_pixels(image: Image.Image, size: tuple[int, int], channels: int) -> Tenso
 
 
 def check_bits(image: Any) -> None:
-    """Refuse an image of more than 8 bits, which Pillow would cut off.
+    """Refuse an image of more than 8 bits, which Pillow would truncate.
 
     Raises:
         ValueError: For such an image.

@@ -1,8 +1,8 @@
 """The transforms of torchvision (v2), as the catalogue ``torchvision/<Name>``, and the presets of its weights.
 
-Images are ``[N, C, H, W]`` from 0 to 1. What is not random acts on the whole batch. What is random acts on each image
-with random numbers of its own, a function of seed, epoch and sample: v2 by itself would flip all images of a batch or
-none. It acts in training alone.
+Images are ``[N, C, H, W]`` from 0 to 1. Deterministic transforms act on the whole batch. Random transforms act on each
+image with its own random numbers, a function of seed, epoch and sample (v2 alone would flip all images of a batch or
+none), and only in training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wf.errors import UsageError, unknown
 from wf_catalogues.members import descriptions, option, parameters_of, stand_in, writable
 
 FIXED = ("CenterCrop", "Grayscale", "Identity", "Normalize", "Pad", "RGB", "Resize")
-"""Those that do the same every time."""
+"""Deterministic transforms."""
 RANDOM = (
     *("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "GaussianNoise"),
     *("RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomAutocontrast", "RandomChannelPermutation"),
@@ -37,13 +37,11 @@ MOVING = (
     *("RandomCrop", "RandomHorizontalFlip", "RandomPerspective", "RandomResizedCrop", "RandomRotation"),
     *("RandomVerticalFlip", "TrivialAugmentWide"),
 )
-"""Those that move pixels, or change the size."""
-_BOXES = (
-    "it is for boxes or key points, of which it would get none; wf's joint-flip, joint-crop and joint-resize move them"
-)
-_OTHERS = "it is made of other transforms; name these one after the other"
-_FLOATS = "it changes the type of images, and wf gives every transform float tensors from 0 to 1"
-_SIZES = "it makes images of differing sizes, which are no batch"
+"""Transforms that move pixels, or change the size."""
+_BOXES = "it is for boxes or key points, which it would not get; wf's joint-flip, joint-crop and joint-resize move them"
+_OTHERS = "it combines other transforms; list these instead"
+_FLOATS = "it changes the type of images, but wf passes float tensors from 0 to 1 to every transform"
+_SIZES = "it makes images of differing sizes, which cannot be batched"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("ClampBoundingBoxes", "ClampKeyPoints", "ConvertBoundingBoxFormat", "RandomIoUCrop"), _BOXES),
     **dict.fromkeys(("SanitizeBoundingBoxes", "SanitizeKeyPoints", "SetClampingMode"), _BOXES),
@@ -51,26 +49,28 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToPILImage"), _FLOATS),
     **dict.fromkeys(("ToPureTensor", "ToTensor"), _FLOATS),
     **dict.fromkeys(("RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _SIZES),
-    **dict.fromkeys(("CutMix", "MixUp"), "it mixes one batch, by its own draws; wf's mixup and cutmix mix updates"),
-    **dict.fromkeys(("FiveCrop", "TenCrop"), "it makes several images of one"),
+    **dict.fromkeys(
+        ("CutMix", "MixUp"), "it mixes one batch with its own random numbers; wf's mixup and cutmix mix updates"
+    ),
+    **dict.fromkeys(("FiveCrop", "TenCrop"), "it makes several images from one"),
     "JPEG": "torchvision 0.29 says that its encoder of JPEG will be removed",
-    "Lambda": "it takes a function; a transform of your own does too: path.py:Attr",
+    "Lambda": "it takes a function; write your own transform instead: path.py:Attr",
     "LinearTransformation": "it takes tensors, which no run file can hold",
     "UniformTemporalSubsample": "it leaves out frames of videos",
 }
 """Transforms that cannot be used, with the reason."""
 _ENUMS = {"interpolation": InterpolationMode, "policy": AutoAugmentPolicy}
 _CHOICES = {
-    "interpolation": ("nearest", "nearest-exact", "bilinear", "bicubic"),  # the others are for Pillow's images
+    "interpolation": ("nearest", "nearest-exact", "bilinear", "bicubic"),  # the others are for Pillow images
     "policy": tuple(policy.value for policy in AutoAugmentPolicy),
 }
 _INSTEAD = {numbers.Number: float, Sequence: list[float], tuple[float, float]: list[float]}
-_LEFT_OUT = ("clip", "inplace")  # without an annotation; and what would change the samples themselves
+_LEFT_OUT = ("clip", "inplace")  # the first has no annotation, the second would change the samples
 _SEED_BITS = 24
 
 
 class Batched:
-    """A transform of torchvision that does the same every time, on a whole batch.
+    """A deterministic transform of torchvision, applied to a whole batch.
 
     Args:
         transform: The transform.
@@ -83,7 +83,7 @@ class Batched:
         """The images ``[N, C, H, W]``, transformed.
 
         Raises:
-            UsageError: When it cannot take them.
+            UsageError: If it cannot process them.
         """
         with _naming(self.transform, inputs):
             return self.transform(inputs)
@@ -102,10 +102,10 @@ class PerSample:
         self.transform = transform
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        """The images ``[N, C, H, W]``; the draws ``[N, 2]`` of an image seed what the transform draws for it.
+        """The images ``[N, C, H, W]``; the draws ``[N, 2]`` seed the transform for each image.
 
         Raises:
-            UsageError: When it cannot take them.
+            UsageError: If it cannot process them.
         """
         halves = (draws.double() * 2**_SEED_BITS).long().tolist()
         with _own_generators(inputs.device) as generators, _naming(self.transform, inputs):
@@ -120,12 +120,11 @@ class PerSample:
 class Preset:
     """Preprocessing for pretrained weights of torchvision: resized, centre-cropped and normalized images.
 
-    Grey images become ones of three channels. For segmentation images are normalized alone, because masks keep their
-    size.
+    Grey images get three channels. For segmentation images are only normalized, because masks keep their size.
 
     Args:
         weights: A model (resnet18, for its default weights), or weights (ResNet18_Weights.IMAGENET1K_V1).
-        resize: Whether images are resized and cut, or normalized alone, where they are read in the right size.
+        resize: Whether images are resized and cropped; false only normalizes, for images already in the right size.
 
     Raises:
         UsageError: For an unknown name, or weights for videos.
@@ -140,7 +139,7 @@ class Preset:
         self.transform = wanted
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Images ``[N, 3, H, W]`` of ones with 1 or 3 channels."""
+        """Images ``[N, 3, H, W]`` from images with 1 or 3 channels."""
         images: Tensor = self.transform(inputs.expand(-1, 3, -1, -1))
         return images
 
@@ -149,8 +148,8 @@ def build(name: str, **options: Any) -> Batched | PerSample | Preset:
     """A transform of torchvision.
 
     Args:
-        name: The name of its class, as ``RandomRotation``, or ``preset``.
-        options: As `described` says them.
+        name: The name of its class, such as ``RandomRotation``, or ``preset``.
+        options: The options of `described`.
 
     Raises:
         UsageError: For an unknown name or an option out of range.
@@ -235,7 +234,7 @@ def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
 
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
-    """A parameter as it can be written in a run file; None if a file cannot hold its values, or it is not an option."""
+    """A parameter in a form for run files; None if no file can hold its values, or it is not an option."""
     default = getattr(parameter.default, "value", parameter.default)
     if parameter.name in _ENUMS:
         annotation: Any = Literal[_CHOICES[parameter.name]]

@@ -22,33 +22,33 @@ from wf.errors import DataError, UsageError, unknown
 
 _log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
 TIMEOUT_SEC = 30.0
-"""How long a download waits for an answer."""
+"""The timeout of a download."""
 _DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
 """Names of densenet's layers in its files, which torch no longer allows; as in torchvision's densenet.py."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from."""
+    """A source of weights."""
 
     title: str
     path: Path
     weights: Any = None
-    """torchvision's entry (a WeightsEnum); None for a file of which it knows nothing."""
+    """torchvision's entry (a WeightsEnum); None for an unknown file."""
 
 
 def entries(name: str) -> Mapping[str, Any]:
-    """The weights that torchvision has for a model by name, those for floating point."""
+    """torchvision's floating-point weights for a model, by name."""
     found: Mapping[str, Any] = get_model_weights(name.removeprefix("quantized_")).__members__
     return found
 
 
 DEFAULT = "default"
-"""The option `weights` for the newest ones of torchvision."""
+"""The value of option `weights` for torchvision's newest weights."""
 
 
 def find(name: str, weights: Path | None) -> Source | None:
-    """The source that the option `weights` of a model means; None where they are drawn.
+    """The source for the option `weights` of a model; None for random weights.
 
     Raises:
         UsageError: For a name that no weights of the model have.
@@ -72,16 +72,15 @@ def find(name: str, weights: Path | None) -> Source | None:
 
 
 def wanted(name: str, weights: str) -> Any:
-    """The images that weights want, as torchvision's preset says it, and the name of the weights that it is of.
-
-    Of a file of which it knows nothing these are the images of the default weights; None for a model without any.
+    """The requirements of weights on images, torchvision's preset, and the name of the weights that it belongs to. For
+    an unknown file these are the default weights; None for a model without any.
     """
     entry = entry_of(name, weights) or entries(name).get("DEFAULT")
     return None if entry is None else (entry.transforms(), str(entry))
 
 
 def entry_of(name: str, weights: str) -> Any:
-    """torchvision's entry for the option `weights` of a model, whether they are there or not; None for one's own."""
+    """torchvision's entry for the option `weights` of a model, whether or not they are downloaded; None for a file."""
     known = entries(name)
     same = [one for one in known.values() if Path(one.url).name == Path(weights).name]
     word = "DEFAULT" if weights == DEFAULT else weights.rpartition("_Weights.")[2]
@@ -92,7 +91,7 @@ def load(name: str, source: Source, image_size: int) -> MutableMapping[str, Tens
     """The state_dict of a source, for a model that takes images of `image_size`.
 
     Raises:
-        DataError: When it is nowhere, cannot be downloaded, or is damaged.
+        DataError: If it is not found, cannot be downloaded, or is damaged.
     """
     if not source.path.is_file():
         _download(source)
@@ -110,7 +109,7 @@ def put_into(model: nn.Module, state: Mapping[str, Tensor], source: Source) -> N
     """Load a state_dict that must fit.
 
     Raises:
-        DataError: When it does not, with what differs.
+        DataError: If it does not fit, with the differences.
     """
     try:
         model.load_state_dict(state)
@@ -123,7 +122,9 @@ def put_into(model: nn.Module, state: Mapping[str, Tensor], source: Source) -> N
 def say(source: Source, num_theirs: int, num_outputs: int, family: str) -> None:
     """Report the loaded weights, and the preprocessing that they need."""
     head = (
-        "as it is" if num_theirs == num_outputs else f"drawn anew ({num_theirs:,} outputs there, {num_outputs:,} here)"
+        "as it is"
+        if num_theirs == num_outputs
+        else f"reinitialized ({num_theirs:,} outputs there, {num_outputs:,} here)"
     )
     _log.info("pretrained: %s; last layer %s", source.title, head)
     if source.weights is None:
@@ -143,7 +144,7 @@ def _published(weights: Any) -> Source:
 
 
 def _download(source: Source) -> None:
-    """Into torch.hub's folder, with the hash that the file's name has; what is said goes to standard error."""
+    """Download to torch.hub's folder, verified by the hash in the file's name; messages go to standard error."""
     url, folder = source.weights.url, source.path.parent
     size = source.weights.meta.get("_file_size")
     print(f"{source.title} are not on this machine: downloading {size} MB to {folder}", file=sys.stderr)
@@ -160,7 +161,7 @@ def _download(source: Source) -> None:
             f"    fetch {url}\n"
             "    on another machine and put it there, or name the file: --model.weights FILE\n"
             "    set TORCH_HOME to a folder that has it as hub/checkpoints/NAME\n"
-            "    train from the start: leave --model.weights out"
+            "    train from scratch: leave --model.weights out"
         ) from error
 
 
@@ -180,7 +181,7 @@ def _read(source: Source) -> MutableMapping[str, Tensor]:
             found = torch.load(source.path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise DataError(
-            f"{source.path} is damaged, or no file with weights: {str(error).splitlines()[0]}\n  fetch it anew"
+            f"{source.path} is damaged, or not a file with weights: {str(error).splitlines()[0]}\n  fetch it again"
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -192,7 +193,7 @@ def _read(source: Source) -> MutableMapping[str, Tensor]:
 
 @contextlib.contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """torch sets no limit, so that a silent network would hold a run for ever."""
+    """Set a timeout: torch has none, so a silent network would block a run forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

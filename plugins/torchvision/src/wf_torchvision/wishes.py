@@ -1,4 +1,4 @@
-"""What pretrained weights want of their images: size and normalization. Imports torchvision where there are weights."""
+"""The requirements of pretrained weights on images: size and normalization. Imports torchvision only for weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def wants(name: str, weights: Any = None, image_size: Any = None, **_: Any) -> d
     Args:
         name: The model.
         weights: Its option of that name.
-        image_size: Its option of that name: it resizes images itself, so they are read in that size.
+        image_size: Its option of that name: the model resizes images itself, so they are read in that size.
     """
     if weights is None or str(weights) == "@null":
         return {}

@@ -1,4 +1,4 @@
-"""What models of transformers give: scores for the next token, for masked ones, for tags, or for classes of texts."""
+"""The heads of transformers' models: scores for the next token, masked tokens, tags, or classes of texts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from wf_text.plugin import MASKED, NEXT, TAGS
 
 @dataclass(frozen=True)
 class Head:
-    """A kind of model by what it gives."""
+    """A kind of model by its outputs."""
 
     words: str
     auto: Any
-    """The class that makes it of a configuration or a folder."""
+    """The class that builds it from a configuration or a folder."""
     names: Mapping[str, Any]
     """The architectures that have it."""
     lora: str
-    """What peft calls it."""
+    """Its task type in peft."""
 
 
 CAUSAL = Head(
@@ -60,7 +60,7 @@ class Headed(nn.Module):
     """A model of transformers that is called with a batch of padded texts.
 
     Args:
-        model: It.
+        model: The model.
     """
 
     def __init__(self, model: Any) -> None:
@@ -75,7 +75,7 @@ class Headed(nn.Module):
         Args:
             input_ids: int64 ``[N, T]``.
             attention_mask: 1 for tokens and 0 for padding.
-            word_mask: Which tokens begin a word, for the task alone.
+            word_mask: A mask of the tokens that begin a word; only the task uses it.
         """
         scores: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         return scores

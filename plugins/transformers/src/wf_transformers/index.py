@@ -1,4 +1,4 @@
-"""Writes the index of the architectures anew: ``python -m wf_transformers.index``."""
+"""Rewrites the index of the architectures: ``python -m wf_transformers.index``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACTS = {"max_tokens": TOKENS, "padding": 0}
 
 
 def heads(name: str) -> list[str]:
-    """The heads with which sizes alone make a model of an architecture that works, as `Head.lora` calls them."""
+    """The heads for which an architecture works when built from sizes alone, named as in `Head.lora`."""
     if name.startswith(models.PREFIX):
         return ["SEQ_CLS"] if _scores(name, None, "SEQ_CLS") else []
     return [
@@ -30,7 +30,7 @@ def heads(name: str) -> list[str]:
 
 
 def works(name: str) -> bool:
-    """Whether it has any."""
+    """Whether there are any."""
     return name.removeprefix(models.PREFIX) == models.AUTO or bool(heads(name))
 
 
@@ -40,7 +40,7 @@ def _made(name: str, targets: str | None) -> Any:
     models.heads_of = dict  # type: ignore[assignment]  # none is known to have others yet
     with torch.device("meta"):
         made = models.build(name, VOCABULARY, (TOKENS,), targets=targets, **SIZES, **more)
-    if sum(param.numel() for param in made.parameters()) > 3_000_000:  # a size is called by another name
+    if sum(param.numel() for param in made.parameters()) > 3_000_000:  # a size has another name
         raise ValueError("it is large")
     torch.manual_seed(0)
     return models.build(name, VOCABULARY, (TOKENS,), targets=targets, **SIZES, **more)
@@ -58,7 +58,7 @@ def _sees_none_before_its_turn(name: str) -> bool:
             before, after = (made.eval()(one)[:, :5] for one in (tokens, other))
         whole = _is_whole(made, scores, (2, TOKENS, VOCABULARY), unused=0)
         return whole and torch.allclose(before, after, atol=1e-5)
-    except Exception:  # each architecture raises what it likes
+    except Exception:  # architectures raise various errors
         return False
 
 
@@ -82,7 +82,7 @@ def _scores(name: str, targets: str | None, head: str) -> bool:
 
 
 def _is_whole(made: Any, scores: Tensor, shape: tuple[int, ...], unused: float = 0.25) -> bool:
-    """Whether scores are as they should be, and gradients reach all parameters but a share, such as a pooler."""
+    """Whether scores are valid, and gradients reach all parameters except a share, such as a pooler."""
     trained = [param for param in made.parameters() if param.requires_grad]
     return tuple(scores.shape) == shape and sum(param.grad is None for param in trained) <= unused * len(trained)
 

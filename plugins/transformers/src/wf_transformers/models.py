@@ -26,10 +26,10 @@ AUTO = "auto"
 SIZES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
 """The names of the options in transformers."""
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
-"""Tokens that a run's vocabulary does not have."""
+"""Configuration keys of tokens that a run's vocabulary does not have."""
 PREFIX = "text/"
-"""What stands before the architectures for the classes of texts."""
-NEEDS_FOLDER = "its configuration needs more than sizes: give a folder that has it, --model transformers/auto"
+"""The prefix of the architectures for text classification."""
+NEEDS_FOLDER = "its configuration needs more than sizes: use a folder that has it, --model transformers/auto"
 
 
 def build(
@@ -49,39 +49,37 @@ def build(
     dataset_facts: Annotated[Mapping[str, Any] | None, FromRun("dataset_facts")] = None,
     restored: Annotated[bool, FromRun("restored")] = False,
 ) -> nn.Module:
-    """A model of transformers: for the next token, for masked tokens, or for tags, whatever the run's targets are.
-
-    Under ``text/`` it is one for the classes of texts.
+    """A model of transformers: for the next token, masked tokens, or tags, depending on the run's targets; under
+    ``text/`` for text classification.
 
     Args:
-        name: The architecture, as transformers calls it: ``gpt2``, ``llama``, ``bert``; or ``auto``.
-        vocab_size: Tokens of the vocabulary.
+        name: The architecture, named as in transformers: ``gpt2``, ``llama``, ``bert``; or ``auto``.
+        vocab_size: The size of the vocabulary.
         input_shape: The shape of a sample, ``(T,)``.
-        layers: Layers, of an architecture without a folder.
-        heads: Attention heads of a layer, likewise.
-        width: Numbers for a token, likewise; a multiple of `heads`.
-        config: More keys of the configuration, as transformers calls them: ``{intermediate_size: 256}``.
-        path: For ``auto``: a folder with ``config.json``; weights in ``model.safetensors`` are taken where they are
-            there, and layers that they lack are drawn. Nothing is downloaded, and no code that the folder brings is
-            run.
+        layers: The number of layers, for an architecture without a folder.
+        heads: Attention heads per layer, likewise.
+        width: The embedding dimension, likewise; a multiple of `heads`.
+        config: Further keys of transformers' configuration: ``{intermediate_size: 256}``.
+        path: For ``auto``: a folder with ``config.json``; weights are loaded from ``model.safetensors`` if it exists,
+            and missing layers are initialized. Nothing is downloaded, and no code in the folder is run.
         lora: Train low-rank matrices of this rank beside all linear layers instead of the weights (LoRA, by peft).
-        lora_alpha: What the product of these matrices is multiplied by, times 1 / `lora`.
-        gradient_checkpointing: Compute the layers again in the backward pass rather than keep what they gave: less
-            memory and more time.
+        lora_alpha: The scale of the product of these matrices, multiplied by 1 / `lora`.
+        gradient_checkpointing: Recompute activations in the backward pass instead of keeping them: less memory, more
+            time.
         targets: The form of the run's targets.
-        num_outputs: Classes or tags.
-        dataset_facts: What the dataset says of its texts.
-        restored: Whether the weights of a run will follow, so that those of the folder are not read.
+        num_outputs: The number of classes or tags.
+        dataset_facts: The dataset's facts about its texts.
+        restored: Whether a run's weights will be loaded, so that the folder's are not read.
 
     Raises:
-        UsageError: For an unknown architecture, sizes that do not go together, or a vocabulary that is too small.
-        DataError: For a folder that has no configuration, or whose weights do not fit it.
+        UsageError: For an unknown architecture, sizes that do not fit together, or a vocabulary that is too small.
+        DataError: For a folder without a configuration, or with weights that do not fit it.
     """
     own, facts = name.removeprefix(PREFIX), dict(dataset_facts or {})
     head = TEXT if own != name else OF_TARGETS.get(targets or NEXT, CAUSAL)
     if own == name and (able := heads_of().get(name)) and head.lora not in able:
         kinds = " or ".join(one.words for one in OF_TARGETS.values() if one.lora in able)
-        raise UsageError(f"model 'transformers/{name}' by its sizes is a {kinds}, no {head.words}: {NEEDS_FOLDER}")
+        raise UsageError(f"model 'transformers/{name}' from its sizes is a {kinds}, not a {head.words}: {NEEDS_FOLDER}")
     context = facts.get("max_tokens") or (input_shape[0] if input_shape else 1024)
     asked: dict[str, Any] = dict(config)
     if head is TEXT or head.lora == "TOKEN_CLS":
@@ -92,7 +90,7 @@ def build(
         model = _from_folder(path, asked, head, restored=restored)
     else:
         if path is not None:
-            raise UsageError(f"model 'transformers/{name}' takes no path\n  --model transformers/{AUTO} does")
+            raise UsageError(f"model 'transformers/{name}' takes no path\n  use --model transformers/{AUTO}")
         sizes = {"layers": layers, "heads": heads, "width": width}
         model = _of_architecture(own, vocab_size, context, sizes, asked, head, facts.get("padding"))
     _check_tokens(model, name, vocab_size, facts)
@@ -104,25 +102,25 @@ def build(
 
 
 def _check_tokens(model: Any, name: str, vocab_size: int, facts: Mapping[str, Any]) -> None:
-    """Refuse a model that does not know the run's tokens, or so many of them at once; tell it which one is padding."""
+    """Refuse a model with a smaller vocabulary or context than the run's; set its padding token."""
     config = model.config.get_text_config()
     if config.vocab_size < vocab_size:
         raise UsageError(
-            f"model 'transformers/{name}' knows {config.vocab_size} tokens, and the run's tokenizer has {vocab_size}\n"
+            f"model 'transformers/{name}' knows {config.vocab_size} tokens, but the run's tokenizer has {vocab_size}\n"
             "  use the tokenizer of the model: --tokenizer huggingface --tokenizer.path FOLDER"
         )
     most, wanted = getattr(config, "max_position_embeddings", None), facts.get("max_tokens")
     if most is not None and wanted is not None and most < wanted:
         raise UsageError(
-            f"model 'transformers/{name}' takes {most} tokens at most, and texts may have {wanted}\n"
+            f"model 'transformers/{name}' takes at most {most} tokens, but texts may have {wanted}\n"
             f"  truncate them: --dataset.max_tokens {most}"
         )
-    if "padding" in facts:  # models that read the last token of a text tell by it where that ends
+    if "padding" in facts:  # models that use the last token of a text find it by the padding
         model.config.pad_token_id = config.pad_token_id = facts["padding"]
 
 
 class LanguageModel(nn.Module):
-    """A model of transformers, called with tokens alone.
+    """A model of transformers, called with tokens only.
 
     Args:
         model: It.
@@ -132,15 +130,15 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.model = model
         self.context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        """The most tokens that it takes."""
+        """The maximum number of tokens."""
 
     def forward(self, tokens: Tensor, cache: list[Any] | None = None) -> Tensor:
         """Scores ``[N, T, V]`` for the token after each one.
 
         Args:
             tokens: int64 ``[N, T]``.
-            cache: Holds what the model keeps of the tokens before, an empty list for none: keys and values as
-                transformers keeps them, or the tokens themselves where an architecture has no such thing.
+            cache: The model's state of previous tokens, an empty list at first: keys and values as in transformers, or
+                the tokens themselves if an architecture has no cache.
         """
         if cache is None or (cache and isinstance(cache[0], Tensor)):
             before = cache[0] if cache else tokens[:, :0]
@@ -158,13 +156,13 @@ class LanguageModel(nn.Module):
 
 @cache
 def heads_of() -> dict[str, list[str]]:
-    """The heads that architectures have by their sizes alone, as `heads.txt` lists them."""
+    """The heads of architectures built from sizes alone, from `heads.txt`."""
     lines = files("wf_transformers").joinpath("heads.txt").read_text(encoding="utf-8").splitlines()
     return {name: able for name, *able in map(str.split, lines) if not name.startswith("#")}
 
 
 def names() -> list[str]:
-    """Every architecture, and `AUTO`: those that score tokens, and under `PREFIX` those that score texts."""
+    """Every architecture that scores tokens, under `PREFIX` those that score texts, and `AUTO`."""
     of_tokens = {name for head in OF_TARGETS.values() for name in head.names}
     return [AUTO, *sorted(of_tokens), f"{PREFIX}{AUTO}", *(PREFIX + name for name in sorted(TEXT.names))]
 
@@ -189,7 +187,7 @@ def _of_architecture(
     plain = transformers.AutoConfig.for_model(name)
     keys: dict[str, Any] = {SIZES[option]: size for option, size in sizes.items()}
     keys |= {"vocab_size": vocab_size, "max_position_embeddings": context, **dict.fromkeys(SPECIAL)}
-    if padding is not None:  # some architectures count positions from the token of padding
+    if padding is not None:  # some architectures count positions from the padding token
         keys |= {"pad_token_id": padding, "max_position_embeddings": context + padding + 1}
     if hasattr(plain, "intermediate_size"):
         keys["intermediate_size"] = 4 * sizes["width"]
@@ -206,11 +204,11 @@ def _of_architecture(
         )
     except Exception as error:  # each architecture raises what it likes
         first = str(error).strip().partition("\n")[0]
-        raise UsageError(f"model 'transformers/{name}' cannot be made of these sizes: {first}") from error
+        raise UsageError(f"model 'transformers/{name}' cannot be built with these sizes: {first}") from error
 
 
 def _from_folder(path: Path, config: Mapping[str, Any], head: Head, *, restored: bool) -> Any:
-    """The model in a folder: with its weights where they are there, and no others will follow."""
+    """The model in a folder, with its weights if they exist and no others will be loaded."""
     file = path / "config.json"
     if not file.is_file():
         raise DataError(f"there is no '{file}'\n  model.save_pretrained(FOLDER) of transformers writes one")
@@ -233,7 +231,10 @@ def _from_folder(path: Path, config: Mapping[str, Any], head: Head, *, restored:
         first = str(error).strip().partition("\n")[0]
         raise DataError(f"'{path}' has no {head.words} that can be read: {first}") from error
     drawn = sorted({*told["missing_keys"], *(one[0] for one in told["mismatched_keys"])})
-    for words, found in (("drawn, as they are not in it", drawn), ("left out", sorted(told["unexpected_keys"]))):
+    for words, found in (
+        ("initialized, because they are not in it", drawn),
+        ("left out", sorted(told["unexpected_keys"])),
+    ):
         if found:
             shown = ", ".join(found[:4])
             _LOG.info("weights of '%s': %s: %s%s", path, words, shown, ", ..." if len(found) > 4 else "")
@@ -241,7 +242,7 @@ def _from_folder(path: Path, config: Mapping[str, Any], head: Head, *, restored:
 
 
 def _with_lora(model: Any, rank: int, alpha: int, head: Head) -> Any:
-    """A model whose own weights stay, with matrices that are trained."""
+    """A model with frozen weights and trained low-rank matrices."""
     import peft
 
     if rank < 1:

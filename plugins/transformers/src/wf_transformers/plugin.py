@@ -15,7 +15,7 @@ def wf_components() -> list[Component | Catalogue]:
             "transformers",
             "wf_transformers.models:build",
             "wf_transformers:models.txt",
-            summary="a model of transformers: for the next token, for masked tokens or for tags, as the task needs",
+            summary="a model of transformers: for the next token, masked tokens or tags, depending on the task",
             traits=ModelTraits(predictions="token_scores", inputs="tokens"),
             groups={"text": ModelTraits(inputs="tokens", per="sample")},
         ),
@@ -23,7 +23,7 @@ def wf_components() -> list[Component | Catalogue]:
             "tokenizer",
             "huggingface",
             "wf_transformers.tokenizer:HuggingFaceTokenizer",
-            "a tokenizer in a file tokenizer.json, as the library tokenizers writes it",
+            "a tokenizer from a file tokenizer.json of the library tokenizers",
             aliases=("hf",),
         ),
     ]

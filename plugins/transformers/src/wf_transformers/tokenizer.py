@@ -13,25 +13,25 @@ from wf.errors import DataError, UsageError, unknown
 
 FILE = "tokenizer.json"
 SAYING = ("tokenizer_config.json", "special_tokens_map.json")
-"""The files beside it that say which of its tokens is which."""
+"""The files beside it that name its special tokens."""
 USUAL = {"pad_token": ("[PAD]", "<pad>", "<|padding|>", "<|pad|>"), "mask_token": ("[MASK]", "<mask>", "<|mask|>")}
-"""What these tokens are called where no file says it."""
+"""The usual names of these tokens, if no file names them."""
 
 
 class HuggingFaceTokenizer:
-    """A tokenizer in a file ``tokenizer.json``. The special tokens that it adds around a text are for texts that are
-    classified alone.
+    """A tokenizer in a file ``tokenizer.json``. The special tokens that it adds around a text are used only for
+    classification.
 
     Args:
-        path: The file, or a folder that has it.
-        end: A token that stands behind each text of a language model, such as ``<|endoftext|>``; None for none.
-        padding: The token that fills up texts in a batch; by default the one that a file beside it says
-            (``tokenizer_config.json``), or that is called ``[PAD]`` or ``<pad>``.
-        mask: The token in place of one that is to be guessed; by default as for `padding`.
+        path: The file, or a folder that contains it.
+        end: A token appended to each text of a language model, such as ``<|endoftext|>``; None for none.
+        padding: The padding token; by default the one named in a file beside it (``tokenizer_config.json``), or
+            ``[PAD]`` or ``<pad>``.
+        mask: The mask token; by default as for `padding`.
 
     Raises:
-        DataError: For a file that is not there, or is no tokenizer.
-        UsageError: For an `end`, `padding` or `mask` that is no token of it.
+        DataError: For a file that is missing or not a tokenizer.
+        UsageError: For an `end`, `padding` or `mask` that is not one of its tokens.
     """
 
     def __init__(self, path: Path, end: str | None = None, padding: str | None = None, mask: str | None = None) -> None:
@@ -54,25 +54,24 @@ class HuggingFaceTokenizer:
 
     @property
     def padding(self) -> int:
-        """The token that fills up texts.
+        """The padding token.
 
         Raises:
-            UsageError: When there is none.
+            UsageError: If there is none.
         """
         return self._there(self._padding, "padding")
 
     @property
     def mask(self) -> int:
-        """The token in place of one that is to be guessed.
+        """The mask token.
 
-        Raises:
-            UsageError: When there is none.
+        Raises: UsageError: If there is none.
         """
         return self._there(self._mask, "mask")
 
     @property
     def around(self) -> tuple[list[int], list[int]]:
-        """The special tokens before and behind a text."""
+        """The special tokens before and after a text."""
         found = self._tokenizer.encode("a", add_special_tokens=True)
         own = [place for place, special in enumerate(found.special_tokens_mask) if not special]
         begin, end = (own[0], own[-1] + 1) if own else (len(found.ids), len(found.ids))
@@ -91,11 +90,11 @@ class HuggingFaceTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens; special ones, as `end`, are left out."""
+        """The text of tokens, without special ones such as `end`."""
         return str(self._tokenizer.decode(list(tokens)))
 
     def _token(self, name: str | None, kind: str = "", beside: Mapping[str, Any] = {}, said: Any = None) -> int | None:
-        """The token with a name, or else one of a kind by the name that is usual or said; None where there is none.
+        """The token with a name, or else the token of a kind by its declared or usual name; None without one.
 
         Raises:
             UsageError: For a name that no token has.
@@ -111,17 +110,17 @@ class HuggingFaceTokenizer:
     def _there(self, token: int | None, what: str) -> int:
         if token is None:
             raise UsageError(
-                f"the tokenizer has no token of {what}, as far as its files say it\n"
+                f"the tokenizer has no {what} token according to its files\n"
                 f"  name one of its tokens: --tokenizer.{what} '<token>'"
             )
         return token
 
 
 def _said_beside(file: Path) -> dict[str, Any]:
-    """The names of special tokens that the files beside a tokenizer say.
+    """The names of special tokens in the files beside a tokenizer.
 
     Raises:
-        DataError: For one that is no JSON.
+        DataError: For a file that is not JSON.
     """
     found: dict[str, Any] = {}
     for name in SAYING:

@@ -1,4 +1,4 @@
-"""The texts in files as tokens: read piece by piece, so that they may be larger than memory."""
+"""Converts the texts in files to tokens piece by piece, so that they may be larger than memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from wf_text.tokenizers import Tokenizer, UnknownCharacterError
 _LOG = logging.getLogger("wf")
 
 PIECE = 1 << 20
-"""About so many bytes are read at once; a piece ends behind a line."""
+"""The approximate number of bytes read at once; a piece ends after a line."""
 DIGEST = 16
-"""The bytes of the checksum before the tokens in a file of tokens."""
+"""The number of bytes of the checksum at the start of a token file."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,31 +35,31 @@ class Piece:
     file: Path
     data: bytes
     offset: int
-    """Where they begin in the file, in bytes."""
+    """Their offset in the file, in bytes."""
     line: int
-    """The number of the first of them, from 1."""
+    """The number of the first line, from 1."""
 
     @property
     def text(self) -> str:
         """The lines as text.
 
         Raises:
-            DataError: When they are not UTF-8, with the offset of the first wrong byte.
+            DataError: If they are not UTF-8, with the offset of the first wrong byte.
         """
         return decoded(self.file, self.data, self.offset, "or train with bytes as tokens: --tokenizer bytes")
 
 
 def decoded(file: Path, data: bytes, offset: int = 0, otherwise: str = "") -> str:
-    """The text of some bytes of a file, without a mark of the byte order at its beginning.
+    """The text of some bytes of a file, without a byte order mark at its beginning.
 
     Args:
         file: The file.
         data: The bytes.
-        offset: Where they begin in it.
+        offset: Their offset in it.
         otherwise: Further advice for bytes that are not UTF-8.
 
     Raises:
-        DataError: When they are not UTF-8, with the offset of the first wrong byte.
+        DataError: If they are not UTF-8, with the offset of the first wrong byte.
     """
     try:
         return data.decode("utf-8-sig" if offset == 0 else "utf-8")
@@ -75,7 +75,7 @@ def find_files(path: Path, pattern: str = "*.txt") -> list[Path]:
     """The file at a path, or the files below a folder that match a pattern, in the order of their names.
 
     Raises:
-        DataError: When there is none, or nothing in any of them.
+        DataError: If there is none, or all of them are empty.
     """
     if path.is_dir():
         found = sorted(file for file in path.rglob(pattern) if file.is_file())
@@ -98,7 +98,7 @@ def pieces(file: Path, size: int = PIECE) -> Iterator[Piece]:
     """A file in pieces of whole lines.
 
     Raises:
-        DataError: When it cannot be read.
+        DataError: If it cannot be read.
     """
     offset, line, held = 0, 1, b""
     try:
@@ -119,8 +119,8 @@ def encoded(piece: Piece, tokenizer: Tokenizer) -> Array:
     """The tokens of a piece, int64.
 
     Raises:
-        DataError: For text that is not UTF-8, or that the tokenizer cannot tell in its tokens, with the place.
-        PluginError: When the tokenizer gives tokens that are none.
+        DataError: For text that is not UTF-8, or that the tokenizer cannot encode, with the position.
+        PluginError: If the tokenizer returns invalid tokens.
     """
     of_bytes: Callable[[bytes], Sequence[int]] | None = getattr(tokenizer, "encode_bytes", None)
     try:
@@ -133,28 +133,28 @@ def encoded(piece: Piece, tokenizer: Tokenizer) -> Array:
 
 
 def checked(found: Array, tokenizer: Tokenizer, where: str) -> Array:
-    """Tokens that a tokenizer gave.
+    """Check the tokens from a tokenizer.
 
     Raises:
-        PluginError: When some are none of its vocabulary.
+        PluginError: If some are not in its vocabulary.
     """
     num = len(tokenizer.vocabulary)
     if found.size and (found.min() < 0 or found.max() >= num):
         wrong = int(found[(found < 0) | (found >= num)][0])
         raise PluginError(
-            f"tokenizer {type(tokenizer).__name__} gave token {wrong} for {where}, and its vocabulary has {num}"
+            f"tokenizer {type(tokenizer).__name__} returned token {wrong} for {where}, but its vocabulary has {num}"
         )
     return found
 
 
 def learn(files: Sequence[Path], tokenizer: Tokenizer) -> None:
-    """Let a tokenizer without a vocabulary take it from the files, where it learns one."""
+    """Let a tokenizer that learns its vocabulary learn it from the files."""
     if not tokenizer.vocabulary and hasattr(tokenizer, "learn"):
         tokenizer.learn(piece.text for file in files for piece in pieces(file))
 
 
 def tokens_of(files: Sequence[Path], tokenizer: Tokenizer) -> Iterator[Array]:
-    """The tokens of all files, one file after the other; where the tokenizer has an `end`, it stands behind each."""
+    """The tokens of all files in order; if the tokenizer has an `end`, it follows each file."""
     end = getattr(tokenizer, "end", None)
     for file in files:
         for piece in pieces(file):
@@ -170,7 +170,7 @@ def in_memory(files: Sequence[Path], tokenizer: Tokenizer) -> Array:
 
 @dataclass(frozen=True)
 class TokenFile:
-    """Tokens in a file, which is mapped into memory: only what is read is loaded."""
+    """Tokens in a memory-mapped file: only the accessed parts are loaded."""
 
     path: Path
     dtype: str
@@ -178,15 +178,15 @@ class TokenFile:
     digest: str
 
     def open(self) -> Array:
-        """The tokens, to be read."""
+        """Open the tokens for reading."""
         return np.memmap(self.path, self.dtype, mode="r", offset=DIGEST, shape=(self.num,))
 
 
 def on_disk(files: Sequence[Path], tokenizer: Tokenizer, folder: Path) -> TokenFile:
-    """All tokens in a file of a folder; one that was written for these very files and tokens is used again.
+    """All tokens in a file of a folder; a file that was written for the same texts and tokenizer is reused.
 
     Raises:
-        DataError: When it cannot be written.
+        DataError: If it cannot be written.
     """
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     known = [stats, type(tokenizer).__qualname__, list(tokenizer.vocabulary)]
@@ -205,7 +205,7 @@ def on_disk(files: Sequence[Path], tokenizer: Tokenizer, folder: Path) -> TokenF
 
 
 def _write(path: Path, arrays: Iterator[Array], dtype: np.dtype[Any]) -> None:
-    """Write tokens behind their checksum; the file is there whole or not at all."""
+    """Write tokens after their checksum, atomically."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -22,7 +22,7 @@ from wf_text.tokenizers import MASK_NAME, Tokenizer, with_token
 
 OPTICKS = Path(__file__).parents[1] / "opticks.txt"
 IN_MEMORY_MB = 256.0
-"""Larger texts are read from a file of tokens."""
+"""Larger texts are read from a token file."""
 
 
 def text(
@@ -35,26 +35,26 @@ def text(
     pattern: str = "*.txt",
     in_memory_mb: float = IN_MEMORY_MB,
 ) -> Dataset:
-    """The texts in a file, or in all files of a folder one after the other, in blocks that follow each other.
+    """The texts in a file, or in all files of a folder, in consecutive blocks.
 
-    The target of each token is the next one. The splits are parts of the text, the test split its end. What is too
-    short for a block at the end of a split is left out.
+    The target of each token is the next one. The splits are consecutive parts of the text, with the test split at its
+    end. A remainder too short for a block at the end of a split is left out.
 
     Args:
-        path: A file, or a folder, whose files below it are taken in the order of their names.
-        tokenizer: The run's.
-        data_dir: Where the tokens of large texts are kept.
-        block: Tokens of a sample.
+        path: A file, or a folder, whose files are read in the order of their names.
+        tokenizer: The run's tokenizer.
+        data_dir: The folder for the token files of large texts.
+        block: The number of tokens of a sample.
         validation: The share of the text that is the validation split.
         test: The share that is the test split.
-        pattern: Which files of a folder are taken.
-        in_memory_mb: A text of more megabytes is written into the data folder as tokens, and mapped into memory from
-            there, so that it may be larger than memory.
+        pattern: The pattern for files of a folder.
+        in_memory_mb: A text of more megabytes is written to the data folder as tokens and memory-mapped, so that it
+            may be larger than memory.
 
     Raises:
-        DataError: For texts that are missing, empty, shorter than a block, not UTF-8, or that the tokenizer cannot tell
-            in its tokens.
-        UsageError: For sizes and shares that cannot be.
+        DataError: For texts that are missing, empty, shorter than a block, not UTF-8, or that the tokenizer cannot
+            encode.
+        UsageError: For invalid sizes and shares.
     """
     splits = _splits(path, tokenizer, data_dir, block, validation, test, pattern, in_memory_mb)
     return Dataset(
@@ -79,25 +79,25 @@ def masked_text(
     pattern: str = "*.txt",
     in_memory_mb: float = IN_MEMORY_MB,
 ) -> Dataset:
-    """The texts of a file or folder in blocks, as for `text`, in which some tokens are masked and to be guessed.
+    """The texts of a file or folder in blocks, as for `text`, in which some tokens are masked and must be predicted.
 
-    Of the tokens that are chosen 80 % become the mask, 10 % another token, and 10 % stay. In training other ones are
-    chosen in each epoch, in evaluations always the same.
+    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. In training the selection
+    changes in each epoch, in evaluations it is fixed.
 
     Args:
-        path: A file, or a folder, whose files below it are taken in the order of their names.
-        tokenizer: The run's; a mask is added to its tokens where it has none.
-        data_dir: Where the tokens of large texts are kept.
-        block: Tokens of a sample.
-        mask_rate: The share of tokens that is chosen.
+        path: A file, or a folder, whose files are read in the order of their names.
+        tokenizer: The run's tokenizer; a mask is added to its tokens if it has none.
+        data_dir: The folder for the token files of large texts.
+        block: The number of tokens of a sample.
+        mask_rate: The share of selected tokens.
         validation: The share of the text that is the validation split.
         test: The share that is the test split.
-        pattern: Which files of a folder are taken.
+        pattern: The pattern for files of a folder.
         in_memory_mb: As for `text`.
 
     Raises:
         DataError: As for `text`.
-        UsageError: For sizes and shares that cannot be.
+        UsageError: For invalid sizes and shares.
     """
     if not 0 < mask_rate <= 1:
         raise UsageError(f"dataset option 'mask_rate' is {mask_rate}; it must be a share above 0")
@@ -127,7 +127,7 @@ def _splits(
     pattern: str,
     in_memory_mb: float,
 ) -> dict[str, Samples]:
-    """The blocks of each split, and of each token the next one."""
+    """The blocks of each split, with the next token of each as targets."""
     if block < 1:
         raise UsageError(f"dataset option 'block' is {block}; it must be at least 1")
     if not (validation >= 0 and test >= 0 and validation + test < 1):
@@ -158,9 +158,9 @@ def opticks(
     """The First Book of Opticks by Isaac Newton, London 1730, 249,000 characters; in the public domain.
 
     Args:
-        tokenizer: The run's.
+        tokenizer: The run's tokenizer.
         data_dir: As for `text`.
-        block: Tokens of a sample.
+        block: The number of tokens of a sample.
         validation: The share of the text that is the validation split.
         test: The share that is the test split.
     """
@@ -171,12 +171,12 @@ def _blocks(held: Array | TokenFile, begin: int, end: int, block: int, where: st
     """The blocks of a part of the tokens.
 
     Raises:
-        DataError: When there is none.
+        DataError: If there is none.
     """
     num = (end - begin - 1) // block
     if num < 1:
         raise DataError(
-            f"{where} has {end - begin:,} tokens, and a block has {block:,} and the one after it\n"
+            f"{where} has {end - begin:,} tokens, but a block needs {block:,} and one more\n"
             "  make --dataset.block smaller, or the split larger: --dataset.validation, --dataset.test (0 for none)"
         )
     if isinstance(held, TokenFile):
@@ -186,13 +186,13 @@ def _blocks(held: Array | TokenFile, begin: int, end: int, block: int, where: st
 
 
 class MappedBlocks:
-    """Blocks of a file of tokens, each read when it is needed.
+    """Blocks of a token file, each read when it is needed.
 
     Args:
-        file: The tokens.
-        begin: The first of them.
-        num: Blocks.
-        block: Tokens of a block.
+        file: The token file.
+        begin: The index of the first token.
+        num: The number of blocks.
+        block: The number of tokens of a block.
     """
 
     draws = False
@@ -209,7 +209,7 @@ class MappedBlocks:
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """A batch at once."""
-        if self._tokens is None:  # each process maps it for itself
+        if self._tokens is None:  # each process maps the file itself
             self._tokens = self._file.open()
         if not all(0 <= index < self._num for index in indices):
             raise IndexError(f"block {max(indices)} of {self._num}")

@@ -1,4 +1,4 @@
-"""Texts as tokens, no longer than a model takes them."""
+"""Encodes texts as tokens, with a maximum length."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TooLong = Literal["truncate", "error"]
 
 
 class Encoder:
-    """Makes tokens of texts.
+    """Encodes texts as tokens.
 
     Args:
-        tokenizer: The run's.
-        max_tokens: The most tokens of a text, with those around it.
-        too_long: What becomes of longer ones.
+        tokenizer: The run's tokenizer.
+        max_tokens: The maximum number of tokens of a text, including special tokens.
+        too_long: The treatment of longer texts.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, too_long: TooLong) -> None:
@@ -34,13 +34,13 @@ class Encoder:
         self._before, self._behind = around
         self._num = self._num_long = 0
         if max_tokens <= len(self._before) + len(self._behind):
-            raise UsageError(f"dataset option 'max_tokens' is {max_tokens}; the tokens around a text alone are as many")
+            raise UsageError(f"dataset option 'max_tokens' is {max_tokens}; the special tokens alone are as many")
 
     def text(self, text: str, where: str) -> list[int]:
         """The tokens of a text.
 
         Raises:
-            DataError: For a text without any, one that the tokenizer cannot tell, or one that is too long.
+            DataError: For a text without tokens, one that the tokenizer cannot encode, or one that is too long.
         """
         try:
             found = np.asarray(self._tokenizer.encode(text))
@@ -52,7 +52,7 @@ class Encoder:
         return [*self._before, *self._cut(found.tolist(), where), *self._behind]
 
     def words(self, words: Sequence[str], where: str) -> tuple[list[int], list[bool]]:
-        """The tokens of words, and which of them begin one.
+        """The tokens of words, and a mask of the tokens that begin a word.
 
         Raises:
             DataError: As `text` does, also for a single word without a token.
@@ -72,11 +72,11 @@ class Encoder:
         return [*self._before, *found, *self._behind], [*[False] * before, *begins, *[False] * behind]
 
     def tell(self) -> None:
-        """Say how many texts were too long."""
+        """Report how many texts were too long."""
         if self._num_long:
             _LOG.warning(
-                "%s of %s texts are longer than %s tokens, and are truncated; --dataset.max_tokens N takes more, "
-                "--dataset.too_long error refuses them",
+                "%s of %s texts are longer than %s tokens, and are truncated; "
+                "--dataset.max_tokens N allows more, --dataset.too_long error refuses them",
                 *(f"{number:,}" for number in (self._num_long, self._num, self._max)),
             )
 
@@ -88,7 +88,7 @@ class Encoder:
         self._num_long += 1
         if self._too_long == "error":
             raise DataError(
-                f"{where}: the text has {len(tokens):,} tokens, and {room:,} are allowed\n"
-                "  allow more, --dataset.max_tokens N, or take the beginning: --dataset.too_long truncate"
+                f"{where}: the text has {len(tokens):,} tokens, but {room:,} are allowed\n"
+                "  allow more, --dataset.max_tokens N, or truncate it: --dataset.too_long truncate"
             )
         return tokens[:room]

@@ -26,7 +26,7 @@ _LOG = logging.getLogger("wf")
 
 Missing = Literal["error", "drop"]
 FEW = 3
-"""Of fewer samples of a class not every split has one."""
+"""A class with fewer samples than this is missing in some splits."""
 
 
 def texts(
@@ -48,23 +48,23 @@ def texts(
     A tokenizer that learns its vocabulary takes it from all texts of `path`. Batches are padded to their longest text.
 
     Args:
-        path: The texts to train on; validation and test are taken out of them where they have no file of their own.
-        tokenizer: The run's.
+        path: The texts to train on; validation and test are split off unless they have their own files.
+        tokenizer: The run's tokenizer.
         text: The column of the texts.
         label: The column of the labels.
         validation: A file for the validation split.
         test: A file for the test split.
-        max_tokens: The most tokens of a text.
-        too_long: What becomes of a longer text: ``truncate`` takes its beginning, ``error`` refuses it.
-        missing: What becomes of a row whose text or label is missing: ``error`` refuses it, ``drop`` leaves it out.
+        max_tokens: The maximum number of tokens of a text.
+        too_long: The treatment of a longer text: ``truncate`` keeps its beginning, ``error`` refuses it.
+        missing: The treatment of a row with a missing text or label: ``error`` refuses it, ``drop`` leaves it out.
         delimiter: The character between the fields of a table, or ``auto``: the one of ``,`` ``;`` tab ``|`` that
             divides the first line into these columns.
-        learned: What the run learned when it began; then its labels keep their order.
+        learned: For a resumed run: its description, which keeps the order of labels.
 
     Raises:
-        DataError: For a file that is missing or damaged, a missing text or label, a label of `validation` or `test`
+        DataError: For a missing or damaged file, a missing text or label, a label of `validation` or `test`
             that `path` does not have, or a text without a token; the message names file and line.
-        UsageError: For options that cannot be.
+        UsageError: For invalid options.
     """
     _check_max_tokens(max_tokens)
     files = {"train": path, "validation": validation, "test": test}
@@ -109,29 +109,29 @@ def tagged(
     too_long: TooLong = "truncate",
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
-    """Sentences with a tag for each word: names, parts of speech. In columns as CoNLL has them, or in JSON lines.
+    """Sentences with a tag for each word, such as names or parts of speech, in CoNLL columns or JSON lines.
 
-    In columns a line is a word, its fields divided by blanks or tabs; an empty line ends a sentence, and lines that
-    begin with ``-DOCSTART-`` are left out. A line of JSON is an object with a list of words and one of tags. A word
-    that the tokenizer divides has its tag at its first token.
+    In columns each line is a word with fields separated by blanks or tabs; an empty line ends a sentence, and lines
+    that begin with ``-DOCSTART-`` are skipped. A line of JSON is an object with a list of words and a list of tags.
+    The tag of a word with several tokens is at its first token.
 
     Args:
-        path: The sentences to train on; validation and test are taken out of them where they have no file of their own.
-        tokenizer: The run's.
+        path: The sentences to train on; validation and test are split off unless they have their own files.
+        tokenizer: The run's tokenizer.
         tokens: The words, in JSON lines (``.jsonl``).
         tags: Their tags, in JSON lines.
         token_column: The column of the words, from 0; a negative number counts from the last.
         tag_column: The column of their tags.
         validation: A file for the validation split.
         test: A file for the test split.
-        max_tokens: The most tokens of a sentence.
-        too_long: What becomes of a longer one: ``truncate`` takes its beginning, ``error`` refuses it.
-        learned: What the run learned when it began; then its tags keep their order.
+        max_tokens: The maximum number of tokens of a sentence.
+        too_long: The treatment of a longer one: ``truncate`` keeps its beginning, ``error`` refuses it.
+        learned: For a resumed run: its description, which keeps the order of tags.
 
     Raises:
-        DataError: For a file that is missing or damaged, a word without a tag, a tag of `validation` or `test` that
+        DataError: For a missing or damaged file, a word without a tag, a tag of `validation` or `test` that
             `path` does not have, or a word without a token; the message names file and line.
-        UsageError: For options that cannot be.
+        UsageError: For invalid options.
     """
     _check_max_tokens(max_tokens)
     files = {"train": path, "validation": validation, "test": test}
@@ -173,7 +173,7 @@ def tagged(
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text or a sentence with what is said about it."""
+    """A text or a sentence with its labels."""
 
     where: str
     """File and line, for messages."""
@@ -190,7 +190,7 @@ def _labelled(path: Path, text: str, label: str, missing: Missing, delimiter: st
     """The texts of a file.
 
     Raises:
-        DataError: For one that has no text or no label.
+        DataError: For a row without text or label.
     """
     found, left_out = [], 0
     for row in rows(path, (text, label), delimiter=delimiter):
@@ -204,7 +204,7 @@ def _labelled(path: Path, text: str, label: str, missing: Missing, delimiter: st
                 f"{row.where}: '{lacks}' is missing\n  fill it in, or leave such rows out: --dataset.missing drop"
             )
     if left_out:
-        _LOG.warning("'%s': %s rows are left out, as their text or label is missing", path, f"{left_out:,}")
+        _LOG.warning("'%s': %s rows are left out, because their text or label is missing", path, f"{left_out:,}")
     if not found:
         raise DataError(f"'{path}': every row lacks its text or label")
     return found
@@ -222,7 +222,7 @@ def _label(row: Row, name: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int)):
-        raise DataError(f"{row.where}: '{name}' is {type(value).__name__}, not a label: a text or a whole number")
+        raise DataError(f"{row.where}: '{name}' is {type(value).__name__}, not a label: a string or an integer")
     return str(value).strip()
 
 
@@ -233,7 +233,7 @@ def _of_json(path: Path, tokens: str, tags: str) -> list[Labelled]:
         words, own = row.fields[tokens], row.fields[tags]
         for name, value in ((tokens, words), (tags, own)):
             if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
-                raise DataError(f"{row.where}: '{name}' must be a list of texts, and have one at least")
+                raise DataError(f"{row.where}: '{name}' must be a list of at least one string")
         if len(words) != len(own):
             raise DataError(f"{row.where}: {len(words)} {tokens} and {len(own)} {tags}: each word needs its tag")
         found.append(Labelled(row.where, words, own))
@@ -257,10 +257,10 @@ def _of_columns(path: Path, token_column: int, tag_column: int) -> list[Labelled
 
 
 def _names(found: Mapping[str, Sequence[Labelled]], learned: Mapping[str, Any] | None, what: str) -> list[str]:
-    """The labels in their order: those of the train file, sorted, or as the run learned them.
+    """The labels in order: the train file's, sorted, or as the run learned them.
 
     Raises:
-        DataError: For a label that another split alone has.
+        DataError: For a label that is missing in the train split.
     """
     counts = {split: Counter(name for one in own for name in one.labels) for split, own in found.items()}
     names = sorted(counts["train"])

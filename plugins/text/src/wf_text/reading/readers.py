@@ -1,4 +1,4 @@
-"""Reading texts for ``wf predict``, as those of the run were read."""
+"""Reads texts for ``wf predict`` in the way the run's texts were read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOG = logging.getLogger("wf")
 
 
 class TextReader:
-    """Reads a file of text as the samples were: int64 ``[N, block]``.
+    """Reads a text file like the samples: int64 ``[N, block]``.
 
     Args:
-        tokenizer: The run's.
-        block: Tokens of a sample.
+        tokenizer: The run's tokenizer.
+        block: The number of tokens of a sample.
     """
 
     endings: tuple[str, ...] = (".txt",)
@@ -35,30 +35,30 @@ class TextReader:
         self._tokenizer, self._block = tokenizer, block
 
     def description(self) -> Mapping[str, Any]:
-        """The length of a block; the tokenizer is made again by its own name."""
+        """The length of a block; the tokenizer is rebuilt by its own name."""
         return {"block": self._block}
 
     def read(self, path: Path) -> Tensor:
         """The blocks of a text, in their order.
 
         Raises:
-            DataError: For a text shorter than a block, or one that training could not have read either.
+            DataError: For a text shorter than a block, or one that training would have refused, too.
         """
         tokens = torch.from_numpy(corpus.in_memory(corpus.find_files(path), self._tokenizer))
         num, rest = divmod(len(tokens), self._block)
         if not num:
-            raise DataError(f"'{path}' has {rest:,} tokens, and the run takes blocks of {self._block:,}")
+            raise DataError(f"'{path}' has {rest:,} tokens, but the run takes blocks of {self._block:,}")
         if rest:
             _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
         return tokens[: num * self._block].view(num, self._block)
 
 
 class MaskedReader:
-    """Reads the lines of a text, in which ``<mask>`` stands for a token to be guessed.
+    """Reads the lines of a text, in which ``<mask>`` marks a token to predict.
 
     Args:
-        tokenizer: The run's.
-        block: The most tokens of a line; longer ones are truncated.
+        tokenizer: The run's tokenizer.
+        block: The maximum number of tokens of a line; longer ones are truncated.
         mask: The token of the mask.
         padding: The token of padding.
     """
@@ -69,14 +69,14 @@ class MaskedReader:
         self._tokenizer, self._block, self._mask, self._padding = tokenizer, block, mask, padding
 
     def description(self) -> Mapping[str, Any]:
-        """All but the tokenizer, which is made again by its own name."""
+        """Everything except the tokenizer, which is rebuilt by its own name."""
         return {"block": self._block, "mask": self._mask, "padding": self._padding}
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The lines, padded to the longest of them.
 
         Raises:
-            DataError: For an empty line, or text that the tokenizer cannot tell.
+            DataError: For an empty line, or text that the tokenizer cannot encode.
         """
         return self._encoded(lines_of(path), str(path))
 
@@ -109,13 +109,13 @@ class MaskedReader:
 
 
 class LabelledReader:
-    """Reads texts: a line each of a ``.txt`` file, or a column of a table or of JSON lines.
+    """Reads texts: one per line of a ``.txt`` file, or a column of a table or of JSON lines.
 
     Args:
-        tokenizer: The run's.
+        tokenizer: The run's tokenizer.
         text: The column of the texts.
-        max_tokens: The most tokens of a text.
-        too_long: What becomes of longer ones.
+        max_tokens: The maximum number of tokens of a text.
+        too_long: The treatment of longer ones.
         padding: The token of padding.
         delimiter: The character between the fields of a table, or ``auto``.
     """
@@ -130,18 +130,18 @@ class LabelledReader:
         self._limits = {"max_tokens": max_tokens, "too_long": too_long}
 
     def description(self) -> Mapping[str, Any]:
-        """All but the tokenizer, which is made again by its own name."""
+        """Everything except the tokenizer, which is rebuilt by its own name."""
         return {"text": self._text, "delimiter": self._delimiter, "padding": self._padding, **self._limits}
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
-        """The one column of a row."""
+        """The only column of a row."""
         return [{"name": self._text, "type": "text"}]
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The texts of a file, padded to the longest of them.
 
         Raises:
-            DataError: For a text that is missing, or that training could not have read either.
+            DataError: For a text that is missing, or that training would have refused, too.
         """
         if path.suffix.lower() not in (*TABLES, *LINES):
             return self._encoded(lines_of(path))
@@ -151,7 +151,7 @@ class LabelledReader:
     def from_records(
         self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1
     ) -> dict[str, Tensor]:
-        """The texts of rows that are given as dicts.
+        """The texts of rows given as dicts.
 
         Raises:
             DataError: As `read`.
@@ -165,14 +165,14 @@ class LabelledReader:
 
 
 class TaggedReader:
-    """Reads sentences in words: a line each of a ``.txt`` file with blanks between the words, columns, or JSON lines.
+    """Reads sentences as words: one per line of a ``.txt`` file with blanks between the words, columns, or JSON lines.
 
     Args:
-        tokenizer: The run's.
+        tokenizer: The run's tokenizer.
         tokens: The words, in JSON lines.
         token_column: The column of the words.
-        max_tokens: The most tokens of a sentence.
-        too_long: What becomes of longer ones.
+        max_tokens: The maximum number of tokens of a sentence.
+        too_long: The treatment of longer ones.
         padding: The token of padding.
     """
 
@@ -192,14 +192,14 @@ class TaggedReader:
         self._limits = {"max_tokens": max_tokens, "too_long": too_long}
 
     def description(self) -> Mapping[str, Any]:
-        """All but the tokenizer, which is made again by its own name."""
+        """Everything except the tokenizer, which is rebuilt by its own name."""
         return {"tokens": self._tokens, "token_column": self._column, "padding": self._padding, **self._limits}
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The sentences of a file, padded to the longest of them.
 
         Raises:
-            DataError: For one that training could not have read either.
+            DataError: For a sentence that training would have refused, too.
         """
         return self._encoded(self._sentences(path))
 
@@ -271,7 +271,7 @@ def _text_in(fields: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a text, each with its place in words; empty ones at its end are none.
+    """The lines of a text, each with its position for messages; empty lines at the end are ignored.
 
     Raises:
         DataError: For an empty line before the last, for which nothing could be predicted.

@@ -18,7 +18,7 @@ TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 """The endings of tables and of JSON lines."""
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST = 1 << 30
-"""The characters of the longest field of a table: a document may be long."""
+"""The maximum length of a field of a table: a document may be long."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def text_of(path: Path) -> str:
     """All of a file as text.
 
     Raises:
-        DataError: When it is missing, empty, or not UTF-8, with the offset of the first wrong byte.
+        DataError: If it is missing, empty, or not UTF-8, with the offset of the first wrong byte.
     """
     try:
         data = path.read_bytes()
@@ -59,15 +59,15 @@ def rows(path: Path, names: Sequence[str], optional: Sequence[str] = (), delimit
 
     Args:
         path: A table (``.csv``, ``.tsv``) whose first line names the columns, or JSON lines (``.jsonl``).
-        names: The fields that are read.
-        optional: Those of them that may be missing everywhere.
+        names: The fields to read.
+        optional: The fields that may be missing everywhere.
         delimiter: The character between the fields of a table, or ``auto``.
 
     Returns:
-        Each with the fields that are there. An empty field and NaN, null in JSON, are None.
+        Each row with its existing fields. An empty field and NaN, null in JSON, are None.
 
     Raises:
-        DataError: For a file that cannot be read, or a row that is none; the message says where.
+        DataError: For a file that cannot be read, or an invalid row, with its position.
     """
     text, ending = text_of(path), path.suffix.lower()
     if ending not in (*TABLES, *LINES):
@@ -117,7 +117,7 @@ def _of_json(path: Path, text: str) -> Iterator[Row]:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"'{path}', line {number} is no JSON: {error}") from error
+            raise DataError(f"'{path}', line {number} is not JSON: {error}") from error
         if not isinstance(found, dict):
             raise DataError(
                 f"'{path}', line {number} is {type(found).__name__}; each line must be an object: "
@@ -139,8 +139,8 @@ def _of_table(path: Path, text: str, names: Sequence[str], delimiter: str) -> It
                     header = _header(path, begin, cells) if cells else header
                 elif cells and len(cells) != len(header):
                     raise DataError(
-                        f"'{path}', line {begin} has {len(cells)} fields, and the first line names {len(header)}\n"
-                        "  a field that holds the delimiter or a line's end is put between double quotes"
+                        f"'{path}', line {begin} has {len(cells)} fields, but the first line names {len(header)}\n"
+                        "  put a field that contains the delimiter or a line end in double quotes"
                     )
                 elif cells:
                     yield Row(path, begin, dict(zip(header, cells, strict=True)))

@@ -1,4 +1,4 @@
-"""Samples of tokens that differ in length, and the batches that are made of them."""
+"""Samples of tokens that differ in length, and their batches."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from wf_base.text import TOKENS
 
 MASK = "attention_mask"
-"""The leaf of a batch's inputs that says which places hold tokens, and which padding: int64, 1 and 0."""
+"""The leaf of a batch's inputs that marks tokens (1) and padding (0): int64."""
 WORDS = "word_mask"
-"""The leaf that says which tokens begin a word, where targets are for words: bool."""
+"""The leaf that marks tokens that begin a word, if targets are for words: bool."""
 LEFT_OUT = -100
-"""The target of a token that does not count, as torch's losses leave it out."""
+"""The target of an ignored token, the default of torch's losses."""
 
 
 class TokenSamples:
     """Texts as tokens, held one after the other.
 
     Args:
-        texts: The tokens of each.
+        texts: The tokens of each text.
         targets: int64 ``[N]``, or one for each token.
-        begins: Which tokens begin a word, for each text; None where targets are not for words.
+        begins: For each text a mask of tokens that begin a word; None if targets are not for words.
     """
 
     draws = False
@@ -37,7 +37,7 @@ class TokenSamples:
         begins: Sequence[Sequence[bool]] | None = None,
     ) -> None:
         self.lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
-        """The tokens of each text, int64 ``[N]``, for samplers."""
+        """The number of tokens of each text, int64 ``[N]``, for samplers."""
         self._bounds = [0, *self.lengths.cumsum(0).tolist()]
         self._tokens = _flat(texts, torch.int64)
         self._each = None if isinstance(targets, Tensor) else _flat(targets, torch.int64)
@@ -77,7 +77,7 @@ def _flat(rows: Sequence[Sequence[Any]], dtype: torch.dtype) -> Tensor:
 
 
 class Padded:
-    """Makes a batch of texts, each padded at its end to the length of the longest of them.
+    """Makes a batch of texts, each padded at its end to the length of the longest one.
 
     Args:
         padding: The token of padding.
@@ -89,7 +89,7 @@ class Padded:
         self.padding = padding
 
     def __call__(self, samples: Sequence[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs with an attention mask, and targets, those of padding -100."""
+        """Inputs with an attention mask, and targets, -100 for padding."""
         inputs = self.inputs([inputs for inputs, _ in samples])
         targets = [target for _, target in samples]
         return inputs, padded(targets, LEFT_OUT) if targets[0].ndim else torch.stack(targets)
@@ -105,21 +105,21 @@ class Padded:
 
 
 class Masked:
-    """Makes a batch of texts of which some tokens are to be guessed, as BERT does (Devlin et al. 2019).
+    """Makes a batch of texts with masked tokens, as in BERT (Devlin et al. 2019).
 
-    Of the tokens that are chosen 80 % become the mask, 10 % another token, and 10 % stay. One at least is chosen.
+    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. At least one is selected.
 
     Args:
         mask: The token of the mask.
-        vocab_size: The tokens of the vocabulary.
-        rate: The share that is chosen.
+        vocab_size: The size of the vocabulary.
+        rate: The share of selected tokens.
     """
 
     def __init__(self, mask: int, vocab_size: int, rate: float) -> None:
         self.mask, self.vocab_size, self.rate = mask, vocab_size, rate
 
     def __call__(self, samples: Sequence[tuple[Tensor, Any]]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs with an attention mask, and the tokens that are to be guessed, all others -100."""
+        """Inputs with an attention mask, and targets: the selected tokens, -100 elsewhere."""
         tokens = torch.stack([inputs for inputs, _ in samples])
         draws, kinds = torch.rand(2, *tokens.shape)
         chosen = draws < self.rate
@@ -131,12 +131,12 @@ class Masked:
 
 
 def padded(rows: Sequence[Tensor], value: int | bool) -> Tensor:
-    """Rows of any length as one tensor, filled up at their ends."""
+    """Rows of any length as one tensor, padded at their ends."""
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
 
 
 def num_tokens(inputs: Any) -> Any:
-    """The tokens of a batch, without padding: an int, or a tensor that stays on its device."""
+    """The number of tokens of a batch, without padding: an int, or a tensor that stays on its device."""
     if isinstance(inputs, Tensor):
         return inputs.numel()
     mask = inputs.get(MASK)

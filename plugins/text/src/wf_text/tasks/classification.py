@@ -20,11 +20,11 @@ class TextClassification(Classification):
     unit = "tokens"
 
     def units(self, inputs: Any, targets: Any) -> Any:
-        """Its tokens."""
+        """The number of tokens."""
         return num_tokens(inputs)
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Tokens, of which the first says the class."""
+        """Tokens, the first of which determines the class."""
         length = (input_shape or (6,))[0]
         tokens = torch.randint(1, 5, (num, length), generator=torch.Generator().manual_seed(seed))
         targets = self.example_indices(num)

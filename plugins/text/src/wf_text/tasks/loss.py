@@ -13,7 +13,7 @@ class TokenCrossEntropy(nn.Module):
 
     Args:
         label_smoothing: Share of the target that is spread evenly over the vocabulary, from 0 to 1.
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets of this value are ignored.
 
     Raises:
         UsageError: For a `label_smoothing` out of range.
@@ -34,7 +34,7 @@ class TokenCrossEntropy(nn.Module):
         if scores.ndim != 3 or scores.shape[:2] != targets.shape:
             raise UsageError(
                 f"scores {list(scores.shape)} and targets {list(targets.shape)} are not [N, T, V] and [N, T]: a score "
-                "for each token of the vocabulary at each place"
+                "for each token of the vocabulary at each position"
             )
         return F.cross_entropy(
             scores.flatten(0, -2),
@@ -44,5 +44,5 @@ class TokenCrossEntropy(nn.Module):
         )
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """The number of tokens that are not left out, int64 and 0-d."""
+        """The number of tokens that are not ignored, int64 and 0-d."""
         return (targets != self.ignore_index).sum()

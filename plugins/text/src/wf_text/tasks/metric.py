@@ -16,7 +16,7 @@ class Perplexity(Metric):
     """e to the mean negative log likelihood of a token, over all tokens of the split.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets of this value are ignored.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"": False}
@@ -26,7 +26,7 @@ class Perplexity(Metric):
         self._ignore_index = ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in scores ``[N, T, V]`` and int64 tokens ``[N, T]``."""
+        """Update with scores ``[N, T, V]`` and int64 tokens ``[N, T]``."""
         scores, wanted = predictions.flatten(0, -2), targets.flatten()
         each = F.cross_entropy(scores.float(), wanted, ignore_index=self._ignore_index, reduction="none")
         self.add("sum", each.double().sum())
@@ -38,10 +38,10 @@ class Perplexity(Metric):
 
 
 class TokenAccuracy(Metric):
-    """The share of tokens whose class is right, of those that count.
+    """The accuracy over tokens that are not ignored.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets of this value are ignored.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"": True}
@@ -51,7 +51,7 @@ class TokenAccuracy(Metric):
         self._ignore_index = ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in scores ``[N, T, C]`` and int64 classes ``[N, T]``."""
+        """Update with scores ``[N, T, C]`` and int64 classes ``[N, T]``."""
         counted = targets != self._ignore_index
         self.add("right", ((predictions.argmax(-1) == targets) & counted).sum())
         self.add("count", counted.sum())
@@ -62,14 +62,14 @@ class TokenAccuracy(Metric):
 
 
 class EntityF1(Metric):
-    """F1 of entities: names of several words, of which all words and the type must be right.
+    """F1 of entities: spans of words, of which all words and the type must be right.
 
-    Tags are a type behind a prefix, ``B-PER``, and ``O`` for no entity: IOB (1 and 2), IOE or IOBES. Entities are told
-    as by the script conlleval of CoNLL-2000, which seqeval follows, too. The first tokens of words count.
+    Tags are a prefix and a type, ``B-PER``, and ``O`` for no entity: IOB (1 and 2), IOE or IOBES. Entities are
+    delimited as by the script conlleval of CoNLL-2000, which seqeval also follows. Only first tokens of words count.
 
     Args:
         class_names: The tags.
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets of this value are ignored.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"": True, "/precision": True, "/recall": True}
@@ -79,7 +79,7 @@ class EntityF1(Metric):
         self._tags, self._ignore_index = [_divided(name) for name in class_names], ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in scores ``[N, T, C]`` and int64 tags ``[N, T]``; the host waits for them."""
+        """Update with scores ``[N, T, C]`` and int64 tags ``[N, T]``; the host waits for them."""
         hits = found = there = 0
         for guesses, wanted in zip(predictions.argmax(-1).tolist(), targets.tolist(), strict=True):
             counted = [place for place, tag in enumerate(wanted) if tag != self._ignore_index]
@@ -99,7 +99,7 @@ class EntityF1(Metric):
 
 
 def entities(tags: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int, int]]:
-    """The entities of a text: type, first word, and the word behind the last.
+    """The entities of a text: type, first word, and the word after the last.
 
     Args:
         tags: Prefix and type of each word's tag.
@@ -114,7 +114,7 @@ def entities(tags: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int, int]]:
 
 
 def _divided(name: str) -> tuple[str, str]:
-    """Prefix and type of a tag; one without a prefix is an entity as long as it goes on."""
+    """Prefix and type of a tag; consecutive equal tags without a prefix are one entity."""
     prefix, dash, kind = name.partition("-")
     if name == "O":
         return "O", ""

@@ -16,7 +16,7 @@ from wf_text.reading.samples import LEFT_OUT, num_tokens
 from wf_text.tokenizers import Tokenizer
 
 MANY = 10_000_000
-"""Of more tokens no constant prediction is judged: it would take as long as an evaluation."""
+"""With more tokens no constant prediction is judged: it would take as long as an evaluation."""
 VOCABULARY = ("<a>", "<b>", "<c>", "<d>", "<e>")
 """Of an example."""
 
@@ -27,11 +27,11 @@ class CausalLM(TaskRuntime):
     unit = "tokens"
 
     def units(self, inputs: Any, targets: Any) -> Any:
-        """Its tokens."""
+        """The number of tokens."""
         return num_tokens(inputs)
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
-        """Refuse targets that are no tokens."""
+        """Refuse targets that are not tokens."""
         if not isinstance(targets, Tensor) or targets.dtype != torch.int64 or targets.ndim != 2:
             what = f"{targets.dtype} {list(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
             raise DataError(f"{where}: targets must be tokens, int64 [N, T], not {what}")
@@ -51,21 +51,21 @@ class CausalLM(TaskRuntime):
     def check_outputs(
         self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
     ) -> int | None:
-        """Refuse what are no scores for the tokens of the vocabulary."""
+        """Refuse outputs that are not scores for the tokens of the vocabulary."""
         size = len(self.vocabulary)
         got = list(outputs.shape) if isinstance(outputs, Tensor) else None
         if got is None or len(got) != 3 or got[0] != num or got[2] < size:
             raise UsageError(
                 f"model '{names['model']}' gives {got or type(outputs).__name__} for {num} samples; a language model "
-                f"gives scores [N, T, {size or 'vocabulary'}]\n  it gets the size of the vocabulary by a parameter "
-                "vocab_size"
+                f"gives scores [N, T, {size or 'vocabulary'}]\n"
+                "  its parameter vocab_size gets the size of the vocabulary"
             )
         return None
 
     def names(  # type: ignore[override]  # more parameters are run values, see `wf_base.task.names_of`
         self, predictions: Any, class_names: Sequence[str], tokenizer: Tokenizer
     ) -> list[Any] | None:
-        """The text that the model expects: after each token of a sample the one that is most likely next."""
+        """The predicted text: for each token of a sample the most likely next one."""
         return [tokenizer.decode(row.argmax(-1).tolist()) for row in predictions]
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
@@ -80,7 +80,7 @@ class CausalLM(TaskRuntime):
         return [(counts.double() / counts.sum()).log().float().expand(train.shape[1], -1)]
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Tokens that follow each other by a rule."""
+        """Tokens that follow a rule."""
         length = (input_shape or (6,))[0]
         first = torch.randint(len(VOCABULARY), (num, 1), generator=torch.Generator().manual_seed(seed))
         tokens = (first + torch.arange(length + 1)) % len(VOCABULARY)

@@ -1,4 +1,4 @@
-"""Tasks with a class for each token: tags of words, and tokens that are masked."""
+"""Tasks with a class for each token: tags of words, and masked tokens."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ WORDS_OF_EXAMPLE = (PADDING, "<a>", "<b>", "<c>", "<d>", MASK_NAME)
 
 
 class Tokenwise(TaskRuntime):
-    """A class for each token; those whose target is -100 do not count."""
+    """A class for each token; tokens with target -100 are ignored."""
 
     @property
     def names_of_classes(self) -> Sequence[str]:
-        """One a class."""
+        """One per class."""
         raise NotImplementedError
 
     unit = "tokens"
     what = "classes"
     """The classes, for messages."""
     of_example: Sequence[str] = ()
-    """The classes of an example."""
+    """The number of classes of an example."""
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
-        """Refuse targets that are no classes, or not one for each token."""
+        """Refuse targets that are not classes, or not one for each token."""
         if not isinstance(targets, Tensor) or targets.dtype != torch.int64 or targets.ndim != 2:
             what = f"{targets.dtype} {list(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
             raise DataError(f"{where}: targets must be {self.what}, int64 [N, T], not {what}")
@@ -70,7 +70,7 @@ class Tokenwise(TaskRuntime):
         return shape[0] if shape else None
 
     def units(self, inputs: Any, targets: Any) -> Any:
-        """Its tokens."""
+        """The number of tokens."""
         return num_tokens(inputs)
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
@@ -96,10 +96,10 @@ class TokenClassification(Tokenwise):
     def check_dataset(self, name: str) -> None:
         """Require names of the tags."""
         if not self.class_names:
-            raise DataError(f"dataset '{name}' has tags and no class_names, one for each")
+            raise DataError(f"dataset '{name}' has tags but no class_names, one per tag")
 
     def num_outputs(self, spec: Any) -> int | None:
-        """One a tag."""
+        """One per tag."""
         return len(self.class_names) or None
 
     def trimmed(self, outputs: Any, inputs: Any) -> Any:
@@ -116,7 +116,7 @@ class TokenClassification(Tokenwise):
         return _likeliest(predictions, class_names or self.class_names, None)
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Tokens, and tags that follow from them; no word begins at the last token."""
+        """Tokens, and tags that depend on them; no word begins at the last token."""
         length = (input_shape or (6,))[0]
         tokens = torch.randint(1, 5, (num, length), generator=torch.Generator().manual_seed(seed))
         tags = tokens % 3
@@ -132,7 +132,7 @@ class TokenClassification(Tokenwise):
 
 
 class MaskedLM(Tokenwise):
-    """The tokens of a text that are masked."""
+    """The masked tokens of a text."""
 
     what = "tokens"
     of_example = WORDS_OF_EXAMPLE
@@ -143,14 +143,14 @@ class MaskedLM(Tokenwise):
         return self.vocabulary
 
     def constants(self, train: Any, spec: Any) -> list[Tensor]:
-        """Scores by how often each token occurs; none where the tokens are not known."""
+        """Scores from the frequency of each token; None if the tokens are unknown."""
         if not isinstance(train, Tensor) or not spec.vocab_size or train.numel() > MANY:
             return []
         counts = train[train >= 0].flatten().bincount(minlength=spec.vocab_size).clamp(min=1)
         return [(counts.double() / counts.sum()).log().float().expand(train.shape[1], -1)]
 
     def trimmed(self, outputs: Any, inputs: Any) -> Any:
-        """The scores at each mask, and of a text without one at each of its tokens."""
+        """The scores at each mask, or at every token for a text without masks."""
         mask = self.vocabulary.index(MASK_NAME) if MASK_NAME in self.vocabulary else -1
         found = Rows()
         for row, tokens, there in zip(outputs, inputs[TOKENS], inputs[MASK].bool(), strict=True):
@@ -159,7 +159,7 @@ class MaskedLM(Tokenwise):
         return found
 
     def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
-        """The likeliest token at each of these places."""
+        """The most likely token at each of these positions."""
         return [[self.vocabulary[place] for place in row.argmax(-1).tolist()] for row in predictions]
 
     def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
@@ -167,7 +167,7 @@ class MaskedLM(Tokenwise):
         return _likeliest(predictions, self.vocabulary, SHOWN)
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Tokens that follow each other by a rule, some of them masked."""
+        """Tokens that follow a rule, some of them masked."""
         length = (input_shape or (8,))[0]
         generator = torch.Generator().manual_seed(seed)
         first = torch.randint(4, (num, 1), generator=generator)

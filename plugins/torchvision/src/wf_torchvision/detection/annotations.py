@@ -19,7 +19,7 @@ from wf_torchvision.detection.masks import decoded
 
 LISTS = ("images", "categories", "annotations")
 BEYOND = 1.0
-"""Boxes that reach so many pixels beyond their image, as rounding makes them, are cut off at its edge."""
+"""Boxes that exceed their image by at most this many pixels, because of rounding, are clipped at its edge."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Pictured:
     size: tuple[int, int]
     """Width and height."""
     boxes: tuple[tuple[float, ...], ...]
-    """Of each object x0, y0, x1, y1 in pixels."""
+    """For each object x0, y0, x1, y1 in pixels."""
     labels: tuple[int, ...]
     shapes: tuple[Any, ...] = field(default=(), repr=False)
-    """Of each object its outline as the file has it, where masks are asked for: polygons, or a run-length encoding."""
+    """For each object its outline from the file, if masks are requested: polygons, or a run-length encoding."""
 
     def masks(self) -> Tensor:
         """uint8 ``[M, H, W]``, 1 where the object is.
 
         Raises:
-            DataError: For a run-length encoding that is none.
+            DataError: For an invalid run-length encoding.
         """
         width, height = self.size
         try:
@@ -54,13 +54,13 @@ class Pictured:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a file says."""
+    """The content of an annotation file."""
 
     file: Path
     images: tuple[Pictured, ...]
     class_names: tuple[str, ...]
     left_out: Mapping[str, int]
-    """Why objects were left out, and how many."""
+    """The reasons why objects were left out, with counts."""
 
 
 class _BadError(ValueError):
@@ -70,14 +70,14 @@ class _BadError(ValueError):
 def read_annotations(
     file: Path, folder: Path, class_names: Sequence[str] = (), *, masks: bool = False, skip: bool = False
 ) -> Annotations:
-    """Read a file of annotations and look all of it through.
+    """Read an annotation file and check all of it.
 
     Args:
         file: The JSON file.
-        folder: Where its ``file_name`` are looked up.
-        class_names: The names of the classes, where another file has said them; a category of another name is refused.
-        masks: Whether each object's outline is read, too.
-        skip: Leave out objects that have no box, or none inside their image, in the place of refusing them.
+        folder: The folder of its ``file_name`` entries.
+        class_names: The names of the classes, if determined by another file; other categories are refused.
+        masks: Whether to read the objects' outlines, too.
+        skip: Whether to leave out objects without a box inside their image instead of refusing them.
 
     Raises:
         DataError: Naming the file, and the image or the annotation that is wrong.
@@ -91,7 +91,7 @@ def read_annotations(
     for place, one in enumerate(document["annotations"]):
         owner = f"'{file}': annotation {_id_of(one, place)}"
         if not _is_key(one.get("image_id"), sizes):
-            raise DataError(f"{owner} is of image {one.get('image_id')!r}, which the file does not list")
+            raise DataError(f"{owner} belongs to image {one.get('image_id')!r}, which the file does not list")
         if not _is_key(one.get("category_id"), categories):
             known = [f"{number} ({name})" for number, name in categories.items()]
             raise DataError(
@@ -110,7 +110,7 @@ def read_annotations(
                 continue
             raise DataError(
                 f"{owner} of image {one['image_id']} ('{image.name}'): {error.args[0]}\n"
-                "  mend it, or leave out all such objects: --dataset.invalid skip"
+                "  fix it, or leave out all such objects: --dataset.invalid skip"
             ) from error
         objects[one["image_id"]].append((box, names.index(categories[one["category_id"]]), shape))
     if not any(objects.values()):
@@ -130,15 +130,15 @@ def read_annotations(
 
 
 def _document(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The JSON of a file, which has the three lists."""
+    """The JSON of a file, checked for its three lists."""
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"there is no file '{file}' with annotations") from error
     except OSError as error:
         raise DataError(f"'{file}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # those of JSON and of UTF-8 are ValueErrors
-        raise DataError(f"'{file}' is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:  # errors of JSON and UTF-8 are ValueErrors
+        raise DataError(f"'{file}' is not JSON: {error}") from error
     lists = found if isinstance(found, dict) else {}
     wrong = [name for name in LISTS if not _is_list_of_tables(lists.get(name))]
     if wrong:
@@ -169,11 +169,11 @@ def _categories(file: Path, tables: Sequence[Mapping[str, Any]], class_names: Se
     for one in tables:
         number, name = one.get("id"), one.get("name")
         if not isinstance(number, int) or not isinstance(name, str) or not name:
-            raise DataError(f"'{file}': a category needs an id, a whole number, and a name: {json.dumps(one)[:100]}")
+            raise DataError(f"'{file}': a category needs an integer id and a name: {json.dumps(one)[:100]}")
         if number in found or name in found.values():
             raise DataError(f"'{file}' has two categories {number if number in found else repr(name)}")
         if class_names and name not in class_names:
-            hint = "the classes are those of the train split"
+            hint = "the train split determines the classes"
             raise DataError(f"'{file}': category {number}: {unknown('class', name, class_names, hint)}")
         found[number] = name
     if not found:
@@ -187,7 +187,9 @@ def _images(file: Path, tables: Sequence[Mapping[str, Any]], folder: Path) -> di
     for place, one in enumerate(tables):
         number, name, sides = one.get("id"), one.get("file_name"), (one.get("width"), one.get("height"))
         if not isinstance(number, int):
-            raise DataError(f"'{file}': image number {place} in the list has the id {number!r}, no whole number")
+            raise DataError(
+                f"'{file}': image number {place} in the list has the id {number!r}, which is not an integer"
+            )
         if number in found:
             raise DataError(f"'{file}' has two images with the id {number}: '{found[number][0].name}' and '{name}'")
         if not isinstance(name, str) or not name:
@@ -200,14 +202,14 @@ def _images(file: Path, tables: Sequence[Mapping[str, Any]], folder: Path) -> di
         number, image = missing[0]
         more = f", and {len(missing) - 1:,} others are missing, too" if len(missing) > 1 else ""
         raise DataError(
-            f"'{file}': image {number} is not there: '{image}'{more}\n"
-            "  the folder with the images is named by --dataset.images FOLDER"
+            f"'{file}': image {number} is missing: '{image}'{more}\n"
+            "  set the folder with the images: --dataset.images FOLDER"
         )
     return found
 
 
 def _box(given: Any, size: tuple[int, int]) -> tuple[float, ...]:
-    """The corners of a box in COCO's form, x, y, width and height; cut off at the edges of its image."""
+    """The corners of a box given as x, y, width and height, clipped at the edges of its image."""
     if not given:
         raise _BadError("it has no bbox", "without a box")
     if not isinstance(given, list) or len(given) != 4 or not all(_is_number(one) for one in given):
@@ -228,7 +230,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shape(given: Any, size: tuple[int, int]) -> Any:
-    """The outline of an object as pycocotools takes it."""
+    """The outline of an object for pycocotools."""
     if isinstance(given, dict):
         counts, wanted = given.get("counts"), [size[1], size[0]]
         if given.get("size") != wanted or not isinstance(counts, (list, str)):
@@ -242,7 +244,7 @@ def _shape(given: Any, size: tuple[int, int]) -> Any:
         raise _BadError(
             "it has no segmentation"
             if not given
-            else "its segmentation is no list of polygons [x, y, x, y, x, y, ...]",
+            else "its segmentation is not a list of polygons [x, y, x, y, x, y, ...]",
             "without a mask",
         )
     return polygons

@@ -17,24 +17,24 @@ from wf_base import Metric
 from wf_torchvision.detection.masks import area, encoded
 
 FIGURES = {"": 0, "/50": 1, "/75": 2, "/recall/100": 8}
-"""Where each figure is among the twelve numbers that COCO's code gives."""
+"""The index of each figure among the twelve numbers of COCO's code."""
 BY_SIZE = {"/small": 3, "/medium": 4, "/large": 5}
-"""Likewise, of objects of some sizes."""
+"""Likewise, for objects by size."""
 SURE = 0.5
-"""A pixel belongs to an object from this probability on."""
+"""The minimum probability of a pixel that belongs to an object."""
 
 
 class MeanAveragePrecision(Metric):
     """The area under precision over recall, the mean over classes and over overlaps (IoU) from 0.5 to 0.95.
 
-    Its other figures: ``/50`` and ``/75`` at one overlap; ``/recall/100``, the share of objects that is found among the
-    100 surest of an image. Where there is no object, they are nan.
+    Its other figures: ``/50`` and ``/75`` at one overlap; ``/recall/100``, the share of objects found by the 100 most
+    confident predictions of an image. Without any object they are nan.
 
     Args:
-        of: What is compared: ``boxes``, or ``masks`` of models that give them.
-        by_size: Give ``/small``, ``/medium`` and ``/large`` too, of objects below 32x32, below 96x96 and of more
-            pixels; one is nan where there is no such object.
-        per_class: Give the mean average precision of each class too, as ``/class/NAME``.
+        of: The objects to compare: ``boxes``, or ``masks`` of models that predict them.
+        by_size: Whether to add ``/small``, ``/medium`` and ``/large``, for objects below 32x32, below 96x96 and with
+            more pixels; nan without such objects.
+        per_class: Whether to add the mean average precision of each class, as ``/class/NAME``.
         class_names: The names of the classes.
     """
 
@@ -54,13 +54,13 @@ class MeanAveragePrecision(Metric):
         self.figures = dict.fromkeys([*self._shown, *classes], True)  # type: ignore[misc]  # the options say which
 
     def update(self, predictions: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:  # type: ignore[override]
-        """What was found in the images of a batch, and what there is.
+        """Update with the predicted and true objects of a batch.
 
         Raises:
-            UsageError: Where masks are to be compared, and there are none.
+            UsageError: If masks should be compared, but there are none.
         """
         for name, rows in (("found", predictions), ("there", targets)):
-            device = rows[0]["labels"].device  # where processes exchange what they keep
+            device = rows[0]["labels"].device  # the device on which processes exchange their states
             self.append(f"{name}-num", torch.tensor([len(own["labels"]) for own in rows], device=device))
             self.append(name, torch.cat([_numbers(own) for own in rows]))
             if self._of == "masks":
@@ -90,7 +90,7 @@ class MeanAveragePrecision(Metric):
         return figures
 
     def _tables(self, name: str) -> list[dict[str, Any]]:
-        """The objects as COCO's code takes them."""
+        """The objects in the form for COCO's code."""
         counts = self.values(f"{name}-num").cpu()
         images = torch.arange(len(counts)).repeat_interleave(counts).tolist()
         tables = []
@@ -114,7 +114,7 @@ class MeanAveragePrecision(Metric):
 
 
 def _numbers(own: Mapping[str, Tensor]) -> Tensor:
-    """Label, score and corners of each object, float32 ``[M, 6]``; what is there has the score 1."""
+    """Label, score and corners of each object, float32 ``[M, 6]``; true objects have the score 1."""
     labels = own["labels"].to(torch.float32)[:, None]
     scores = own["scores"].to(torch.float32)[:, None] if "scores" in own else torch.ones_like(labels)
     return torch.cat([labels, scores, own["boxes"].to(torch.float32)], 1)
@@ -124,9 +124,9 @@ def _codes(own: Mapping[str, Tensor], name: str) -> Iterator[bytes]:
     """Each mask, run-length encoded."""
     if "masks" not in own:
         raise UsageError(
-            "metric 'map' compares masks, and the model gives none"
+            "metric 'map' compares masks, but the model gives none"
             if name == "found"
-            else "metric 'map' compares masks, and the dataset gives none\n  let it give them: --dataset.masks true"
+            else "metric 'map' compares masks, but the dataset gives none\n  turn them on: --dataset.masks true"
         )
     masks = own["masks"].cpu()
     masks = (masks.squeeze(1) if masks.ndim == 4 else masks) >= SURE
@@ -135,7 +135,7 @@ def _codes(own: Mapping[str, Tensor], name: str) -> Iterator[bytes]:
 
 
 def _number_by_content(num: int, *sides: list[dict[str, Any]]) -> None:
-    """Number the images by what is in them: COCO's code decides between equal scores by the order of the images."""
+    """Number the images by their content: COCO's code orders equal scores by the order of the images."""
     rows: list[list[tuple[float, ...]]] = [[] for _ in range(num)]
     for table in (table for tables in sides for table in tables):
         rows[table["image_id"]].append((table["category_id"], table["score"], *table["bbox"]))
@@ -147,7 +147,7 @@ def _number_by_content(num: int, *sides: list[dict[str, Any]]) -> None:
 def _evaluated(
     there: list[dict[str, Any]], found: list[dict[str, Any]], num_images: int, labels: Sequence[int], of: str
 ) -> Any:
-    """COCO's evaluation, with its figures; what it prints is nobody's."""
+    """COCO's evaluation, with its figures; its printed output is discarded."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -170,5 +170,5 @@ def _evaluated(
 
 
 def _figure(value: float) -> Tensor:
-    """A figure; COCO's -1 stands for none."""
+    """A figure; COCO's -1 means nan."""
     return torch.tensor(float(value) if value > -1 else torch.nan, dtype=torch.float64)

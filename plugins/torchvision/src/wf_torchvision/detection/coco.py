@@ -33,7 +33,7 @@ Learned = Annotated[Mapping[str, Any] | None, FromRun("learned")]
 
 @dataclass(frozen=True)
 class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """Images that are read when they are asked for, and the objects in them."""
+    """Images that are read when they are requested, and the objects in them."""
 
     draws: ClassVar[bool] = False
 
@@ -44,10 +44,10 @@ class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The image uint8 ``[3, H, W]``, with ``boxes [M, 4]``, ``labels [M]`` and maybe ``masks [M, H, W]``.
+        """The image uint8 ``[3, H, W]``, with ``boxes [M, 4]``, ``labels [M]`` and optionally ``masks [M, H, W]``.
 
         Raises:
-            DataError: When the file is damaged, or of another size than its annotations say.
+            DataError: If the file is damaged, or its size differs from its annotations.
         """
         one = self.images[index]
         targets = {
@@ -59,13 +59,13 @@ class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return _pixels(read_photo(one.file, one.size)), targets
 
     def identity(self) -> list[Any]:
-        """Name and size of each file, with its objects: what tells these images from others."""
+        """Name and size of each file, with its objects, which identify these images."""
         return [(one.file.name, one.file.stat().st_size, one.boxes, one.labels) for one in self.images]
 
 
 @dataclass(frozen=True)
 class Classes(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Images that are read when they are asked for, all made the same size, and the class of each pixel."""
+    """Images that are read when they are requested and resized to one size, with the class of each pixel."""
 
     draws: ClassVar[bool] = False
 
@@ -79,10 +79,10 @@ class Classes(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The image float32 ``[3, H, W]`` from 0 to 1, and int64 ``[H, W]``: 0 for the background.
 
-        Where objects overlap, the smaller one is in front.
+        If objects overlap, the smaller one is in front.
 
         Raises:
-            DataError: When the file is damaged, or of another size than its annotations say.
+            DataError: If the file is damaged, or its size differs from its annotations.
         """
         one = self.images[index]
         classes = np.zeros(one.size[::-1], dtype=np.int32)
@@ -94,7 +94,7 @@ class Classes(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return pixels.to(torch.float32).div_(255), torch.from_numpy(np.array(small)).to(torch.int64)
 
     def identity(self) -> list[Any]:
-        """Name and size of each file, with its objects: what tells these images from others."""
+        """Name and size of each file, with its objects, which identify these images."""
         return [(one.file.name, one.file.stat().st_size, one.boxes, one.labels) for one in self.images]
 
 
@@ -109,21 +109,21 @@ def coco(
 ) -> Dataset:
     """Images with boxes around objects, in the format of COCO: a JSON file with images, categories and annotations.
 
-    `path` is such a file, which is divided by wf unless `validation` or `test` name others; or a folder that has
-    ``train.json``, ``val.json`` and ``test.json``, or ``annotations/instances_train2017.json`` and the like as COCO
-    itself. Boxes that reach less than a pixel beyond their image are cut off at its edge. Crowds (``iscrowd``) are left
-    out. Images are read when they are needed, in the size that they have, and turned upright where the annotations are.
+    `path` is such a file, which wf divides unless `validation` or `test` name others; or a folder with ``train.json``,
+    ``val.json`` and ``test.json``, or ``annotations/instances_train2017.json`` and so on, as in COCO itself. Boxes
+    that exceed their image by less than a pixel are clipped. Crowds (``iscrowd``) are left out. Images are read when
+    they are needed, in their own size, and turned upright if the annotations are for upright images.
 
     Args:
-        path: The file with the annotations, or the folder with one a split.
-        images: The folder with the images, in which each ``file_name`` is looked up. By default that of the annotation
-            file; beside COCO's own ``annotations`` the folder named as the split (``train2017``).
-        validation: The annotations of the validation split, where it is no part of `path`.
-        test: Those of the test split.
-        masks: Give each object's mask, too, of its polygons or its run-length encoding.
-        invalid: ``skip`` leaves out objects without a box of some area in their image, and says how many; ``refuse``
-            ends the run with the first one.
-        learned: What the run learned when it began; then the classes are those.
+        path: The file with the annotations, or the folder with one per split.
+        images: The folder with the images, in which each ``file_name`` is looked up. By default the folder of the
+            annotation file; beside COCO's own ``annotations`` the folder named after the split (``train2017``).
+        validation: The annotations of the validation split, if it is separate.
+        test: The annotations of the test split, if it is separate.
+        masks: Whether to add each object's mask, from its polygons or its run-length encoding.
+        invalid: ``skip`` leaves out objects without a box with an area inside their image, and reports their number;
+            ``refuse`` ends the run with the first one.
+        learned: For a resumed run: its description, which determines the classes.
 
     Returns:
         Inputs uint8 ``[3, H, W]``, targets ``boxes``; the classes are the names of the categories.
@@ -153,18 +153,18 @@ def coco_masks(
     invalid: Literal["refuse", "skip"] = "refuse",
     learned: Learned = None,
 ) -> Dataset:
-    """The class of each pixel, of the masks of a file in the format of COCO: see dataset `coco`.
+    """The class of each pixel, from masks in the format of COCO: see dataset `coco`.
 
-    Image and classes are resized together. A pixel of no object is of the first class, ``background``.
+    Image and classes are resized together. Pixels without an object have the first class, ``background``.
 
     Args:
-        path: The file with the annotations, or the folder with one a split.
+        path: The file with the annotations, or the folder with one per split.
         images: The folder with the images.
-        validation: The annotations of the validation split, where it is no part of `path`.
-        test: Those of the test split.
-        image_size: What every image is resized to, in pixels: one side of a square, or height and width.
-        invalid: ``skip`` leaves out objects without a mask or a box in their image, and says how many.
-        learned: What the run learned when it began; then the classes are those.
+        validation: The annotations of the validation split, if it is separate.
+        test: The annotations of the test split, if it is separate.
+        image_size: The size to which images are resized, in pixels: one side of a square, or height and width.
+        invalid: ``skip`` leaves out objects without a mask or a box in their image, and reports their number.
+        learned: For a resumed run: its description, which determines the classes.
 
     Returns:
         Inputs float32 ``[3, H, W]`` from 0 to 1, targets ``mask``.
@@ -199,7 +199,7 @@ def _read(
     skip: bool,
     first: int = 0,
 ) -> dict[str, Annotations]:
-    """The annotations of each split; all have the classes of the first, or those that the run learned."""
+    """The annotations of each split; all use the classes of the first, or those that the run learned."""
     files = _files(path.expanduser())
     files |= {split: given.expanduser() for split, given in (("validation", validation), ("test", test)) if given}
     names = tuple(learned["class_names"])[first:] if learned is not None else ()
@@ -213,10 +213,10 @@ def _read(
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """The annotation file of each split: the one that is named, or those in a folder.
+    """The annotation file of each split: a single file, or the files in a folder.
 
     Raises:
-        DataError: When a folder has none, or two of one split.
+        DataError: If a folder has none, or two of one split.
     """
     if not path.is_dir():
         return {"train": path}
@@ -233,7 +233,7 @@ def _files(path: Path) -> dict[str, Path]:
     if twice:
         raise DataError(
             f"'{path}' has several annotation files of one split: {', '.join(one.name for one in twice)}\n"
-            f"  name the one that is meant: --dataset.path {twice[0]}"
+            f"  choose one: --dataset.path {twice[0]}"
         )
     if not found["train"]:
         raise DataError(
@@ -270,7 +270,7 @@ def read_photo(file: Any, size: tuple[int, int] | None = None, name: str = "") -
         name: What it is called in messages; its path where it is empty.
 
     Raises:
-        DataError: When it is missing, damaged, of more than 8 bits a pixel, or of another size.
+        DataError: If it is missing, damaged, has more than 8 bits per pixel, or another size.
     """
     with opened_image(file, name) as opened:
         check_bits(opened)
@@ -279,8 +279,9 @@ def read_photo(file: Any, size: tuple[int, int] | None = None, name: str = "") -
         found = chosen.convert("RGB")
     if size is not None and found.size != size:
         raise DataError(
-            f"image '{file}' has {'x'.join(map(str, found.size))} pixels, and its annotations are for "
-            f"{'x'.join(map(str, size))}\n  was it resized? give the image that was annotated"
+            f"image '{file}' has {'x'.join(map(str, found.size))} pixels, but its annotations are for "
+            f"{'x'.join(map(str, size))}\n"
+            "  it may have been resized: use the annotated image"
         )
     return found
 
@@ -291,19 +292,19 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 class PhotoReader:
-    """Reads an image file in the size that it has, turned upright."""
+    """Reads an image file in its own size, turned upright."""
 
     endings: tuple[str, ...] = ENDINGS
 
     def description(self) -> dict[str, Any]:
-        """Nothing: images of any size are taken as they are."""
+        """Empty: images of any size are read unchanged."""
         return {}
 
     def read(self, path: Path) -> Rows:
         """One image, uint8 ``[3, H, W]``.
 
         Raises:
-            DataError: When the file is missing or damaged.
+            DataError: If the file is missing or damaged.
         """
         return Rows([_pixels(read_photo(path))])
 
@@ -341,7 +342,7 @@ class SizedPhotoReader:
         """One image, float32 ``[1, 3, H, W]`` from 0 to 1.
 
         Raises:
-            DataError: When the file is missing or damaged.
+            DataError: If the file is missing or damaged.
         """
         return self._of(read_photo(path)).unsqueeze(0)
 

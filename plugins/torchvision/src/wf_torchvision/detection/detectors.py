@@ -1,4 +1,4 @@
-"""The detectors of torchvision: they give boxes, and Mask R-CNN masks as well, and compute their own losses."""
+"""The detectors of torchvision: they predict boxes, Mask R-CNN also masks, and compute their own losses."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from wf_torchvision.weights import Source, entry_of, find, load, put_into
 _log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
 
 FAMILY = "detection"
-REFUSED = {"keypointrcnn_resnet50_fpn": "it gives key points, and wf has no task with them"}
-"""Detectors that no task of wf can take, and why."""
+REFUSED = {"keypointrcnn_resnet50_fpn": "it gives key points, and wf has no such task"}
+"""Detectors without a task in wf, with the reason."""
 _FIXED_NORMS = (
     *("fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn"),
     *("fcos_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn"),
 )
-"""Those whose backbone keeps its batch norm as it is where weights are given: small batches would spoil it."""
+"""Detectors whose backbone freezes batch norm with pretrained weights: small batches would spoil it."""
 _WITHOUT_EPS = tuple(f"{name}_ResNet50_FPN_Weights.COCO_V1" for name in ("FasterRCNN", "MaskRCNN", "RetinaNet"))
-"""Weights that were trained when batch norm had no epsilon there."""
+"""Weights that were trained when their batch norm had no epsilon."""
 _WITHOUT_BACKGROUND = (FCOS, RetinaNet)
-"""Those whose classes begin at 0; for the others class 0 is the background."""
+"""Detectors whose classes begin at 0; for the others class 0 is the background."""
 
 
 def build(
@@ -49,29 +49,29 @@ def build(
 ) -> nn.Module:
     """A detector of torchvision, as torchvision's own module with its state_dict keys.
 
-    It takes a list of images ``[3, H, W]`` from 0 to 1, of any sizes, and resizes and normalizes them itself; boxes are
-    in the pixels of the images as they came. Labels are those of the dataset, from 0 on. Given targets in training, it
-    gives its losses. The ``maskrcnn_...`` need masks: ``--dataset.masks true``.
+    It takes a list of images ``[3, H, W]`` from 0 to 1, of any sizes, and resizes and normalizes them itself; boxes
+    are in pixels of the original images. Labels are the dataset's, from 0. In training it takes targets and returns
+    its losses. ``maskrcnn_...`` needs masks: ``--dataset.masks true``.
 
     Args:
-        name: Name of the model in torchvision, as ``fasterrcnn_resnet50_fpn``.
-        num_classes: The classes of the dataset, the background not counted.
-        image_size: What images are resized to: pixels of the shorter side, the shape kept (800 or 320 by default); of
-            ``ssd...`` those of both sides (300 or 320).
-        min_score: The score that a box has at least; by default torchvision's, from 0.001 to 0.2.
-        max_objects: The most objects in an image; by default torchvision's, 100 to 300.
+        name: Name of the model in torchvision, such as ``fasterrcnn_resnet50_fpn``.
+        num_classes: The number of classes of the dataset, without the background.
+        image_size: The size to which images are resized: the shorter side in pixels, keeping the aspect ratio (800 or
+            320 by default); for ``ssd...`` both sides (300 or 320).
+        min_score: The minimum score of a box; by default torchvision's, from 0.001 to 0.2.
+        max_objects: The maximum number of objects in an image; by default torchvision's, 100 to 300.
         num_regions: Regions of an image that the second stage of ``fasterrcnn_...`` and ``maskrcnn_...`` is trained on
-            (512 by default); fewer take less time.
-        norm_momentum: How fast the running statistics of batch norm follow the batches: 0.01 to 0.1 by default. Runs of
-            some hundred steps from the start want 0.1, as evaluations use these statistics.
-        weights: ``default`` for the weights that torchvision has for it, trained on COCO, a name for others of them, or
-            a file with a state_dict of this architecture; not given: the weights are drawn. The layers that tell
-            classes are drawn anew unless they have as many, and the backbone's batch norm stays as it is.
-        restored: Whether the weights of a run will follow, so that the pretrained ones are not looked for.
+            (512 by default); fewer are faster.
+        norm_momentum: The momentum of the running statistics of batch norm: 0.01 to 0.1 by default. Runs of a few
+            hundred steps from scratch need 0.1, because evaluations use these statistics.
+        weights: ``default`` for torchvision's weights, trained on COCO, a name for others, or a file with a state_dict
+            of this architecture; by default random weights. The classification layers are reinitialized unless their
+            number of classes matches, and the backbone's batch norm is frozen.
+        restored: Whether a run's weights will be loaded, so that pretrained ones are not needed.
 
     Raises:
         UsageError: For an unknown name or an option out of range.
-        DataError: For weights that are nowhere, cannot be downloaded or do not fit.
+        DataError: For weights that are not found, cannot be downloaded or do not fit.
     """
     owner = f"model 'torchvision/{name}'"
     if name in REFUSED:
@@ -104,20 +104,20 @@ def _made(name: str, num_classes: int) -> nn.Module:
 
 
 def _trained(name: str, num_classes: int, source: Source) -> nn.Module:
-    """The architecture with the weights of a source, but for the layers that tell classes where these differ."""
+    """The architecture with the weights of a source, except classification layers with another number of classes."""
     state = load(name, source, 0)
     model = _made(name, num_classes)
     own = model.state_dict()
     differs = [key for key, value in state.items() if key in own and own[key].shape != value.shape]
     put_into(model, {key: own[key] if key in differs else value for key, value in state.items()}, source)
     shown = sorted({key.rpartition(".")[0] for key in differs})
-    head = f"drawn anew, for {num_classes} classes: {', '.join(shown)}" if shown else "as it is"
-    _log.info("pretrained: %s; what tells classes %s", source.title, head)
+    head = f"reinitialized, for {num_classes} classes: {', '.join(shown)}" if shown else "unchanged"
+    _log.info("pretrained: %s; classification layers %s", source.title, head)
     return model
 
 
 def _fix_norms(module: Any, eps: float) -> None:
-    """Put batch norm that stays as it is in the place of one that follows the batches, as torchvision does."""
+    """Replace batch norm by frozen batch norm, as torchvision does."""
     for name, child in module.named_children():
         if not isinstance(child, nn.BatchNorm2d):
             _fix_norms(child, eps)
@@ -128,7 +128,7 @@ def _fix_norms(module: Any, eps: float) -> None:
 
 
 def _resize(model: Any, size: int) -> None:
-    """Let the model resize images to other sizes than it was designed for."""
+    """Make the model resize images to another size than its default."""
     transform = model.transform
     if isinstance(model, SSD):
         transform.fixed_size = (size, size)
@@ -140,7 +140,7 @@ def _resize(model: Any, size: int) -> None:
 def _choose(
     model: Any, owner: str, *, min_score: float | None, max_objects: int | None, num_regions: int | None
 ) -> None:
-    """Set what is found, and on how many regions the second stage is trained."""
+    """Set the limits on detections, and the number of regions for training the second stage."""
     two_stages = isinstance(model, FasterRCNN)
     place = model.roi_heads if two_stages else model
     if min_score is not None:
@@ -154,10 +154,10 @@ def _choose(
 
 
 def _prepared(model: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Images and targets as torchvision takes them: for most detectors label 0 is the background.
+    """Images and targets in torchvision's form: for most detectors label 0 is the background.
 
     Raises:
-        UsageError: For targets without masks where the model is trained on them.
+        UsageError: For targets without masks, if the model is trained on masks.
     """
     given = dict(zip(("images", "targets"), args, strict=False)) | named
     images, targets = given["images"], given.get("targets")
@@ -165,8 +165,8 @@ def _prepared(model: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) ->
         return (images,), {}
     if isinstance(model, MaskRCNN) and any("masks" not in own for own in targets):
         raise UsageError(
-            "Mask R-CNN is trained on masks, and the dataset gives boxes alone\n"
-            "  let it give them: --dataset.masks true, or take a model fasterrcnn_..."
+            "Mask R-CNN is trained on masks, but the dataset gives only boxes\n"
+            "  turn them on: --dataset.masks true, or use a model fasterrcnn_..."
         )
     return (list(images), [{**own, "labels": own["labels"] + _first_label(model)} for own in targets]), {}
 
@@ -178,7 +178,7 @@ def _first_label(model: nn.Module) -> int:
 def _found(
     model: nn.Module, args: Any, outputs: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 ) -> Mapping[str, Tensor] | Rows:
-    """What is found in each image, with the dataset's labels; losses as they are."""
+    """The detections of each image, with the dataset's labels; losses are unchanged."""
     if isinstance(outputs, Mapping):
         return outputs
     return Rows({**own, "labels": own["labels"] - _first_label(model)} for own in outputs)

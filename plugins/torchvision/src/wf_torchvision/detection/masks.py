@@ -1,4 +1,4 @@
-"""Masks as COCO's code (pycocotools) has them: polygons, and run-length encodings."""
+"""Masks in the formats of COCO's code (pycocotools): polygons, and run-length encodings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Mask = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def decoded(shape: Any, height: int, width: int) -> Mask:
-    """uint8 ``[H, W]`` of polygons, or of a run-length encoding, compressed or not.
+    """uint8 ``[H, W]`` from polygons, or from a run-length encoding, compressed or not.
 
     Raises:
-        ValueError: For an encoding of other pixels.
+        ValueError: For an encoding with another number of pixels.
     """
     from pycocotools import mask as coco
 
@@ -38,7 +38,7 @@ def encoded(mask: Mask) -> bytes:
 
 
 def area(code: dict[str, Any]) -> float:
-    """The pixels of an encoded mask."""
+    """The number of pixels of an encoded mask."""
     from pycocotools import mask as coco
 
     return float(coco.area(code))
