@@ -346,7 +346,7 @@ def _chosen_by_default(kind: str) -> str:
     registry = Registry.discover(only_builtin=True)
     special = {
         "hook": _names(default_hooks(registry)),
-        "loss": "what fits the dataset's targets",
+        "loss": "one that fits the dataset's targets",
         "metric": "what fits the dataset's targets",
         "transform": "what the dataset asks for",
         "scheduler": "a learning rate that stays as it is",
@@ -355,7 +355,7 @@ def _chosen_by_default(kind: str) -> str:
         return special[kind]
     claims = [entry.component for entry in registry.claims.get(kind, ())]
     every = [f"`{one.name}`{f' for {one.default}' if isinstance(one.default, str) else ''}" for one in claims]
-    return ", ".join([*every, *(["or that of the task"] if kind == "model" else [])]) or "none"
+    return ", ".join([*every, *(["or the task's"] if kind == "model" else [])]) or "none"
 
 
 def _type(param: Param) -> str:

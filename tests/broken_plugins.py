@@ -109,7 +109,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         what="imports a package that is not installed, and does not ask for it",
         plugin=declares(_loss("lost-undeclared", "m:A"), "import no_such_package"),
         error="ModuleNotFoundError: No module named 'no_such_package'",
-        fix="tell its author: no_such_package is in no package that NAME asks for",
+        fix="tell its author: NAME does not require the package that has no_such_package",
         would_bring="lost-undeclared",
     ),
     BrokenPlugin(
@@ -320,8 +320,8 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         status="ok",
         would_bring="unimportable",
         on_use="loss 'unimportable' of broken-target-import could not be loaded\n"
-        "  ModuleNotFoundError: No module named 'no_such_package' (try: install the package that you know "
-        "it from; it was looked for in the working directory, too)",
+        "  ModuleNotFoundError: No module named 'no_such_package' (try: install the package that provides "
+        "it; wf also looked for it in the working directory)",
         remark="found out when that component is used, which ends with code 3; its other components work",
     ),
     BrokenPlugin(

@@ -106,7 +106,7 @@ def test_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
         assert "size 9, 6 anchors" in done.stdout
     assert (tmp_path / "runs/b/run.toml").read_text() == (tmp_path / "runs/a/run.toml").read_text()
     left_out = wf("evaluate", "a", "-p", "no:anchors")
-    assert (left_out.code, "of this run is that of plugin 'anchors', which is not loaded" in left_out.stderr) == (
+    assert (left_out.code, "of this run came from plugin 'anchors', which is not loaded" in left_out.stderr) == (
         3,
         True,
     )
@@ -137,7 +137,7 @@ def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Pat
             "model 'anchored' needs 'anchor_generator', which this run does not know\n"
             "  name one: --anchor-generator NAME (available: fine, grid)",
         ),
-        (GRID, "anchor-generator is given, and nothing in this run takes one"),
+        (GRID, "anchor-generator is given, but nothing in this run takes one"),
         (("--anchor-generator", "gird"), "unknown anchor-generator 'gird'\n  did you mean 'grid'?"),
         (
             ("--anchor-generator.size", "x", "--model", "anchored", "--anchor-generator", "grid"),
@@ -195,9 +195,9 @@ def test_a_run_whose_setting_nobody_knows_any_more(wf_process: Any, installed: d
         assert (done.code, done.stderr.splitlines()) == (
             3,
             [
-                "wf: key 'patience_sec' of this run is that of wf-anchors 0.3.0, which is not loaded",
+                "wf: key 'patience_sec' of this run came from wf-anchors 0.3.0, which is not loaded",
                 "  the run: runs/set",
-                "  try: install wf-anchors 0.3.0 from where you know it",
+                "  try: install wf-anchors 0.3.0 from its original source",
             ],
         )
 
@@ -247,7 +247,7 @@ def test_a_plugin_that_cannot_be_loaded_is_the_reason(wf: Any, tmp_path: Path) -
 def test_a_setting_that_nothing_takes_is_told(wf: Any, plugin: str) -> None:
     done = wf("run", "-p", plugin, "--patience-sec", 4, *(word for word in SHORT if word != "--quiet"))
     assert done.code == 0
-    assert "warning: patience_sec is set, and nothing in this run takes it" in done.stderr
+    assert "warning: patience_sec is set, but nothing in this run takes it" in done.stderr
 
 
 def test_the_check_of_a_component_of_a_kind_of_its_own(wf: Any, plugin: str) -> None:

@@ -59,7 +59,7 @@ def test_the_choice_is_said_forced_and_written_down(wf: Any, tmp_path: Path) -> 
 def test_what_cannot_be_forced_is_refused(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "drawing.py").write_text(DRAWING)
     for options, message in (
-        (("--dataset", "iris", "--serve-from", "device"), "device cpu has no memory of its own"),
+        (("--dataset", "iris", "--serve-from", "device"), "device cpu has no separate memory"),
         ((*PLAN, "--serve-from", "memory"), "is not in memory (train, validation, test)"),
         (("--dataset", "iris", "--serve-from", "lodaer"), "did you mean 'loader'?"),
     ):

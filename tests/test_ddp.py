@@ -180,7 +180,7 @@ def test_a_hook_that_fails_in_one_process(ranks: Any, tmp_path: Path) -> None:
     hook = ("--hook", "+failing.py:Failing", "--hook.failing.py:Failing.on_error", "disable")
     done = ranks("run", *hook, "--strategy", "ddp", "--steps", 3, "--name", "two", "--quiet")
     assert done.code == 0, done.stderr
-    assert done.stderr.count("failed at on_step_end of step 1 in process 1; the run goes on without it") == 1
+    assert done.stderr.count("failed at on_step_end of step 1 in process 1; the run continues without it") == 1
     assert 'raise RuntimeError("boom")' in done.stderr
     assert (manifest(tmp_path / "runs/two")["status"], manifest(tmp_path / "runs/two")["steps"]) == ("done", 3)
     assert manifest(tmp_path / "runs/two")["disabled_hooks"] == []
@@ -335,7 +335,7 @@ def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
     assert reason.startswith("process 1 failed: in hook 'raising-raising' of ")
     assert reason.endswith("at on_step_end: ConnectionError: the server is gone")
     assert f"wf: {reason}" in done.stderr
-    assert re.search(r"go on from step \d: torchrun --nproc-per-node 2 -m wf_cli resume runs/two", done.stderr)
+    assert re.search(r"resume from step \d: torchrun --nproc-per-node 2 -m wf_cli resume runs/two", done.stderr)
 
 
 @pytest.mark.exhaustive  # two processes that import torch

@@ -151,7 +151,7 @@ def test_a_run_of_an_older_wf_is_not_compared_without_a_word(wf: Any, run: Path)
     edit(run / "manifest.json", lambda _: json.dumps(old))
     done = wf("resume", "begun", "--epochs", 2)
     assert done.code == 0
-    assert "does not say what it was made under, so it is not compared: dataset, run-file" in done.stderr
+    assert "the run has no record of these conditions, so they are not compared: dataset, run-file" in done.stderr
 
 
 def test_a_name_that_drift_does_not_know(wf: Any, run: Path) -> None:
@@ -202,7 +202,7 @@ def test_records_that_are_not_those_of_the_checkpoint_are_noticed(
     before = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
     refused = wf("resume", "begun", "--epochs", 2)
     assert refused.code == 2
-    assert "metrics.jsonl is not what it was at step 5: " + words in refused.stderr
+    assert "metrics.jsonl has changed since step 5: " + words in refused.stderr
     assert {file: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
     allowed = wf("resume", "begun", "--epochs", 2, "--quiet", "--allow-drift", "state")
     assert allowed.code == 0, allowed.stderr
@@ -257,7 +257,10 @@ class Doubling(Refusing):
 @pytest.mark.parametrize(
     ("optimizer", "words"),
     [
-        ("Refusing", "(optimizer) cannot be put back, so the run could not go on\n  NotImplementedError: one day"),
+        (
+            "Refusing",
+            "(optimizer) cannot be loaded back, so the run could not be resumed\n  NotImplementedError: one day",
+        ),
         ("Doubling", "(optimizer): param_groups.0.lr: 0.1, now 0.2"),
     ],
 )

@@ -351,7 +351,7 @@ def _is_gone(environment: Environment) -> None:
         assert message in environment.wf("run", "own.toml", code=2)
     for words in (("resume", "short", "--epochs", "3"), ("evaluate", "short"), ("predict", "x", "drawing.png")):
         refused = environment.wf(*words, code=3)
-        assert "of this run is that of wf-example-detection 0.1.0, which is not loaded" in refused, words
+        assert "of this run came from wf-example-detection 0.1.0, which is not loaded" in refused, words
         assert "Traceback" not in refused
     (work / "own.toml").unlink()
     assert "min_score" not in (work / "runs/other/run.toml").read_text(), "nobody set it, and nothing took it"

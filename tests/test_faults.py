@@ -190,7 +190,7 @@ def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
     if manifest(machine.place)["status"] != "done":
         resumed = machine.resume()
         assert resumed.code == 0, resumed.stderr
-        assert ("it begins anew" in resumed.stderr) == (not saved)
+        assert ("it starts over" in resumed.stderr) == (not saved)
     left = [path.name for path in (machine.place / "checkpoints").iterdir() if path.name.startswith(".")]
     assert not left or saved == 14, "the save after cleans up"
     assert end_of(machine) == wanted
@@ -265,7 +265,7 @@ def test_an_operation_fails_and_the_run_goes_on(
             assert done.code == 0, done.stderr
             failed = manifest(machine.place)["failed_saves"]
             ends["went on" if failed else "nothing lost"] += 1
-            assert done.stderr.count("the run goes on") == len(failed)
+            assert done.stderr.count("the run continues") == len(failed)
             assert end_of(machine) == straight(SHORT)
         machine.clear()
     assert ends["went on"] > len(chosen) / 4 or thin > 1
@@ -430,7 +430,7 @@ def test_a_disk_that_becomes_read_only(machine: Machine, straight: Any, policy: 
     assert "Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
     assert machine.saved() == 5
-    assert ("the run goes on" in done.stderr) is (policy == "continue")
+    assert ("the run continues" in done.stderr) is (policy == "continue")
     assert finish(machine, straight(SHORT))
 
 

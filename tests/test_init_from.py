@@ -106,9 +106,9 @@ def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
-        ({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, 2, "save what is under 'state_dict'"),
+        ({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, 2, "save the entry 'state_dict'"),
         ([torch.ones(1)], 2, "holds list, not a state_dict"),
-        ({"1.weight": torch.ones(3, 4).to_sparse()}, 2, "'1.weight' is a tensor of the kind torch.sparse_coo"),
+        ({"1.weight": torch.ones(3, 4).to_sparse()}, 2, "'1.weight' is a torch.sparse_coo tensor"),
         (b"no such thing", 2, "or is damaged"),
         (b"", 4, "'w.pt' is empty"),
         (None, 4, "there is no file 'w.pt'"),
@@ -181,7 +181,7 @@ def test_another_head_stays_as_it_is_drawn(wf: Any, tmp_path: Path) -> None:
     torch.save(wider(other, last), tmp_path / "w.pt")
     taken = wf("run", *plan, "--init-from", "w.pt", "--name", "second")
     assert taken.code == 0, taken.stderr
-    told = f"2 tensors taken; as they are drawn: {last}.weight [3, 8], {last}.bias [3]; left out: "
+    told = f"2 tensors taken; randomly initialized: {last}.weight [3, 8], {last}.bias [3]; left out: "
     assert f"{told}{last}.weight [7, 8], {last}.bias [7]" in taken.stderr
     assert wf("run", *plan, "--name", "drawn").code == 0
     second, drawn = weights(tmp_path / "runs" / "second"), weights(tmp_path / "runs" / "drawn")
@@ -190,7 +190,7 @@ def test_another_head_stays_as_it_is_drawn(wf: Any, tmp_path: Path) -> None:
     torch.save(wider(other, first), tmp_path / "w.pt")
     refused = wf("run", *plan, "--init-from", "w.pt")
     assert refused.code == 2
-    assert f"leave these layers as they are drawn: --init-without {first}" in refused.stderr
+    assert f"keep the random weights of these layers: --init-without {first}" in refused.stderr
     begun = wf("run", *plan, "--init-from", "w.pt", "--init-without", first, "--name", "third")
     assert begun.code == 0, begun.stderr
     third = weights(tmp_path / "runs" / "third")

@@ -36,7 +36,9 @@ class Twice:
 """
 NORMED = ("--dataset", "iris", "--model", "net.py:Net", "--epochs", 1, "--quiet")
 """105 train samples, and batch norm."""
-SAID = "105 train samples in batches of 8 leave 1 for the last, and model 'net-net' cannot be trained on one sample"
+SAID = (
+    "105 train samples in batches of 8 leave 1 for the last batch, and model 'net-net' cannot be trained on one sample"
+)
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_the_trial_leaves_the_model_and_the_generators_as_they_were() -> None:
 def test_a_transform_that_changes_the_size_in_training_alone_is_named(wf: Any, net: None) -> None:
     done = wf("run", *NORMED, "--transform", "net.py:Twice", "--batch-size", 10)
     assert done.code == 2
-    assert "transform 'net-twice' (to [8]) changes the shape of samples in training alone" in done.stderr
+    assert "transform 'net-twice' (to [8]) changes the shape of samples only in training" in done.stderr
     assert "evaluations have [4]" in done.stderr
 
 

@@ -107,7 +107,7 @@ def test_a_logger_that_fails_ends_no_run_and_catches_up_when_it_is_resumed(wf: A
     done = wf(*options, "--name", "stopped", "--max-time", "1d")
     assert done.code == 0, done.stderr
     assert done.stderr.count("warning: hook 'own'") == 1
-    assert "failed at on_log of step 6; the run goes on without it" in done.stderr
+    assert "failed at on_log of step 6; the run continues without it" in done.stderr
     run = tmp_path / "runs" / "stopped"
     assert [one["hook"] for one in manifest(run)["disabled_hooks"]] == ["own"]
     assert records(run)[-1]["step"] == 16

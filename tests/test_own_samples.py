@@ -183,12 +183,12 @@ def test_two_processes_make_samples_of_their_own_and_go_on_with_them(ranks: Any,
         (("--folds", 3), "there is no dataset to divide into folds"),
         (("--keep", "best"), "no split is evaluated while it trains"),
         ((*WALKS, "--keep", "best", "--monitor", "validation/retrun:max"), "did you mean 'validation/return'?"),
-        (("--trainer", "corridor.py:Endless", "--epochs", 2), "does not say how long an epoch is: --epochs 2\n"),
+        (("--trainer", "corridor.py:Endless", "--epochs", 2), "does not give the length of an epoch: --epochs 2\n"),
         (("--trainer", "corridor.py:Endless", *WALKS, "--eval-every", "2epochs"), "eval_every 2epochs"),
         (("--trainer", "corridor.py:Endless", "--checkpoint-every", "2epochs"), "checkpoint_every 2epochs"),
         (
             ("--trainer", "corridor.py:Scheduled", "--scheduler", "step", "--scheduler.step_size", 3),
-            "counts epochs, and trainer",
+            "counts epochs, but trainer",
         ),
     ],
 )
@@ -203,12 +203,12 @@ def test_without_epochs_a_run_counts_steps(wf: Any, folder: Path) -> None:
     train = ("run", "--trainer", "corridor.py:Endless", "--model", "corridor.py:Policy", *WALKS, "--steps", 30)
     done = wf(*train, "--name", "walk", "--log-every", 7)
     assert done.code == 0, done.stderr
-    assert "warning: evaluated at the end alone" in done.stderr
+    assert "warning: evaluated only at the end" in done.stderr
     assert "trainer corridor-endless, model" in done.stderr
     assert manifest(folder / "runs/walk")["steps"] == 30
     refused = wf("predict", "walk", "corridor.py")
     assert (refused.code, refused.stdout) == (2, "")
-    assert "its trainer did not say the shape of its inputs" in refused.stderr
+    assert "its trainer did not declare the shape of its inputs" in refused.stderr
     for verb in (("predict", "walk", "test"), ("run", "runs/walk/run.toml", "--dataset", "iris")):
         assert wf(*verb).code == 2
 
@@ -238,7 +238,7 @@ def test_a_plugin_declares_that_its_trainer_makes_samples(wf: Any, folder: Path)
     assert done.code == 0, done.stderr
     refused = wf("run", "--trainer", "empty", *line)
     assert refused.code == 3, refused.stderr
-    assert "trainer 'empty' says that it makes its samples, and has no method make_batch" in refused.stderr
+    assert "trainer 'empty' declares that it makes its samples, but has no method make_batch" in refused.stderr
     checked = {one["check"]: one for one in wf("check", "trainer/walk", "-p", "walking.py", "--json").json()["results"]}
     assert [one for one in checked if checked[one]["status"] == "failed"] == ["docstring"]
     assert {checked[one]["status"] for one in ("made", "run", "run-resumes")} == {"passed"}
@@ -297,5 +297,5 @@ def test_a_batch_says_its_size() -> None:
         def make_batch(self) -> Any:
             return torch.rand(4, 1), torch.rand(4, 1)
 
-    with pytest.raises(UsageError, match=r"make_batch\(\) gave tuple; it must give a wf_base.Batch"):
+    with pytest.raises(UsageError, match=r"make_batch\(\) gave tuple; it must return a wf_base.Batch"):
         package.run(trainer=Pairs, model=torch.nn.Linear(1, 1), steps=2, save=False, quiet=True)

@@ -81,7 +81,7 @@ def test_a_run_that_resumes_exactly(wf: Any, folder: Path) -> None:
     rows = dict(line.split()[::2] for line in proved.stdout.splitlines() if line.endswith("equal"))
     assert {"model", "optimizer", "random", "progress", "metrics.jsonl", "hook/EarlyStopping"} <= rows.keys()
     assert "killed after step 5, resumed from step 3\nkilled after step 16, resumed from step 15" in proved.stdout
-    assert "28 steps: the killed run ends with the bits of the straight one" in proved.stdout
+    assert "28 steps: the killed run ends with the bits of the uninterrupted one" in proved.stdout
     killed = folder / "runs" / "proof" / "killed"
     assert (killed / "metrics.jsonl").read_bytes() == (killed.parent / "straight" / "metrics.jsonl").read_bytes()
     assert manifest(killed)["steps"] == 28
@@ -104,21 +104,21 @@ ITERABLE = ("--dataset", "own.py:Read", "--loss", "mse", "--model.num_outputs", 
 
 
 def test_a_run_on_an_iterable_dataset_says_that_its_resume_may_not_be_exact(wf: Any, folder: Path) -> None:
-    said = "warning: dataset own-read is iterable: a run that is resumed skips the samples before"
+    said = "warning: dataset own-read is iterable: a resumed run skips earlier samples"
     done = wf("run", *ITERABLE, "--name", "read", "--quiet")
     assert done.code == 0, done.stderr
     assert done.stderr.count(said) == 1
     assert manifest(folder / "runs/read")["exact_resume"] is False
     resumed = wf("resume", "read", "--epochs", 3)
     assert resumed.code == 0, resumed.stderr
-    assert resumed.stderr.count("wf: warning: dataset own-read is iterable: the samples before are skipped\n") == 1
+    assert resumed.stderr.count("wf: warning: dataset own-read is iterable: earlier samples are skipped\n") == 1
     assert manifest(folder / "runs/read")["exact_resume"] is False
     assert wf("run", *PLAN, "--name", "iris", "--quiet").code == 0
     assert manifest(folder / "runs/iris")["exact_resume"] is True
 
 
 @pytest.mark.exhaustive  # three processes that import torch, twice
-@pytest.mark.parametrize(("noise", "words"), [(0, "for the samples that it gave here"), (0.5, "each time?")])
+@pytest.mark.parametrize(("noise", "words"), [(0, "only to the samples that it gave here"), (0.5, "each time?")])
 def test_a_proof_on_an_iterable_dataset_says_what_it_holds_for(wf: Any, folder: Path, noise: float, words: str) -> None:
     line = ("prove-resume", *ITERABLE, "--dataset.noise", noise, "--kill-at", 5, "--name", "proof")
     proved = wf(*line, timeout=110)
@@ -131,7 +131,7 @@ def test_a_proof_on_an_iterable_dataset_says_what_it_holds_for(wf: Any, folder: 
     ("options", "words"),
     [
         ((), "--kill-at 20"),
-        (("--kill-at", 0), "from 1 on"),
+        (("--kill-at", 0), "give the steps after which"),
         (("--kill-at", 28), "takes steps from 1 to 27"),
         (("--kill-at", 3, "--nmae", "x"), "did you mean --name"),
     ],
@@ -170,7 +170,7 @@ def test_a_replay_that_drifts_says_from_where_on(wf: Any, folder: Path) -> None:
     assert "differ, by up to" in found["weights"]["differences"][0]
     table = wf("replay", "first").stdout
     assert "differs from step 1 on, by up to" in table
-    assert "not as it was: dataset: was train" in table
+    assert "changed: dataset: was train" in table
 
 
 def test_a_run_that_is_not_over_is_not_replayed(wf: Any, folder: Path) -> None:

@@ -263,13 +263,13 @@ def test_a_run_that_early_stopping_ended_is_not_trained_on(wf: Any, tmp_path: Pa
     step = manifest(run)["steps"]
     longer = wf("resume", "halted", "--epochs", 40)
     assert longer.code == 0, longer.stderr
-    assert f"it trains on from step {step}" in longer.stderr
+    assert f"it continues training from step {step}" in longer.stderr
     assert manifest(run)["steps"] > step
     assert manifest(run)["trains_on_from"] == step
 
 
 def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
-    """There is nothing to go on from, so it begins anew, and keeps no record of the steps that it does again."""
+    """There is nothing to resume from, so it starts over, and keeps no record of the steps that it repeats."""
     hook = stop_after(tmp_path, 3, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 2, "--model.dropout", 0.3, "--log-every", 1, "--quiet")
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
@@ -277,7 +277,7 @@ def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
     assert wf("run", *plan, *hook, "--name", "straight").code == 0
     resumed = wf("resume", "killed", "--quiet")
     assert resumed.code == 0, resumed.stderr
-    assert "ended before its first one; it begins anew" in resumed.stderr
+    assert "ended before its first one; it starts over" in resumed.stderr
     assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
 
 
@@ -293,7 +293,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_anew(wf: Any, tmp_
     (tmp_path / "net.py").write_text(FAILING_NET + "# mended")
     resumed = wf("resume", "failed", "--quiet")
     assert resumed.code == 0, resumed.stderr
-    assert "it begins anew, under the conditions of now" in resumed.stderr
+    assert "it starts over under the current conditions" in resumed.stderr
     assert wf(*run, "--name", "straight").code == 0
     assert_same(tmp_path / "runs" / "failed", tmp_path / "runs" / "straight")
     assert manifest(tmp_path / "runs" / "failed")["init_from"] == manifest(tmp_path / "runs" / "straight")["init_from"]
@@ -331,7 +331,7 @@ def test_the_same_command_again_goes_on(wf: Any, tmp_path: Path) -> None:
     files = {path: path.read_bytes() for path in (tmp_path / "runs" / "job").rglob("*") if path.is_file()}
     done = wf(*command, "--json")
     assert (done.code, done.json()["status"]) == (0, "done")
-    assert "is done already: 3 epochs done" in done.stderr
+    assert "is already complete: 3 epochs done" in done.stderr
     assert done.json()["metrics"] == manifest(tmp_path / "runs" / "job")["metrics"]
     assert {path: path.read_bytes() for path in (tmp_path / "runs" / "job").rglob("*") if path.is_file()} == files
     command = ("run", "--batch-size", 100, "--epochs", 4, *plan[4:], *hook, "--name", "job")
@@ -550,7 +550,7 @@ def test_a_run_that_was_stopped_early_goes_on_to_the_length_of_its_schedule(wf: 
     plan = ("--dataset", "iris", "--scheduler", "onecycle", "--epochs", 8, "--hook", "early-stopping", *stops)
     stopped = wf("run", *plan, "--name", "run", "--quiet", "--json").json()
     assert stopped["epochs"] < 8
-    assert "go on to that length: wf resume runs/run --epochs 8" in wf("resume", "run").stderr
+    assert "resume to that length: wf resume runs/run --epochs 8" in wf("resume", "run").stderr
     assert wf("resume", "run", "--epochs", 8, "--quiet").code == 0
     shorter = wf("resume", "run", "--epochs", 7)
     assert shorter.code == 2

@@ -83,16 +83,16 @@ def test_it_equals_a_loop_by_hand_to_the_bit(gan: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model", "mlp"), "trainer 'gan' has several models, so 'mlp' is not enough\n  say: --model.discriminator"),
-        ((), "trainer 'gan' needs a model for discriminator and generator\n  say: --model.discriminator NAME, "),
+        (("--model", "mlp"), "trainer 'gan' has several models, so 'mlp' is ambiguous\n  write: --model.discriminator"),
+        ((), "trainer 'gan' needs a model for discriminator and generator\n  write: --model.discriminator NAME, "),
         (
             (*LINE, "--lr", 0.1),
-            "'lr' is none of them\n  say: --optimizer.discriminator NAME, --optimizer.generator NAME",
+            "'lr' is not one of them\n  write: --optimizer.discriminator NAME, --optimizer.generator NAME",
         ),
-        ((*LINE, "--optimizer", "adam"), "trainer 'gan' has several optimizers, so 'adam' is not enough"),
+        ((*LINE, "--optimizer", "adam"), "trainer 'gan' has several optimizers, so 'adam' is ambiguous"),
         ((*LINE, "--model.generator", "mpl"), "unknown model 'mpl'\n  did you mean 'mlp'"),
         ((*LINE, "--model.generator.hiden", "[4]"), "unknown option 'hiden' of model 'mlp'"),
-        ((*LINE, "--model.judge", "mlp"), "trainer 'gan' has several models, and 'judge' is none of them"),
+        ((*LINE, "--model.judge", "mlp"), "trainer 'gan' has several models, and 'judge' is not one of them"),
         ((*LINE, "--scheduler", "cosine"), "scheduler 'cosine' does not fit trainer 'gan'"),
         ((*LINE, "--optimizer.generator", "torch/lbfgs"), "optimizer.generator 'torch/lbfgs' is stepped as 'closure'"),
         (("--trainer", "supervised", "--model.generator", "mlp"), "unknown option 'generator' of model 'mlp'"),

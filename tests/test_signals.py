@@ -132,7 +132,7 @@ def test_sigterm_at_an_event(wf: Any, folder: Path, event: str, step: int, at: i
     plan = (*PLAN, *hook("Signal", event=event, step=step))
     done = wf("run", *plan, "--name", "x")
     assert done.code == 143, done.stderr
-    assert f"stopped by SIGTERM after step {at}\n  go on from step {at}: wf resume runs/x" in done.stderr
+    assert f"stopped by SIGTERM after step {at}\n  resume from step {at}: wf resume runs/x" in done.stderr
     assert manifest(folder / "runs/x")["status"] == "interrupted"
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{at:08d}"
     assert_goes_on(wf, folder, plan)
@@ -162,7 +162,7 @@ def test_a_second_sigint_does_not_wait(wf: Any, wf_process: Any, folder: Path) -
     assert (found["status"], found["reason"]) == ("interrupted", "a second signal ended the run at once")
     assert checkpoints(folder / "runs/x") == []
     again = wf("resume", "x", "--epochs", 1, "--quiet")
-    assert (again.code, "it begins anew" in again.stderr) == (0, True), again.stderr
+    assert (again.code, "it starts over" in again.stderr) == (0, True), again.stderr
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> Non
     place = "/tools.py, at on_step_end, after step 20: batch_size 100, accumulate 1, precision fp32"
     assert (place in done.stderr) is (what != "hook")
     assert ("smaller parts: --batch-size 50 --accumulate 2" in done.stderr) is (what != "hook")
-    assert "go on from step 16: wf resume runs/x" in done.stderr
+    assert "resume from step 16: wf resume runs/x" in done.stderr
     if what == "hook":
         assert_goes_on(wf, folder, plan)
 
@@ -206,7 +206,7 @@ def test_a_process_that_loads_data_fails(wf: Any, folder: Path, fails: str, reas
     assert (found["status"], found["reason"][: len(reason)]) == ("failed", reason)
     assert "\n" not in found["reason"]
     assert advice in done.stderr
-    assert "go on from step " in done.stderr
+    assert "resume from step " in done.stderr
     if fails == "kill":
         assert_goes_on(wf, folder, plan)
 
@@ -267,7 +267,7 @@ def test_a_signal_to_all_processes_of_a_run(wf: Any, process: Any, folder: Path,
     code, stderr = run.end()
     assert code == 128 + number, stderr
     step = manifest(folder / "runs/x")["steps"]
-    assert f"go on from step {step}: wf resume" in stderr
+    assert f"resume from step {step}: wf resume" in stderr
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
     if number == signal.SIGTERM:
         assert_goes_on(wf, folder, LOADED)

@@ -155,7 +155,7 @@ def test_two_strangers_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
 def _defaults_are_theirs(environment: Environment) -> None:
     """A run that names nothing takes what their packages declare."""
     text = environment.wf("run", "--help")
-    for default in ("[heights]", "[slope, or that of the task]", "[descent]", "bell]", "[supervised]"):
+    for default in ("[heights]", "[slope, or the task's]", "[descent]", "bell]", "[supervised]"):
         assert default in " ".join(text.split()), default
     file = environment.wf("run", "--print-config")
     for name in ("heights", "slope", "gap", "descent", "miss", "bell", "divergence-guard"):

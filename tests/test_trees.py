@@ -337,12 +337,15 @@ def test_samples_that_make_no_batch_are_refused(odd: Any, message: str) -> None:
     ("settings", "message"),
     [
         ({**LANGUAGE, "model": jobs.TextClassifier}, "num_outputs"),
-        ({name: LANGUAGE[name] for name in ("dataset", "model")}, "does not say what its targets are, so no loss"),
+        (
+            {name: LANGUAGE[name] for name in ("dataset", "model")},
+            "does not declare the form of its targets, so no loss",
+        ),
         ({**LANGUAGE, "metric": ["accuracy"]}, "judges labels"),
-        ({**LANGUAGE, "dataset": lambda: Dataset(train=jobs.Texts(8), collate=lambda _: 3)}, "collate gave"),
+        ({**LANGUAGE, "dataset": lambda: Dataset(train=jobs.Texts(8), collate=lambda _: 3)}, "collate returned"),
         ({**TOWERS, "model": jobs.LanguageModel}, "takes no input 'image'.*tokens, mask"),
         ({**TOWERS, "loss": lambda outputs, targets: outputs["price"]}, "it must be one number"),
-        ({**TOWERS, "loss": lambda outputs, targets: {}}, "no term at all"),
+        ({**TOWERS, "loss": lambda outputs, targets: {}}, "the loss returned an empty dict"),
         ({**TOWERS, "transform": ["standardize"]}, "several: image, table.*leaf image"),
         ({**TOWERS, "transform": [{"use": "standardize", "leaf": "tabel"}]}, "tabel.*table"),
         ({**TOWERS, "keep": "best", "monitor": "train/loss/price"}, "not known whether a larger"),

@@ -73,11 +73,11 @@ VALUES = [
     ("--seed -1", ["seed must be at least 0"]),
     ("--split 1/2/3/4", ["'1/2/3/4'", "A/B/C", "70/15/15"]),
     ("--split a/b/c", ["'a/b/c'", "70/15/15"]),
-    ("--folds 1", ["--folds must be a whole number from 2 on, not 1"]),
-    ("--folds 3 --fold 1/3", ["both --folds and --fold"]),
+    ("--folds 1", ["--folds must be a whole number of at least 2, not 1"]),
+    ("--folds 3 --fold 1/3", ["--folds and --fold exclude each other"]),
     ("--monitor loss", ["did you mean 'validation/loss'?"]),
     ("--metric my.py:times", ["needs option 'predictions'", "to make the metric, an object with update("]),
-    ("--folds x", ["--folds must be a whole number from 2 on, not x"]),
+    ("--folds x", ["--folds must be a whole number of at least 2, not x"]),
     ("--folds 5000", ["5000 folds", "2 to 1797"]),
     ("--fold 3/2", ["'3/2'", "k/K"]),
     ("--eval-every 3parsecs", ["'3parsecs' is not a cadence", "50steps, 2epochs or 10min"]),
@@ -240,7 +240,7 @@ def test_comparison_is_not_one_run(refused: Refused, folder: Path) -> None:
 
 def test_plugin_that_the_line_names_must_load(refused: Refused) -> None:
     for line in ("run -p broken.py --epochs 1", "list -p broken.py", "show focal -p broken.py"):
-        refused(line, 3, "plugin 'broken' could not be loaded", "looked for beside broken.py and in the working")
+        refused(line, 3, "plugin 'broken' could not be loaded", "looked for it beside broken.py and in the working")
 
 
 def test_plugin_that_a_run_file_names_must_load(refused: Refused, folder: Path) -> None:
@@ -253,7 +253,7 @@ def test_component_whose_module_is_broken(wf: Any, folder: Path, line: str) -> N
     result = wf(*line.split(), "-p", "plug.py")
     assert (result.code, result.stdout) == (3, "")
     assert "loss 'mine' of plug could not be loaded" in result.stderr
-    assert "No module named 'no_such_package_of_anybody' (try: install the package that you know it" in result.stderr
+    assert "No module named 'no_such_package_of_anybody' (try: install the package that provides it" in result.stderr
     assert not (folder / "runs").exists()
 
 

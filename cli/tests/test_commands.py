@@ -113,7 +113,7 @@ def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path:
     assert broken.stderr == (
         "wf: command 'gone' of zoo could not be loaded\n"
         "  ModuleNotFoundError: No module named 'no_such_package_of_anybody' "
-        "(try: install the package that you know it from; it was looked for in the working directory, too)\n"
+        "(try: install the package that provides it; wf also looked for it in the working directory)\n"
         "  other commands work without it; see: wf doctor, or disable the plugin: -p no:zoo\n"
     )
     wrong = wf_process("wrong", env=zoo)
@@ -177,7 +177,7 @@ def test_names_that_several_plugins_bring(wf_process: Any, tmp_path: Path, work:
     (work / "pyproject.toml").write_text('[tool.wf.pin.command]\nresume = "zoo"\ngreet = "ark"\n')
     pinned = wf_process("resume", "Ann", env=env, cwd=work)
     assert pinned.stdout.startswith("hello Ann")
-    assert "command 'resume' is that of zoo and not wf's own: " in pinned.stderr
+    assert "command 'resume' comes from zoo instead of wf: " in pinned.stderr
     assert "ark.verbs is imported" in wf_process("greet", "Ann", env=env, cwd=work).stderr
     assert wf_process("greet@nobody", "Ann", env=env, cwd=work).code in (2, 3)
 

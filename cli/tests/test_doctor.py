@@ -52,7 +52,7 @@ def test_the_screen(wf: Any, healthy: dict[str, str | None], folder: Path) -> No
     assert (
         "\n  PROBLEM  plugin  broken\n"
         "      failed: ModuleNotFoundError: No module named 'no_such_package_of_anybody'\n"
-        "      try: install the package that you know it from; it was looked for beside broken.py"
+        "      try: install the package that provides it; wf also looked for it beside broken.py"
     ) in result.stdout
     assert "\n  note  light-import  slow\n      declaring its components takes " in result.stdout
     assert "\n  PROBLEM  target  slow\n      target 'my_losses:Loss' of loss mine does not exist: " in result.stdout

@@ -31,7 +31,7 @@ def test_plugins_that_do_not_load_are_listed(wf: Any, folder: Path) -> None:
     assert states["broken"]["status"] == "failed"
     assert states["broken"]["distribution"] is None
     assert "no_such_package_of_anybody" in states["broken"]["error"]
-    assert "looked for beside broken.py and in the working directory, too" in states["broken"]["fix"]
+    assert "looked for it beside broken.py and in the working directory" in states["broken"]["fix"]
     assert (states["wf-metrics"]["status"], states["wf-metrics"]["components"]) == ("blocked", [])
 
 
@@ -214,7 +214,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         "    return [Component('loss', 'silent', 'no_such_module:Loss')]\n"
     )
     result = wf("list", "losses", "--fits", "diabetes", "-p", "silent.py")
-    assert result.stdout.endswith("\n\nunknown for silent: it says nothing about itself (no traits)\n")
+    assert result.stdout.endswith("\n\nunknown for silent: it declares no traits\n")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         ("datasets --fits mse", ["'mse' is ambiguous", "--fits loss/mse or --fits metric/mse"]),
         ("losses --fits digts", ["unknown component 'digts'", "did you mean 'digits'"]),
         ("losses --fits dataset/digts", ["unknown dataset 'digts'", "did you mean 'digits'"]),
-        ("losses --fits model/net.py:Net", ["model 'net-net' says nothing about itself (no traits)", "--dry-run"]),
+        ("losses --fits model/net.py:Net", ["model 'net-net' declares no traits", "--dry-run"]),
         ("losses --fits", ["--fits", "requires an argument"]),
     ],
 )

@@ -407,7 +407,7 @@ def test_a_value_that_two_plugins_provide(tmp_path: Path) -> None:
         ("tokenizer", "it declares setting 'tokenizer', and kind 'tokenizer' is declared by wf-text"),
         ("model", "it declares setting 'model', and kind 'model' is declared by wf-run"),
         ("num_classes", "it declares run value 'num_classes', and run value 'num_classes' is declared by wf-run"),
-        ("optimizer.lr", "setting 'optimizer.lr': its name is no Python name"),
+        ("optimizer.lr", "setting 'optimizer.lr': its name is not a Python identifier"),
     ],
 )
 def test_a_setting_in_the_namespace_of_others(tmp_path: Path, name: str, words: str) -> None:

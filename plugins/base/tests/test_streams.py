@@ -134,7 +134,7 @@ def test_other_splits_may_be_in_memory() -> None:
 def test_what_a_stream_cannot_do() -> None:
     with pytest.raises(UsageError, match="a stream cannot be divided into folds"):
         split_dataset(streamed(30), "70/30", 0, shuffle=True, fold=(0, 3))
-    with pytest.raises(UsageError, match="no use for 2 workers"):
+    with pytest.raises(UsageError, match="2 workers would be unused"):
         serve(streamed(30), workers=2)
 
 

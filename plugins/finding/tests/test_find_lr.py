@@ -119,7 +119,7 @@ def test_groups_keep_their_ratio(wf: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_tried_is_refused(wf: Any, tmp_path: Path) -> None:
     for words, options in (
-        ("--max is above --min", ("--min", 1, "--max", 0.1)),
+        ("--max above --min", ("--min", 1, "--max", 0.1)),
         ("a curve needs at least 10", ("--num-steps", 3)),
         ("the file must end with .png or .svg", ("--output", "lr.gif")),
         ("there is no folder", ("--output", "nowhere/lr.png")),

@@ -235,7 +235,7 @@ def test_missing_values(tmp_path: Path, column: str) -> None:
 
 def test_lists_of_several_lengths(tmp_path: Path) -> None:
     pd.DataFrame({"x": [[1.0], [1.0, 2.0]], "y": [0, 1]}).to_parquet(tmp_path / "data.parquet")
-    with pytest.raises(DataError, match="not of one length"):
+    with pytest.raises(DataError, match="lists differ in length"):
         huggingface(tmp_path / "data.parquet")
 
 
@@ -545,4 +545,4 @@ def test_large_numbers_stay_apart(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert torch.equal(dataset.reader.read(file), inputs)
     assert caplog.text == ""
     assert tensors_of(huggingface(file, target="y", streaming=True))[0].dtype == torch.float32
-    assert "float32, which a stream gives" in caplog.text
+    assert "float32, which a stream uses" in caplog.text

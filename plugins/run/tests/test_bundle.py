@@ -338,7 +338,7 @@ def test_a_transform_of_a_stranger(made: Callable[[], Any], tmp_path: Path) -> N
     rebuild = json.loads((tmp_path / "a" / "bundle" / "bundle.json").read_text())["rebuild"]
     if made is Forgetful:
         assert rebuild["by"] == "exported graph"
-        assert "'theirs' is fitted, and has no state_dict" in rebuild["why"]
+        assert "'theirs' is fitted, but has no state_dict" in rebuild["why"]
         registry = Registry.discover()
     else:
         assert rebuild["by"] == "components"

@@ -150,7 +150,7 @@ def test_what_would_run_is_listed_with_its_checksum_and_how_to_allow_it(
     monkeypatch.setenv("WF_TRUST", f"{'1' * 64}, {checksum}")
     assert guard(place)
     monkeypatch.setenv("WF_TRUST", "yes")
-    with pytest.raises(UsageError, match="WF_TRUST 'yes' is no SHA-256"):
+    with pytest.raises(UsageError, match="WF_TRUST 'yes' is not a SHA-256"):
         guard(place)
 
 
@@ -224,7 +224,7 @@ def test_the_code_of_a_directory_is_plain_files(tmp_path: Path) -> None:
     odd: list[Callable[[Path], object]] = [lambda file: file.symlink_to(tmp_path / "mine.py"), os.mkfifo]
     for make in odd:
         make(place / "code" / "evil.py")
-        with pytest.raises(UsageError, match=r"evil\.py is no plain file"):
+        with pytest.raises(UsageError, match=r"evil\.py is not a plain file"):
             guard(place)
         (place / "code" / "evil.py").unlink()
     shutil.move(place / "code", tmp_path / "real")
@@ -244,7 +244,7 @@ def test_a_damaged_record_counts_for_nothing_and_is_told(tmp_path: Path, state: 
     record(place, [read(place / "run.toml")], REGISTRY)
     [file] = (state / "runs").iterdir()
     file.write_bytes(damage.encode("latin-1"))
-    with pytest.raises(UntrustedError, match="damaged and counts for nothing"):
+    with pytest.raises(UntrustedError, match="damaged and ignored"):
         guard(place)
     record(place, [read(place / "run.toml")], REGISTRY)
     assert guard(place)

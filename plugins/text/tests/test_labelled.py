@@ -319,7 +319,10 @@ def test_a_run_on_tags_predicts_a_tag_a_word(wf: Any, names: Path, tmp_path: Pat
     ]
     write(tmp_path / "new.jsonl", '{"tokens": []}\n')
     refused = wf("predict", "x", "new.jsonl")
-    assert (refused.code, "new.jsonl, row 1: 'tokens' must be a list of texts" in refused.stderr) == (4, True)
+    assert (refused.code, "new.jsonl, row 1: 'tokens' must be a list of at least one string" in refused.stderr) == (
+        4,
+        True,
+    )
     assert wf("predict", "x", "test").code == 0
 
 

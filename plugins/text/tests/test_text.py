@@ -111,7 +111,7 @@ def test_a_tokenizer_may_end_texts(tmp_path: Path) -> None:
         (b"\xef\xbb\xbfab\n" + b"x" * 30 + b"\xff", "byte 0xff at offset 36"),
         (b"", "is empty: there is nothing to learn from"),
         (b"abcdefgh", r"the train split of .* has 6 tokens, but a block needs 8 and one more\n.*--dataset.block"),
-        (b"abcdefghijk" * 4, "the validation split of .* has 5 tokens, and a block has 8"),
+        (b"abcdefghijk" * 4, "the validation split of .* has 5 tokens, but a block needs 8 and one more"),
         (None, "there is no file or folder"),
     ],
 )
@@ -148,7 +148,7 @@ def test_tokens_outside_the_vocabulary_are_the_tokenizers_fault(verses: Path) ->
         def encode_bytes(self, data: bytes) -> Any:
             return [300]
 
-    with pytest.raises(PluginError, match=r"tokenizer Wrong gave token 300 .* vocabulary has 256"):
+    with pytest.raises(PluginError, match=r"tokenizer Wrong returned token 300 .* vocabulary has 256"):
         made(verses, Wrong())
 
 
@@ -195,7 +195,7 @@ def test_a_text_file_is_trained_on_by_its_name_and_workers_change_nothing(
     verses.write_text(VERSE * 8 + "é")
     refused = wf("evaluate", "held")
     assert refused.code == 4
-    assert "character 'é' (U+00E9) is none of the" in refused.stderr
+    assert "character 'é' (U+00E9) is not among the" in refused.stderr
 
 
 def test_what_is_read_for_predictions_is_as_the_samples_were(wf: Any, tmp_path: Path, verses: Path) -> None:

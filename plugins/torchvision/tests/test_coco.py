@@ -171,7 +171,7 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], str]] = {
     "an image id": (lambda one: one["images"][1].update(id="x"), "image number 1 in the list has the id 'x'"),
     "two categories": (lambda one: one["categories"][1].update(id=7), "has two categories 7"),
     "two names": (lambda one: one["categories"][1].update(name="dog"), "has two categories 'dog'"),
-    "a category without a name": (lambda one: one["categories"][1].pop("name"), "a category needs an id"),
+    "a category without a name": (lambda one: one["categories"][1].pop("name"), "a category needs an integer id"),
 }
 
 
@@ -189,8 +189,8 @@ def test_what_is_wrong_in_a_file_is_named(case: str, tmp_path: Path) -> None:
     [
         ([], "it has no segmentation"),
         (None, "it has no segmentation"),
-        ([[1, 2, 3, 4]], "no list of polygons"),
-        ([[1, 2, 3, 4, "5", 6]], "no list of polygons"),
+        ([[1, 2, 3, 4]], "not a list of polygons"),
+        ([[1, 2, 3, 4, "5", 6]], "not a list of polygons"),
         ({"size": [20, 10], "counts": [200]}, r"not encoded for \[10, 20\] pixels"),
         ({"size": [10, 20], "counts": [5]}, "does not count the pixels of the image"),
     ],

@@ -66,7 +66,7 @@ def test_a_run_of_a_folder_and_weights(wf: Any, tmp_path: Path, photos: Path, fi
     assert document["dataset"]["image_size"] == [64, 64]
     assert [table["use"] for table in document["transform"]] == ["torchvision/RandomHorizontalFlip", NORMALIZED["use"]]
     assert document["transform"][1] == NORMALIZED
-    assert "wants its images" not in done.stderr
+    assert "expects its images" not in done.stderr
     bare = wf("run", "--dataset", photos, *line[:-1], "--transform", "flip", "--dry-run")
     assert "expects its images through transform torchvision/preset (weights = SqueezeNet1_1" in bare.stderr
     file.unlink()

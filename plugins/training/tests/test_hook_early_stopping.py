@@ -65,7 +65,7 @@ def test_the_direction_follows_the_metric_or_the_mode() -> None:
     assert stopped_after(rising, "accuracy", Epochs(5))[1].stop_reason is None
     assert stopped_after(rising, "accuracy", Epochs(5), mode="min")[0] == 3
     assert stopped_after(rising, "loss", Epochs(5), mode="max")[1].stop_reason is None
-    with pytest.raises(UsageError, match="mode min or max"):
+    with pytest.raises(UsageError, match="mode to min or max"):
         stopped_after(rising, "novel")
 
 

@@ -44,8 +44,8 @@ class Param:
     source: str | None = None
     """The run value that fills it when the user does not (`num_classes`, ...)."""
     is_value: bool = True
-    """Of a general key: whether it is a run value, too. ``run.toml`` holds such a key only if it is set or something
-    takes it, and one that is no run value always."""
+    """For a general key: whether it is a run value, too. ``run.toml`` holds such a key only if the user sets it or a
+    component takes it; a general key that is not a run value is always there."""
     may_change: bool = False
     """Of a general key: whether a run may go on with another value, because its later bits do not depend on it, or
     because a condition of its own covers it."""

@@ -17,7 +17,7 @@ class Condition:
     """A property of the surroundings of a run that may change its bits, as a plugin's ``wf_conditions`` declares it."""
 
     word: ClassVar[str] = "condition"
-    about: ClassVar[str] = "what must be equal when a run goes on"
+    about: ClassVar[str] = "a property that must be unchanged when a run is resumed"
     is_typed: ClassVar[bool] = False
 
     name: str

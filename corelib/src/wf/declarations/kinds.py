@@ -41,7 +41,7 @@ class Kind:
     of_runs: bool = True
     """Whether a run has components of this kind, chosen in run files and by ``wf run``."""
     chosen_by: str = ""
-    """The chooser of its default components, if these do not declare it themselves."""
+    """Who chooses its default components, if these do not declare it themselves."""
     by_inputs: bool = False
     """Whether a component may be the default one of certain inputs: ``default="tokens"``."""
     of_task: bool = True

@@ -38,7 +38,7 @@ class RunValue:
     """
 
     word: ClassVar[str] = "value"
-    about: ClassVar[str] = "what a run fills into the parameters of that name"
+    about: ClassVar[str] = "a value that a run fills into parameters of that name"
     is_typed: ClassVar[bool] = False
 
     name: str

@@ -42,7 +42,8 @@ class Batch(NamedTuple):
     size: int
     """N, the number of samples."""
     parts: tuple[Batch, ...] = ()
-    """The batches that make the update, where the dataset's `collate` made each; `inputs` and `targets` are tuples."""
+    """If the dataset's `collate` made the batches: the batches of one update. `inputs` and `targets` are then
+    tuples."""
     share: float = 1.0
     """With several processes: how much of the whole batch's mean these samples are, times the number of processes. 0:
     the whole batch has fewer samples than there are processes, and this one, of another process, keeps step alone."""
@@ -82,8 +83,8 @@ def joined(parts: Sequence[Batch]) -> Batch:
 class Samples(Protocol):
     """A map-style dataset: ``len()`` and ``[i] -> (input, target)``, as `torch.utils.data.Dataset` has them.
 
-    Input and target are trees: a tensor, array or number, or a dict, tuple or list of trees. Without a `collate` of the
-    dataset the samples of a batch are stacked leaf by leaf. `TensorSamples` and `Stream` are served in their own ways.
+    Input and target are trees: a tensor, array or number, or a dict, tuple or list of trees. Unless the dataset has a
+    `collate`, the samples of a batch are stacked leaf by leaf. `TensorSamples` and `Stream` are handled separately.
     While a sample is read the global generators are seeded for it; a class that draws nothing says ``draws = False``,
     which saves that, and so does a `collate`.
     """

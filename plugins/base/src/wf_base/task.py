@@ -251,9 +251,9 @@ class TaskRuntime:
         return None
 
     def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
-        """The probability of each class by its name, one dict a sample; None where the outputs have none.
+        """The probability of each class by its name, one dict per sample; None if the outputs are not probabilities.
 
-        Where a sample has several labels, such as a tag for each word, it is a list of dicts, one a label. Asked by
+        Where a sample has several labels, such as a tag for each word, it is a list of dicts, one a label. Called by
         ``wf predict`` and `TrainedModel.predict`.
 
         Args:

@@ -48,8 +48,8 @@ class Builder:
             built.
         folders: Where relative paths are looked up when they are not below the working directory.
         plan: The run file, for the components of kinds that are made on demand; their tables are resolved there.
-        apart: Given a run value's name, a context in which its provider is called, whatever that draws.
-        find: Finds the provider of a value that the run itself brings.
+        apart: Called with a run value's name; returns a context that gives its provider a separate random stream.
+        find: Finds the provider of a value that the run itself provides.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Builder:
         """Makes what is made when something asks for it."""
         self.values = Resolver(values, self.on_demand.provider, apart)
         self.within: dict[str, Mapping[str, Any]] = {}
-        """The run values of a scope or of a nested component, such as ``optimizer.generator``."""
+        """The run values of a scope or a nested component, such as ``optimizer.generator``."""
         self._scopes: Mapping[str, tuple[str, ...]] | None = None
         self._live: set[str] = set()
         """The placeholders of live objects in the plan."""
@@ -197,7 +197,7 @@ class Builder:
                 raise UsageError("\n  ".join([missing(param, owner, prefix), *_what_it_makes(entry)]))
             elif entry.plugin is not None:
                 arguments[param.name] = param.default
-                if is_plain(param.default):  # a run file cannot hold others
+                if is_plain(param.default):  # a run file cannot hold other defaults
                     chosen[param.name] = param.default
         return arguments, chosen
 

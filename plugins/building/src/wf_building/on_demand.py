@@ -52,7 +52,7 @@ class OnDemand:
         for kind in KINDS.on_demand.values():
             if self._plan.get(kind.name) and kind.name not in self.made:
                 raise UsageError(
-                    f"{kind.name} is given, and nothing in this run takes one\n"
+                    f"{kind.name} is given, but nothing in this run takes one\n"
                     f"  a component or a run value takes it by a parameter named '{kind.value}'"
                 )
 

@@ -36,8 +36,8 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
     """Convert the result of a dataset component to a `Dataset`.
 
     Args:
-        value: A `Dataset`, a pair of tensors, arrays or dicts of these, a dataset or loader of torch, or a dict of such
-            by split.
+        value: A `Dataset`, a pair of tensors, arrays or dicts of these, a dataset or loader of torch, or a dict of
+            these by split.
         name: The dataset's, for messages.
         registry: The registry with the tasks that may recognize the targets; None for the installed ones.
 

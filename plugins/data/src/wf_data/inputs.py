@@ -255,8 +255,8 @@ ANY = 8
 
 
 def example_of(form: Form, num: int, generator: torch.Generator, length: int = ANY) -> Tree:
-    """Made-up inputs ``[N, ...]`` of a form: random numbers, bytes, tokens of the vocabulary, zeros where others are
-    whole.
+    """Made-up inputs ``[N, ...]`` of a form: random floats, bytes or tokens of the vocabulary; zeros for other
+    integers.
 
     Args:
         form: The form.

@@ -53,8 +53,8 @@ class RunData:
     Args:
         dataset: The dataset.
         splits: Its division.
-        transforms: In their order: ``(transform, train_only)``, and more of what `wf_data.transforming.Step.of`
-            takes; a random one is always for training alone.
+        transforms: In order: ``(transform, train_only)``, and further arguments of `wf_data.transforming.Step.of`; a
+            random one is always for training only.
         batch_size: Batch size, of all processes together; None for all samples at once.
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
@@ -228,7 +228,7 @@ class RunData:
         return self.num_kept_of(self._num_drawn or self.num_samples("train"))
 
     def num_kept_of(self, num_samples: int) -> int:
-        """As `num_kept`, for a train split of so many samples."""
+        """As `num_kept`, for a train split of `num_samples`."""
         num = num_samples + (-num_samples % self._shares.world_size if self._pads else 0)
         return num - num % self.batch_size if self._drop_last else num
 
@@ -255,7 +255,7 @@ class RunData:
         return self._checks.collates
 
     def batches(self, split: str, batch_size: int | None = None, *, even: bool = False) -> Iterator[Batch]:
-        """A split in order, deterministic transforms applied; this process's share where there are several.
+        """A split in order, with deterministic transforms applied; with several processes, this process's share.
 
         Args:
             split: Its name.
@@ -419,7 +419,7 @@ class RunData:
     def _mixed_epoch(self, mixer: Mixer, samples: Samples, epoch: int, start: int) -> Iterator[Batch]:
         """Train batches with mixed samples: partners are read with them, and removed after mixing."""
         size = self._update_size
-        if isinstance(samples, Stream):  # it is read in order, so that all of an update is read
+        if isinstance(samples, Stream):  # a stream is read in order, so the whole update is read
             order = taken(self._stream_order(samples, epoch), start * size)
             for number, batch in enumerate(
                 self._delivered(self._streamed("train", samples, order, size), "train"), start
@@ -607,7 +607,7 @@ class RunData:
                 )
 
     def _check_shares(self) -> None:
-        """Every process must have a part of every split, or the others would wait for it."""
+        """Check that every process has a part of every split: otherwise the others would wait for it."""
         num = self._shares.world_size
         for split in self._samples:
             if self.num_samples(split) < num:

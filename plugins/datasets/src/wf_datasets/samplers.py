@@ -150,7 +150,7 @@ class LengthGrouped:
     Args:
         train_lengths: The length of each train sample.
         batch_size: Samples in a batch.
-        window: Batches in a window: with more of them batches are more even, and less random.
+        window: Batches in a window: a larger window gives more even and less random batches.
 
     Raises:
         UsageError: For a window of no batch.

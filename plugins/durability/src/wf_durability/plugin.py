@@ -23,7 +23,7 @@ def wf_components() -> list[Component]:
 @hookimpl
 def wf_settings() -> list[Param]:
     """The general key of this package."""
-    text = "Newest checkpoints that are kept, beside the best one; short for --checkpointer.keep_last."
+    text = "Number of newest checkpoints to keep, besides the best one; short for --checkpointer.keep_last."
     return [Param(name="keep_checkpoints", type=int | None, default=None, help=text, may_change=True, metavar="N")]
 
 

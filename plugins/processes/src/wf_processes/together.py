@@ -19,7 +19,7 @@ def is_restart() -> bool:
 
 
 def resume_command(place: object, world_size: int, command: str = "resume") -> str:
-    """The command that resumes a run with so many processes."""
+    """The command that resumes a run with this number of processes."""
     if world_size == 1:
         return f"wf {command} {place}"
     size = os.environ.get("LOCAL_WORLD_SIZE", "")

@@ -72,7 +72,7 @@ def report(
 
 
 def _draw(run: Any, *, names: tuple[str, ...], line: Any, broken: list[str]) -> Any:
-    """The charts of a run; all that can go wrong is said on the page."""
+    """The charts of a run; failures are reported on the page."""
     from wf_run.views.plotting import Drawn, draw_run
 
     try:

@@ -94,7 +94,8 @@ class Assembly(RunBuild):
             self._tell_of_settings()
             self._forget_unused()
             self.built |= self.builder.on_demand.made
-            if self.strategy.rank > 0:  # all drew the same initial weights; from now on their random streams differ
+            # the initial weights are equal on all processes; from now on their random streams differ
+            if self.strategy.rank > 0:
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
             self.close()

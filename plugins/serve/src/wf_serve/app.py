@@ -77,8 +77,8 @@ def make_app(trained: Any, said: Mapping[str, Any], limits: Limits) -> Any:
 
     Args:
         trained: The model, see `wf_run.using.trained.Trained`.
-        said: What `about` says of it.
-        limits: What a request may hold.
+        said: The result of `about`.
+        limits: The limits on requests.
     """
     batcher = Batcher(lambda inputs: _finite(trained.answers(trained.predict(inputs))), limits)
     columns = said["inputs"]["columns"]

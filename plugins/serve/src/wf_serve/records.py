@@ -18,8 +18,8 @@ class Answer(BaseModel):
     probabilities: dict[str, float] | list[dict[str, float]] | None = Field(
         None, description="By class, where the task has some; a list where a record has several labels."
     )
-    values: dict[str, float] | None = Field(None, description="By target column, of a regression.")
-    output: Any = Field(None, description="What the model gave.")
+    values: dict[str, float] | None = Field(None, description="By target column, for a regression.")
+    output: Any = Field(None, description="The model output.")
 
 
 class Answers(BaseModel):

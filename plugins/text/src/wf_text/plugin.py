@@ -39,7 +39,7 @@ def wf_tasks() -> list[Task]:
         Task(
             name="masked-lm",
             target="wf_text.tasks.tokenwise:MaskedLM",
-            summary="tokens of a text that are masked",
+            summary="the masked tokens of a text",
             targets=(MASKED,),
             reads=("raw",),
             defaults={
@@ -141,7 +141,7 @@ def wf_components() -> list[Component]:
             "dataset",
             "masked-text",
             "wf_text.reading.dataset:masked_text",
-            "the texts in a file or folder, in blocks of which some tokens are masked",
+            "the texts in a file or folder, in blocks with some tokens masked",
             traits=DatasetTraits(
                 targets=MASKED,
                 task="masked-lm",
@@ -154,7 +154,7 @@ def wf_components() -> list[Component]:
             "dataset",
             "texts",
             "wf_text.reading.labelled:texts",
-            "texts with a label each, in a table or JSON lines",
+            "labelled texts, in a table or JSON lines",
             traits=DatasetTraits(
                 targets="class_index",
                 task="text-classification",
@@ -241,14 +241,14 @@ def wf_components() -> list[Component]:
             "metric",
             "token-accuracy",
             "wf_text.tasks.metric:TokenAccuracy",
-            "share of tokens whose class is right",
+            "share of tokens with the right class",
             traits=MetricTraits(targets=_OF_TOKENS, larger_is_better=True),
         ),
         Component(
             "metric",
             "entity-f1",
             "wf_text.tasks.metric:EntityF1",
-            "F1 of entities, names of several words, as conlleval and seqeval tell them",
+            "F1 of entities (spans of words), as in conlleval and seqeval",
             aliases=("seqeval",),
             traits=MetricTraits(targets=(TAGS,), larger_is_better=True),
         ),

@@ -68,7 +68,7 @@ def wf_components() -> list[Catalogue | Component]:
             "dataset",
             "coco-masks",
             "wf_torchvision.detection.coco:coco_masks",
-            "images with the class of each pixel, of masks in the format of COCO",
+            "images with the class of each pixel, from masks in the format of COCO",
             traits=DatasetTraits(
                 targets="mask", inputs="image", reader="wf_torchvision.detection.coco:SizedPhotoReader"
             ),
@@ -77,7 +77,7 @@ def wf_components() -> list[Catalogue | Component]:
             "metric",
             "map",
             "wf_torchvision.detection.average_precision:MeanAveragePrecision",
-            "mean average precision of boxes or masks, as COCO computes it",
+            "mean average precision of boxes or masks, computed by COCO's code",
             traits=MetricTraits(targets=("boxes",), larger_is_better=True),
         ),
     ]

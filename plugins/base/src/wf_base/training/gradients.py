@@ -53,8 +53,8 @@ class Gradients:
     Args:
         objective: The objective.
         part_size: Samples in a part, of all processes together; None for one part.
-        scaler: Scales the loss before the gradients are computed, which then are as large.
-        strategy: Where several processes train together; they average gradients.
+        scaler: Scales the loss, and so the gradients.
+        strategy: The strategy, if several processes train together; they average gradients.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class Gradients:
             create_graph: Keep the graph of the gradients.
 
         Returns:
-            The loss, 0-d, detached, on its device; where its terms have names, these too, as ``loss/NAME``. Of several
-            processes each has its part of the whole loss times their number: the mean of all is the whole loss.
+            The loss, 0-d, detached, on its device; if its terms have names, a dict that also has these as
+            ``loss/NAME``. Of several processes each has its part of the whole loss times their number: the mean of all
+            is the whole loss.
         """
         parts = self._parts(batch)
         shares = self._shares(batch, parts)
@@ -102,7 +103,7 @@ class Gradients:
         return list(Batch(batch.inputs, batch.targets, None, None, batch.size).split(self._part_size))
 
     def _shares(self, batch: Batch, parts: Sequence[Batch]) -> Sequence[_Shares | None]:
-        """The share of each part; None where it is the whole."""
+        """The share of each part; None if there is only one."""
         if len(parts) == 1 and self._num_processes == 1:
             return [None]
         weights = [self._objective.weights(part) or {} for part in parts]

@@ -80,7 +80,7 @@ class SeriesReader:
         delimiter: As for `wf_datasets.tables.table.TableFile`.
         decimal: The decimal separator, if a file does not determine it.
         cuts: The first time steps of validation and test.
-        naive_errors: One a target for each series, see `wf_datasets.tables.series.series`.
+        naive_errors: One per target for each series, see `wf_datasets.tables.series.series`.
         names: The series of these, in their order.
     """
 

@@ -370,7 +370,7 @@ def not_numbers(
     Args:
         file: The file.
         found: The columns.
-        training: Whether there are options that say what becomes of a column.
+        training: Whether the user can set options for the columns.
         advice: What to do about a column of text, with ``{name}`` for its name; empty for these options.
     """
     looks = {name: looks_like(cell) for name, (_, cell) in found.items()}

@@ -37,7 +37,7 @@ def open_bundle(
         bundle: The folder, verified.
         document: Its run file.
         registry: Where names are looked up.
-        folders: Where its code is.
+        folders: The folders with its code.
         model: A module for its weights, where the bundle says that its own cannot be made again.
         by_graph: Whether its exported graph stands for the model, rather than its components.
 

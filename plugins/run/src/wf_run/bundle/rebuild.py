@@ -21,7 +21,7 @@ from wf_run.runfiles.runfile import RunFile
 
 By = Literal["components", "code", "exported graph", "weights only"]
 OF_TRAINING = ("optimizer", "scheduler", "hook", "checkpointer", "strategy", "sampler")
-"""Kinds whose components a trained model does without."""
+"""Kinds whose components a trained model does not need."""
 IN_GRAPH = ("model", "transform", "trainer")
 """Kinds that an exported graph stands for."""
 OWN_KEYS = ("seed", "precision", "batch_size", "targets", "links", "monitor", "keep", "plugins")
@@ -36,7 +36,7 @@ class Rebuild:
     why: str = ""
     """The code that is needed, or the reason why the model cannot be rebuilt."""
     lacks: str = ""
-    """The kind of the component that cannot be made again."""
+    """The kind of the component that cannot be rebuilt."""
     target_transforms: Sequence[int] = ()
     """The transforms of targets, by their numbers in the run file, which a graph does not have."""
 
@@ -67,7 +67,7 @@ def document_of(parts: Assembly) -> RunFile:
 
 
 def _plugins(parts: Assembly) -> set[str]:
-    """The modules of the plugins that the trained model, its task or its reader come from."""
+    """The modules of the plugins that provide the trained model, its task or its reader."""
     task, kinds = parts.values["run.task"], {"model", "transform", "trainer", *parts.builder.on_demand.made}
     entries = [entry for entry in parts.builder.made if entry.component.kind in kinds]
     if task is not None:
@@ -95,7 +95,7 @@ def rebuild_of(parts: Assembly) -> Rebuild:
 
 
 def _obstacle(parts: Assembly, document: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The kind whose component cannot be made again, and why, in words; None where all can."""
+    """The kind whose component cannot be rebuilt, and the reason as text; None if all can."""
     for kind in ("model", "transform", *(kind for kind in document if kind in parts.builder.on_demand.made)):
         for name in texts(document.get(kind, ())):
             if name.startswith(LIVE):

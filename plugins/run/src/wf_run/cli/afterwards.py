@@ -205,7 +205,7 @@ def _show(charts: Sequence[Any]) -> None:
 
 
 def refuse_alone(ctx: click.Context, directory: RunDirectory, command: str) -> None:
-    """Refuse to train alone what several processes have trained, unless its strategy is the one of a single process.
+    """Refuse to continue a run of several processes with one process, unless its strategy is for a single process.
 
     Raises:
         UsageError: With the command that starts them.

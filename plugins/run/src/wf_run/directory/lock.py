@@ -169,7 +169,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _take(descriptor: int, *, shared: bool = False) -> bool:
-        """Lock an open file; False while another process has it. OSError where the file system has no locks."""
+        """Lock an open file; False while another process has it. OSError if the file system has no locks."""
         os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read, so lock one far behind the text
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -184,7 +184,7 @@ else:
     import fcntl
 
     def _take(descriptor: int, *, shared: bool = False) -> bool:
-        """Lock an open file; False while another process has it. OSError where the file system has no locks."""
+        """Lock an open file; False while another process has it. OSError if the file system has no locks."""
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:

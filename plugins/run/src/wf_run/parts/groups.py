@@ -155,7 +155,7 @@ def shown(made: Sequence[Made], limit: int = 6) -> Sequence[Made]:
 
 
 def _check_divisible(optimizer: Optimizer, traits: OptimizerTraits, name: str, owner: str) -> None:
-    """Refuse an optimizer that would not look at the new groups."""
+    """Refuse an optimizer that would ignore the new groups."""
     fix = f"leave out {', '.join(f'{owner}.{key}' for key in GROUP_KEYS)}, or use another optimizer, such as adamw"
     if traits.step == "closure" or traits.built_from == "model":
         raise UsageError(f"optimizer '{name}' treats all its parameters alike, so they cannot be in groups\n  {fix}")

@@ -42,7 +42,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     if "run-file" in old and "run-file" in new:
         said = old["run-file"].setdefault("format", format_before(before))
         new["run-file"].setdefault("format", said)
-    chosen = {"components", "plugin-versions", "plugin-code"}  # which there are, the run file says
+    chosen = {"components", "plugin-versions", "plugin-code"}  # their set is determined by the run file
     for name in chosen & old.keys() & new.keys():
         old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
     for part in now.get("components", ()):

@@ -88,7 +88,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where:
     """
     if not isinstance(reader, RecordReader):
         raise UsageError(
-            f"{where}: how rows are read is not known: the run's dataset has no reader of rows\n"
+            f"{where}: rows cannot be read: the run's dataset has no reader of rows\n"
             f"  give tensors as its samples hold them, or a file: {_endings(reader)}"
         )
     found = reader.from_records(rows, where, first)

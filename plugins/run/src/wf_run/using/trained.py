@@ -501,8 +501,8 @@ def made_again(
         document: Its run file, with at least the needed components.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
-        load: Gives the states.
-        model: Takes the weights, where it cannot be made again; None makes the one of the run file.
+        load: Returns the states.
+        model: The module for the weights, if the model cannot be rebuilt; None builds the run file's model.
         graph: The exported graph to take in the place of the model and the transforms of inputs.
 
     Raises:

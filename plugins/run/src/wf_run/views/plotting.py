@@ -156,7 +156,7 @@ def _fed(
 
 
 def _predicted(data: Any, model: nn.Module, split: str) -> Iterator[Predicted]:
-    """A split with the model outputs, a batch at a time; no random numbers are drawn from the run's streams."""
+    """A split with the model outputs, batch by batch; no random numbers are drawn from the run's streams."""
     begin = 0
     devices = {one.device for one in model.parameters() if one.is_cuda}
     with torch.random.fork_rng(devices=devices), torch.inference_mode(), evaluated(model):

@@ -81,7 +81,7 @@ class MaskedReader:
         return self._encoded(lines_of(path), str(path))
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
-        """The one column of a row."""
+        """The only column of a row."""
         return [{"name": "text", "type": "text"}]
 
     def from_records(
@@ -224,7 +224,7 @@ class TaggedReader:
         words = fields.get(self._tokens)
         words = words.split() if isinstance(words, str) else words
         if not isinstance(words, list) or not words or not all(isinstance(one, str) for one in words):
-            raise DataError(f"{where}: '{self._tokens}' must be a list of texts, and have one at least")
+            raise DataError(f"{where}: '{self._tokens}' must be a list of at least one string")
         return words
 
     def _encoded(self, texts: Iterable[tuple[Sequence[str], str]]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from wf_text.reading.samples import LEFT_OUT, MASK, WORDS, num_tokens
 from wf_text.tokenizers import MASK_NAME
 
 MANY = 10_000_000
-"""Of more tokens no constant prediction is judged: it would take as long as an evaluation."""
+"""With more tokens no constant prediction is judged: it would take as long as an evaluation."""
 SHOWN = 5
 """So many tokens have their probability shown for a masked one."""
 WORDS_OF_EXAMPLE = (PADDING, "<a>", "<b>", "<c>", "<d>", MASK_NAME)

@@ -262,11 +262,11 @@ def _say(found: Annotations) -> None:
 
 
 def read_photo(file: Any, size: tuple[int, int] | None = None, name: str = "") -> Image.Image:
-    """An image, turned upright as its EXIF data says.
+    """An image, turned upright according to its EXIF data.
 
     Args:
         file: The image file, a stream of it, or an image.
-        size: Width and height that its annotations are for; an image that has them only as it lies stays so.
+        size: Width and height of its annotations; an image that only matches them unrotated is not turned.
         name: What it is called in messages; its path where it is empty.
 
     Raises:

@@ -37,7 +37,7 @@ BY = click.option(
 
 
 class RunsCommand(WfCommand):
-    """``wf runs``, and ``wf runs rm``, which is a command of its own."""
+    """``wf runs``, and the separate command ``wf runs rm``."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -113,7 +113,7 @@ def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tupl
 
 
 def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, where: str = "") -> None:
-    """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
+    """Refuse a last batch of one sample if training reaches it and the model cannot be trained on it."""
     size, num_processes = served.batch_size, run.values["strategy"].world_size
     if served.smallest_part(num) == 1 and run.values["total_steps"] >= served.num_batches:
         trees = [served.as_trained(few)[:2] for few in (1, 2)]
