@@ -205,9 +205,9 @@ def test_a_checkpoint_that_cannot_be_written(
     done = ranks("run", *hook, *plan, "--strategy", "ddp", "--name", "two", "--quiet")
     run = tmp_path / "runs" / "two"
     assert "the checkpoint step-00000010 could not be written" in done.stderr
-    assert "process 0 could not save the checkpoint" in done.stderr
     assert "unexpected failure" not in done.stderr  # torchrun itself shows a traceback
     if policy == "stop":
+        assert "process 0 could not save the checkpoint" in done.stderr
         assert done.code != 0
         assert manifest(run)["status"] == "failed"
         assert checkpoints(run) == []
@@ -335,7 +335,7 @@ def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
     assert reason.startswith("process 1 failed: in hook 'raising-raising' of ")
     assert reason.endswith("at on_step_end: ConnectionError: the server is gone")
     assert f"wf: {reason}" in done.stderr
-    assert re.search(r"resume from step \d: torchrun --nproc-per-node 2 -m wf_cli resume runs/two", done.stderr)
+    assert re.search(r"resume from step \d: wf resume runs/two --processes 2", done.stderr)
 
 
 @pytest.mark.exhaustive  # two processes that import torch
@@ -373,6 +373,6 @@ def test_a_run_of_several_processes_says_how_it_is_resumed(wf: Any, tmp_path: Pa
     (run / "manifest.json").write_text(json.dumps({**manifest(run), "world_size": 2}))
     resumed = wf("resume", "one", "--epochs", 2)
     assert resumed.code == 2
-    assert "torchrun --nproc-per-node 2 -m wf_cli resume runs/one" in resumed.stderr
+    assert "wf resume runs/one --processes 2" in resumed.stderr
     again = wf("run", "--dataset", "iris", "--name", "one")
-    assert "continue that run: torchrun --nproc-per-node 2 -m wf_cli resume runs/one" in again.stderr
+    assert "continue that run: wf resume runs/one --processes 2" in again.stderr

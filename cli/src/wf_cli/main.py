@@ -28,7 +28,7 @@ from wf.terminal import visible
 from wf_cli.arguments import EVERYWHERE, take_everywhere
 from wf_cli.commands import commands_of, examples, find, load, sections
 from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
-from wf_processes.together import telling_others
+from wf_processes.together import is_first, is_told, telling_others
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code of a command ended by SIGINT."""
@@ -166,6 +166,8 @@ def main(args: Sequence[str] | None = None) -> None:
         code = _say(_interrupted(error), INTERRUPTED)
     except Exception as error:
         cause = error.error if isinstance(error, _PastClickError) else error
+        if is_told(cause):
+            sys.exit(1)
         code = _explain_output(cause) or _explain_name(cause, show=show) or _explain_bug(cause)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -208,6 +210,8 @@ def _with_notes(error: BaseException) -> str:
 
 
 def _say(message: str, code: int, *, show: bool = False) -> int:
+    if (error := sys.exception()) is not None and is_told(error):
+        return code
     if show:
         error = sys.exception()
         assert error is not None
@@ -275,7 +279,9 @@ class _Handler(logging.Handler):
     """Log records on standard error, formatted like other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; logging itself reports one that cannot be formatted."""
+        """Print a record, of several processes the first one's; logging itself reports one that cannot be formatted."""
+        if not (is_first() or getattr(record, "of_process", False)):
+            return
         try:
             text = record.getMessage()
         except Exception:

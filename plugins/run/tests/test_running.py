@@ -326,7 +326,9 @@ class Stop(Hook):
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_signal_ends_a_run_after_a_checkpoint(wf: Any, folder: Path, number: signal.Signals, code: int) -> None:
     """A real process gets one from outside in tests/test_resume.py."""
     (folder / "stop.py").write_text(STOP.replace("NUMBER", str(int(number))))

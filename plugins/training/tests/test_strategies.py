@@ -38,7 +38,7 @@ def test_ddp_without_torchrun_shows_the_command(missing: str, monkeypatch: pytes
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(missing)
-    with pytest.raises(UsageError, match=rf"(?s){missing} not set.*torchrun --nproc-per-node 2 -m wf_cli run"):
+    with pytest.raises(UsageError, match=rf"(?s){missing} not set.*wf run ... --processes 2"):
         DDPStrategy(CPU)
 
 

@@ -117,6 +117,7 @@ class Component:
             docstring say the options, for a target that takes ``**options`` for another library's components.
         default: Whether a run that names no component of the kind takes this one; a run that names no hooks takes all
             of these. A model may instead name the inputs of the datasets for which it is the default: ``"tokens"``.
+            A strategy may name ``"processes"``: it is the default of a run in several processes.
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
         plain: ``"package.module:attr"``, a function or class in plain PyTorch that does the same and takes the same
@@ -357,7 +358,9 @@ def _check_default(component: Component | Catalogue) -> None:
     chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"
     if chosen_by:
         raise ValueError(f"component '{component.name}': no {component.kind} is a default: {chosen_by} chooses it")
-    if isinstance(component.default, str) and not (component.kind in KINDS and KINDS[component.kind].by_inputs):
+    kind = KINDS.get(component.kind)
+    of_several = component.default == "processes" and kind is not None and kind.by_processes
+    if isinstance(component.default, str) and not of_several and not (kind is not None and kind.by_inputs):
         kinds = " or ".join(name for name, kind in KINDS.items() if kind.by_inputs) or "nothing"
         text = f"component '{component.name}': only a {kinds} is a default of certain inputs; say default=True"
         raise ValueError(text)

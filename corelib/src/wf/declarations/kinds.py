@@ -44,6 +44,8 @@ class Kind:
     """Who chooses its default components, if these do not declare it themselves."""
     by_inputs: bool = False
     """Whether a component may be the default one of certain inputs: ``default="tokens"``."""
+    by_processes: bool = False
+    """Whether a component may be the default one of several processes: ``default="processes"``."""
     of_task: bool = True
     """Whether a task may name the components of a run that names none."""
     on_demand: bool = True

@@ -19,13 +19,18 @@ PIN = "defaults"
 ORDER = HookTraits().order
 
 
+SEVERAL = "processes"
+"""What the default strategy of several processes says to be a default of."""
+
+
 def default_of(registry: Registry, kind: str, of: Literal[True] | str = True) -> str | None:
     """The name of the default component of a kind with one component per run; None if no plugin declares one.
 
     Args:
         registry: Where components are looked up.
         kind: The kind.
-        of: For models: the inputs of the dataset, for a default that applies to these only.
+        of: For models: the inputs of the dataset, for a default that applies to these only. For strategies:
+            `SEVERAL`.
 
     Raises:
         UsageError: If plugins declare several and no pin chooses one.

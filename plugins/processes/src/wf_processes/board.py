@@ -21,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from wf.discovery.modules import message_of
 from wf.errors import InterruptedRun, OtherFailedError, WfError
 from wf_processes.failures import reason_of, status_of
+from wf_processes.watching import collective_of
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """The variables that torchrun sets for each process."""
@@ -51,9 +52,14 @@ class Board:
             wait_for_workers=False,
             timeout=timedelta(seconds=patience_sec),
         )
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._store = PrefixStore(f"wf/{attempt}", store)
+        self._prefix = f"wf/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        self._store = PrefixStore(self._prefix, store)
         self._meetings = 0
+
+    def another(self) -> PrefixStore:
+        """A connection of its own to the same board, for another thread."""
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        return PrefixStore(self._prefix, TCPStore(*place, is_master=False, timeout=timedelta(seconds=CONNECT_SEC)))
 
     def meet(self, patience_sec: float) -> Any:
         """Wait until all processes are here; returns a store for their process group.
@@ -80,7 +86,9 @@ class Board:
     def write(self, error: BaseException) -> None:
         """Post why this process ends, unless another process has already done so."""
         said = {"rank": self.rank, "text": _words(error), "code": _code(error), "status": status_of(error)}
-        self._store.compare_set("failed", "", json.dumps(said))
+        first = json.loads(self._store.compare_set("failed", "", json.dumps(said)))
+        if first["rank"] != self.rank and first["text"] == said["text"]:
+            error.is_told = True  # type: ignore[attr-defined]  # see `wf_processes.together.is_told`
         if self._holds_it:  # the store ends with this process
             keys = [f"heard/{rank}" for rank in range(1, self.world_size)]
             until = time.monotonic() + WORD_SEC
@@ -95,10 +103,12 @@ class Board:
         self._store.set(f"heard/{self.rank}", "heard")
         if said["rank"] == self.rank:
             return None
-        return OtherFailedError(f"process {said['rank']} failed: {said['text']}", said["code"], said["status"])
+        told = OtherFailedError(f"process {said['rank']} failed: {said['text']}", said["code"], said["status"])
+        told.is_told = True  # type: ignore[attr-defined]  # see `wf_processes.together.is_told`
+        return told
 
-    def cause_of_broken(self) -> OtherFailedError | None:
-        """Why a collective failed: the message of another process, or the ranks that are gone without one."""
+    def cause_of_broken(self, failure: BaseException) -> OtherFailedError | None:
+        """Why a collective failed: the message of another process, or the ranks that are gone or do not come."""
         self._store.set(f"broken/{self.rank}", "broken")
         until = time.monotonic() + WORD_SEC
         while time.monotonic() < until:
@@ -108,7 +118,31 @@ class Board:
         gone = [rank for rank in range(self.world_size) if not self._store.check([f"broken/{rank}"])]
         if not gone:
             return None
-        return OtherFailedError(f"{_processes(gone)} ended without a message: it was killed, or its machine is gone")
+        if (places := self._places_of(gone)) and "timed out" in str(failure).lower():
+            words = "\n  ".join(
+                [
+                    f"{_processes(list(places))} did not come to the {collective_of(failure)} in time",
+                    *(f"process {rank} is at {place}" for rank, place in places.items()),
+                    "--strategy.timeout_sec waits longer",
+                ]
+            )
+            said = {"rank": gone[0], "text": words, "code": 1, "status": "failed"}
+            self._store.compare_set("failed", "", json.dumps(said))  # it ends, too
+        else:
+            words = f"{_processes(gone)} ended without a message: it was killed, or its machine is gone"
+        error = OtherFailedError(words)
+        error.is_told = (  # type: ignore[attr-defined]  # see `wf_processes.together.is_told`
+            int(self._store.compare_set("speaks", "", str(self.rank))) != self.rank
+        )
+        return error
+
+    def _places_of(self, ranks: list[int]) -> dict[int, str]:
+        """Where processes are, by rank, of those that answer."""
+        self._store.set("who", "")
+        until = time.monotonic() + WORD_SEC
+        while not self._store.check([f"at/{rank}" for rank in ranks]) and time.monotonic() < until:
+            time.sleep(0.05)
+        return {rank: self._store.get(f"at/{rank}").decode() for rank in ranks if self._store.check([f"at/{rank}"])}
 
 
 def board(patience_sec: float = CONNECT_SEC) -> Board:
@@ -132,7 +166,7 @@ def explained(error: BaseException) -> BaseException:
     with suppress(Exception):  # the board is gone if the process that holds it has ended
         if not is_of_collective(error):
             board().write(error)
-        elif (cause := board().cause_of_broken()) is not None:
+        elif (cause := board().cause_of_broken(error)) is not None:
             return cause
     return error
 

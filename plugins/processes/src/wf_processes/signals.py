@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first one stops a run cleanly."""
+"""SIGINT, SIGTERM, SIGHUP and SIGUSR1: the first one stops a run cleanly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that stop a run: from the keyboard, from a scheduler, and from a closed terminal."""
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""The signals that stop a run: from the keyboard, from a scheduler, from a closed terminal, and the one that batch
+systems send before the time is over."""
 
 
 @contextmanager

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from wf.errors import InterruptedRun
+
+LAUNCH = "WF_LAUNCH"
+"""The variable with the folder that processes share which ``wf run --processes`` has started."""
+END_SEC = 60.0
+"""So long a process has to save and end when the one that started it is gone."""
 
 
 def num_processes() -> int:
@@ -18,10 +29,56 @@ def is_restart() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
 
 
+def is_launched() -> bool:
+    """Whether ``wf run --processes`` or ``--max-restarts`` has started this process."""
+    return bool(os.environ.get(LAUNCH))
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all of the run."""
+    return num_processes() == 1 or os.environ["RANK"] == "0"
+
+
+def keep_place(run_dir: Path) -> None:
+    """Note the run directory for processes that are started again."""
+    if is_launched() and is_first():
+        (Path(os.environ[LAUNCH]) / "run").write_text(str(run_dir.resolve()))
+
+
+def kept_place() -> Path | None:
+    """The run directory of the processes that were there before; None where they had none yet."""
+    file = Path(os.environ.get(LAUNCH, "")) / "run"
+    return Path(file.read_text()) if is_launched() and file.is_file() else None
+
+
+def follow_launcher() -> None:
+    """End as by SIGTERM when the process that started this one is gone."""
+    if is_launched() and threading.current_thread() is threading.main_thread():
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SEC)
+    os._exit(128 + signal.SIGTERM)
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether another process of this launch says why the run ended."""
+    if not is_launched() or num_processes() == 1:
+        return False
+    stopped = isinstance(error, (InterruptedRun, KeyboardInterrupt))
+    return not is_first() if stopped else bool(getattr(error, "is_told", False))
+
+
 def resume_command(place: object, world_size: int, command: str = "resume") -> str:
     """The command that resumes a run with this number of processes."""
     if world_size == 1:
         return f"wf {command} {place}"
+    if command == "resume" and os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) == str(world_size):
+        return f"wf {command} {place} --processes {world_size}"
     size = os.environ.get("LOCAL_WORLD_SIZE", "")
     local = int(size) if size.isdecimal() and 0 < int(size) < world_size else world_size
     nodes = f"--nnodes {world_size // local} " if local < world_size else ""

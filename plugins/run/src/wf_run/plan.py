@@ -24,7 +24,7 @@ from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_building.builder import Builder
 from wf_building.built import LIVE, name_of_live
 from wf_building.checked import Checked
-from wf_building.defaults import default_hooks, default_of, missing
+from wf_building.defaults import SEVERAL, default_hooks, default_of, missing
 from wf_building.options import as_list, check_options
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_cli.arguments import ADD
@@ -32,6 +32,7 @@ from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
 from wf_fitting.parts import Facts, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
+from wf_processes.together import num_processes
 from wf_run.parts.data import validation
 from wf_run.parts.data.dataset_file import read_dataset_file
 from wf_run.parts.groups import Grouping
@@ -185,6 +186,12 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
             raise UsageError(unknown("link", link, registry.names("link")))
     without = _without_dataset(plan, registry, folders)
     _fill_scopes(plan, registry, folders)
+    if (
+        num_processes() > 1
+        and "use" not in plan.get("strategy", {})
+        and (own := default_of(registry, "strategy", SEVERAL))
+    ):
+        plan["strategy"] = {"use": own, **plan.get("strategy", {})}
     for kind in default_kinds():
         if kind not in (*without, "model") and "use" not in plan.get(kind, {}) and (name := default_of(registry, kind)):
             plan[kind] = {"use": name, **plan.get(kind, {})}

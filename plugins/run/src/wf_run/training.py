@@ -26,6 +26,7 @@ from wf_run.directory.rundir import Recorder, RunDirectory
 from wf_run.directory.save_failures import SaveFailures
 from wf_run.parts import memory
 from wf_run.parts.precision import check_tf32
+from wf_run.resuming.alike import check_conditions
 from wf_run.resuming.continuing import newest, put_back
 from wf_run.resuming.restoring import check_savable
 from wf_run.time_limit import TimeLimitReached, limited
@@ -74,6 +75,7 @@ class Training:
         """Train until the run file's length is reached; see `wf_run.experiment.Experiment.fit`."""
         self._hooks = tuple(hooks)
         self._check_together(resume=resume)
+        check_conditions(self._parts)
         check_tf32(self._plan["precision"], self._strategy.device)
         failure = None if resume else self._failure_of_state()
         with (

@@ -50,7 +50,8 @@ def wf_components() -> list[Component]:
             "strategy",
             "ddp",
             "wf_training.strategies:DDPStrategy",
-            "several processes started by torchrun, each with a copy of the model",
+            "several processes, each with a copy of the model",
+            default="processes",
         ),
         Component(
             "hook",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Literal
 
 import torch
@@ -12,8 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wf.errors import UsageError
 from wf_processes.board import VARIABLES, board
+from wf_processes.watching import Watcher
 
-_COMMAND = "torchrun --nproc-per-node 2 -m wf_cli run ... --strategy ddp"
+_COMMAND = "wf run ... --processes 2"
 
 
 class LocalStrategy:
@@ -52,7 +54,7 @@ class LocalStrategy:
 
 
 class DDPStrategy:
-    """Several processes started by torchrun, each with the whole model and a share of the samples.
+    """Several processes, each with the whole model and a share of the samples.
 
     Each process has its share of the samples of every batch. Gradients are averaged by
     `torch.nn.parallel.DistributedDataParallel`. The process group is created in the constructor, so that the processes
@@ -64,6 +66,8 @@ class DDPStrategy:
         find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
             required if there are any; ``auto``: if a few samples, tested before the first step, find some.
         wait_sec: Time to wait at the start for the other processes.
+        timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
+            process did not come.
 
     Raises:
         UsageError: If the processes were not started by torchrun, or backend, device and number of processes do not
@@ -77,6 +81,7 @@ class DDPStrategy:
         backend: Literal["auto", "gloo", "nccl"] = "auto",
         find_unused_parameters: Literal["auto", "yes", "no"] = "auto",
         wait_sec: float = 300.0,
+        timeout_sec: float = 1800.0,
     ) -> None:
         device = torch.device(device)
         self.rank, self.world_size, local_rank = _environment()
@@ -89,10 +94,14 @@ class DDPStrategy:
         self.device, self._looks = device, find_unused_parameters
         self.unused_parameters: Sequence[str] = ()
         device_id = device if backend == "nccl" else None
+        if timeout_sec <= 0:
+            raise UsageError(f"strategy option timeout_sec is {timeout_sec:g}; it must be above 0")
         store = board(wait_sec).meet(wait_sec)
+        timeout = timedelta(seconds=timeout_sec)
         distributed.init_process_group(
-            backend, store=store, rank=self.rank, world_size=self.world_size, device_id=device_id
+            backend, store=store, rank=self.rank, world_size=self.world_size, device_id=device_id, timeout=timeout
         )
+        self._watcher = Watcher(board().another(), self.rank)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model on this process's device, wrapped; every process gets the weights of the first one.
@@ -137,6 +146,7 @@ class DDPStrategy:
 
     def close(self) -> None:
         """Destroy the process group."""
+        self._watcher.close()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
@@ -156,7 +166,8 @@ def _environment() -> tuple[int, int, int]:
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
-            f"strategy ddp runs in processes that torchrun starts ({', '.join(missing)} not set)\n  run: {_COMMAND}"
+            f"strategy ddp runs in several processes, which --processes or torchrun starts ({', '.join(missing)} not "
+            f"set)\n  run: {_COMMAND}"
         )
     try:
         rank, world_size, local_rank = (int(os.environ[name]) for name in VARIABLES[:3])

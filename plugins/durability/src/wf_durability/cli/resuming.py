@@ -10,8 +10,18 @@ import click
 from wf.errors import UsageError
 from wf_cli.common import WfCommand, together
 from wf_cli.listing.listing import JSON
-from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
+from wf_processes.together import follow_launcher, is_launched
+from wf_run.cli.afterwards import (
+    RUN,
+    moved,
+    open_directory,
+    open_experiment,
+    places,
+    refuse_alone,
+    strategy_of,
+)
 from wf_run.cli.running import fit
+from wf_run.cli.several import launch, launches, several
 from wf_run.cli.starting import uncollected
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import RunDirectory
@@ -35,6 +45,7 @@ from wf_run.runfiles.runfile import check_general, load
     callback=together,
     help="Resume although these conditions, or all, have changed; the manifest records it.",
 )
+@several
 @moved
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
@@ -47,27 +58,35 @@ def resume(
     workers: str | None,
     serve_from: str | None,
     allow_drift: str | None,
+    processes: str | None,
+    max_restarts: str,
     path: str | None,
     root: str | None,
     quiet: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Resume a run from its newest checkpoint."""
+    started = launches(processes, max_restarts)
+    follow_launcher()
     allowed = [name for name in (allow_drift or "").split(",") if name]
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
     _refuse_done(directory, wanted)
-    refuse_alone(ctx, directory, "resume")
+    if processes is None and not is_launched():
+        refuse_alone(ctx, directory, "resume")
     refuse_held(directory.path)
+    if started:
+        return launch(*started, quiet=quiet)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
-    changes |= places(path, root)
+    changes |= {**strategy_of(ctx, directory), **places(path, root)}
     free = {"workers": workers, "serve_from": serve_from, "max_time": max_time}
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
     with uncollected("" if quiet else "loading torch, data and checkpoint ..."):
         experiment = open_experiment(ctx, directory, None, quiet=quiet, **changes)
     with experiment:
         fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
+    return 0
 
 
 def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from wf.errors import DataError, PluginError, UsageError
-from wf_building.defaults import default_of
+from wf_building.defaults import SEVERAL, default_of
 from wf_cli.common import WfCommand, of_line, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import begin_phase, echo, figures, print_json, tell, terminal_width
@@ -19,6 +19,7 @@ from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
 from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
+from wf_run.cli.several import strategy_for
 from wf_run.cli.starting import progress_of
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
@@ -41,7 +42,7 @@ DATA = (
 )
 
 
-def moved(command: Callable[..., None]) -> Callable[..., None]:
+def moved(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command that reads a run's data the options that say where they are now."""
     for option in DATA:
         command = option(command)
@@ -213,5 +214,14 @@ def refuse_alone(ctx: click.Context, directory: RunDirectory, command: str) -> N
     size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
     is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))
     if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
-        command = resume_command(directory.path, size, command)
-        raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")
+        other = "\n  or with another number of them, --processes 1 for this one alone" if command == "resume" else ""
+        line = resume_command(directory.path, size, command)
+        raise UsageError(f"run {directory.path} is one of {size} processes\n  start them: {line}{other}")
+
+
+def strategy_of(ctx: click.Context, directory: RunDirectory) -> dict[str, Any]:
+    """The strategy of the number of processes that there are, where the run file names one for another number."""
+    registry, use = registry_quietly(ctx), read(directory.run_file)[0].get("strategy", {}).get("use")
+    of_one, of_several = default_of(registry, "strategy"), default_of(registry, "strategy", SEVERAL)
+    before = directory.manifest.get("world_size", 1)
+    return strategy_for(before, str(use or of_one).partition("@")[0], of_one, of_several)

@@ -55,6 +55,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "keep",
         "monitor",
     ),
+    "Processes": ("processes", "max_restarts"),
     "Output": (
         "name",
         "run_dir",

@@ -17,6 +17,7 @@ from wf.parameters import NULL
 from wf.registry import Registry
 from wf.typed import TypedBool, plain
 from wf_building.builder import Builder
+from wf_building.defaults import SEVERAL, default_of
 from wf_cli.arguments import ADD, parse_value, tables_of, take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import WfCommand, of_line, registry_of
@@ -24,7 +25,15 @@ from wf_cli.listing.listing import JSON, keep_stdout_if
 from wf_cli.listing.showing import options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
-from wf_processes.together import is_restart, resume_command
+from wf_processes.together import (
+    follow_launcher,
+    is_first,
+    is_launched,
+    is_restart,
+    keep_place,
+    kept_place,
+    resume_command,
+)
 from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options
@@ -34,6 +43,7 @@ from wf_run.cli.run_options import (
     takes_names,
     write_options,
 )
+from wf_run.cli.several import launch, launches, several
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.cli.summing_up import text_of
@@ -105,6 +115,7 @@ class RunCommand(WfCommand):
 @click.option("--print-config", is_flag=True, callback=keep_stdout_if, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
 @click.option("--summary", is_flag=True, help="Print the model first: layers, shapes, parameters, operations.")
+@several
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
@@ -121,10 +132,12 @@ def run(
     print_config: bool,
     dry_run: bool,
     summary: bool,
+    processes: str | None,
+    max_restarts: str,
     quiet: bool,
     as_json: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Train a model from components by name, from a run file, or both.
 
     The command line overrides the run file. A component's own options are written --KIND.OPTION VALUE (--loss.gamma 2)
@@ -133,20 +146,28 @@ def run(
     own code can stand for any NAME: --model net.py:Net. Values are TOML where they parse as TOML ('[64, 32]', 1e-3,
     true), else strings; @null is null.
     """
-    place = place_of(name, run_dir)
+    started = launches(processes, max_restarts)
+    follow_launcher()
+    place = place_of(name, run_dir) or kept_place()
     num_folds = None if folds is None else _num_folds(folds)
     if num_folds is not None and settings.get("fold") is not None:
         raise UsageError("--folds and --fold exclude each other: --folds trains every fold, --fold one of them")
-    document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
+    if num_folds is not None and started:
+        raise UsageError("a cross-validation trains in one process: --folds without --processes and --max-restarts")
+    document, folders, registry = assemble(ctx, run_files, variant, lr, settings, notes=started is None)
+    if started and started[0] > 1 and "use" not in document.get("strategy", {}):
+        document["strategy"] = {"use": default_of(registry, "strategy", SEVERAL), **document.get("strategy", {})}
     plan = prepare(document, registry, folders)
     writes = not (dry_run or print_config)
     again = writes and _again(place, num_folds, asked=resume_if_there)
     if writes and not again:
         refuse_existing(place)
+    if started and not print_config:
+        return launch(*started, quiet=quiet)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
-        return
+        return 0
     with uncollected("" if quiet else "loading torch ..."):
         from wf_run.experiment import Experiment
 
@@ -161,10 +182,12 @@ def run(
             quiet=quiet or not writes,
             resume_if_there=again,
         )
+    if experiment.run_dir is not None:
+        keep_place(experiment.run_dir)
     with experiment:
         if print_config:
             say(experiment.run_file(), nl=False)
-            return
+            return 0
         say_plan(experiment, quiet=quiet)
         if summary and experiment.strategy.rank == 0:
             echo(f"{text_of(experiment.summary())}\n", err=True)
@@ -172,6 +195,7 @@ def run(
             _report_dry_run(experiment, as_json=as_json)
         else:
             fit(experiment, as_json=as_json)
+    return 0
 
 
 def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
@@ -200,7 +224,8 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
         raise
     except BaseException as error:
         step = experiment.loop.saved_step
-        if experiment.strategy.rank == 0 and step is not None and not isinstance(error, UsageError):
+        speaks = experiment.strategy.rank == 0 or is_launched()
+        if speaks and step is not None and not isinstance(error, UsageError):
             command = resume_command(experiment.run_dir, experiment.strategy.world_size)
             error.add_note(f"resume from step {step}: {command}")
         raise
@@ -214,12 +239,17 @@ def assemble(
     variant: str | None,
     lr: str | None,
     settings: Mapping[str, Any],
+    *,
+    notes: bool = True,
 ) -> tuple[RunFile, Any, Registry]:
-    """The run file with the options of the command line, the folders for its relative paths, and the registry."""
+    """The run file with the options of the line, the folders for its relative paths, and the registry.
+
+    With `notes` it tells what merging did.
+    """
     base, folders = read(run_files or None, variant)
     over = from_line(settings, ctx.meta["options"], lr)
-    document, notes = merge(base, over)
-    for note in (*said_in(base).notes, *notes):
+    document, merged = merge(base, over)
+    for note in (*said_in(base).notes, *merged) if notes and is_first() else ():
         tell(note)
     plugins = [*document.get("plugins", []), *(p for p in everywhere_of(ctx).plugins if not p.startswith("no:"))]
     if plugins:

@@ -126,6 +126,7 @@ KINDS = (
         order=60,
         of_task=False,
         may_change=True,
+        by_processes=True,
         plural="strategies",
         summary="where and how the run is carried out: devices and processes",
     ),

@@ -88,6 +88,7 @@ class HookFailures:
             "" if self._rank is None else f" in process {self._rank}",
             record["error"],
             f"  its traceback is in {self._directory.path / 'manifest.json'}" if self._directory else details,
+            extra={"of_process": True},
         )
 
     def _write(self, run: Loop) -> None:

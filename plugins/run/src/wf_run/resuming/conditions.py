@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from wf.discovery.entry import Entry
 from wf.discovery.modules import import_module, is_path
 from wf.discovery.plugins import Plugin
 from wf.typed import finite
-from wf_run.assembly import Assembly
 from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours
 from wf_run.runfiles.runfile import dump
 from wf_state import codec
+
+if TYPE_CHECKING:
+    from wf_run.assembly import Assembly
 
 
 def conditions_of(parts: Assembly) -> dict[str, Any]:

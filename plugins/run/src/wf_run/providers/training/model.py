@@ -31,6 +31,7 @@ from wf_run.parts.unused import unused_parameters
 from wf_run.providers.checkpointer import keeper
 from wf_run.providers.training.links import know_num_outputs
 from wf_run.providers.training.trainer import prepare_for_trainer
+from wf_run.resuming.alike import check_parts
 from wf_run.run_build import RunBuild
 from wf_run.runfiles.runfile import load
 
@@ -62,6 +63,7 @@ def model(
             strategy.unused_parameters = unused = unused_parameters(made, served.first("train"))
             if unused:
                 run.messages.append(f"no gradient reaches {', '.join(unused)}: each step searches for such parameters")
+    check_parts(run, strategy, made, served)
     prepared: nn.Module = strategy.prepare(made)
     return prepared
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from wf.errors import UsageError
 from wf.protocols import Strategy
+from wf_building.defaults import SEVERAL, default_of
+from wf_processes.together import num_processes
 from wf_run.parts.device import choose_device
 from wf_run.run_build import RunBuild
 
@@ -13,6 +16,12 @@ def strategy(run: RunBuild) -> Strategy:
     with run.values.within({"device": chosen}):
         made: Strategy = run.make("strategy")
     run.values.at_close(made.close)
+    if num_processes() > 1 and made.world_size == 1:
+        several = default_of(run.registry, "strategy", SEVERAL)
+        raise UsageError(
+            f"strategy '{run.name('strategy')}' is for one process, and {num_processes()} were started\n"
+            f"  name one for several: --strategy {several or 'NAME'}"
+        )
     run.take("strategy", device=made.device)
     if run.plan["device"] == "auto":
         run.messages.append(why)

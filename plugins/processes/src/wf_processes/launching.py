@@ -1,0 +1,166 @@
+"""Starts the processes of a run on this machine, by torch's elastic launcher, and ends them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch  # noqa: F401 - before its parts, which it sets up
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.rendezvous import RendezvousParameters
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+
+from wf_processes.signals import STOPPING
+from wf_processes.together import LAUNCH
+
+FINAL = (2, 3, 4, 5, 6, *(128 + number for number in STOPPING))
+"""Exit codes after which starting again would end the same way, or that somebody asked for."""
+END_SEC = 30
+"""So long a process has to end after another one failed."""
+
+
+def launch(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> int:
+    """Run ``wf`` in several processes until all have ended; returns the exit code.
+
+    The first signal of `STOPPING` goes to each of them, which then save and end; a second SIGINT kills them.
+
+    Args:
+        words: The command line after ``wf``.
+        num: The number of processes.
+        max_restarts: How often they are started again after one of them was lost.
+        tell: Called with messages for the user.
+    """
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes say themselves why they end
+    with tempfile.TemporaryDirectory(prefix="wf-launch-") as folder:
+        changed = {LAUNCH: folder, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT", **_threads(num)}
+        with _environment(changed):
+            agent = _agent(words, num, max_restarts, tell)
+            with _forwarding(agent):
+                result = agent.run()
+    return _code(result, agent.received)
+
+
+def _agent(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> _Agent:
+    rendezvous = RendezvousParameters(
+        "c10d", "localhost:0", f"wf-{os.getpid()}-{time.time_ns()}", 1, 1, local_addr="localhost", is_host=True
+    )
+    spec = WorkerSpec(
+        role="wf",
+        local_world_size=num,
+        entrypoint=sys.executable,
+        args=("-P", "-m", "wf_cli", *(word.replace("$", "$$") for word in words)),  # torch puts the rank into $...
+        rdzv_handler=get_rendezvous_handler(rendezvous),
+        max_restarts=max_restarts,
+        monitor_interval=0.1,
+        local_addr="localhost",
+    )
+    return _Agent(spec, tell)
+
+
+class _Agent(LocalElasticAgent):
+    """Torch's agent, which starts processes again only where that may help.
+
+    Args:
+        spec: The processes.
+        tell: Called with messages for the user.
+    """
+
+    def __init__(self, spec: WorkerSpec, tell: Callable[[str], None]) -> None:
+        super().__init__(spec, DefaultLogsSpecs(), shutdown_timeout=END_SEC)
+        self._tell = tell
+        self.received: list[int] = []
+        """The signals that have come."""
+
+    def forward(self, number: int) -> None:
+        """Send a signal to each process that runs."""
+        self.received.append(number)
+        second = number == signal.SIGINT and len(self.received) > 1
+        self._send(signal.SIGKILL if second else number)
+
+    def _send(self, number: int) -> None:
+        context = self._pcontext
+        for pid in context.pids().values() if context is not None else ():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue  # it has ended
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        if self.received:  # before there was anybody to hear it
+            self._send(self.received[0])
+        return started
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        result: RunResult = super()._monitor_workers(worker_group)
+        if result.is_failed():
+            codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
+            if self.received or any(code in FINAL for code in codes.values()):
+                self._remaining_restarts = 0
+            elif self._remaining_restarts:
+                words = " and ".join(f"process {rank} {_ended(code)}" for rank, code in sorted(codes.items()))
+                number = worker_group.spec.max_restarts - self._remaining_restarts + 1
+                self._tell(
+                    f"warning: {words}; all are started again and go on from the newest checkpoint "
+                    f"({number} of {worker_group.spec.max_restarts})"
+                )
+        return result
+
+
+def _ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _code(result: RunResult | None, received: Sequence[int]) -> int:
+    """The exit code of the process that failed first; of one that was killed that of a shell."""
+    if result is None or not result.is_failed():
+        return 0
+    if received and received[0] != signal.SIGINT and all(one.exitcode < 0 for one in result.failures.values()):
+        return 128 + received[0]
+    first = min(result.failures.values(), key=lambda failure: failure.timestamp)
+    return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
+
+
+@contextmanager
+def _forwarding(agent: _Agent) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number, handler in before.items():
+        if number != getattr(signal, "SIGHUP", None) or handler != signal.SIG_IGN:
+            signal.signal(number, lambda got, _: agent.forward(got))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _threads(num: int) -> dict[str, str]:
+    """The processor's cores divided among the processes, unless the user has divided them."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // num))}

@@ -1,0 +1,82 @@
+"""A thread in each process of a run: it says where the process is, and ends one that hangs after another failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+POLL_SEC = 0.5
+END_SEC = 10.0
+"""So long a process has to end by itself after another one failed."""
+_LIBRARIES = (str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
+
+
+class Watcher:
+    """Answers the other processes, until it is closed.
+
+    Args:
+        store: A connection of its own to the board.
+        rank: The rank of this process.
+    """
+
+    def __init__(self, store: Any, rank: int) -> None:
+        self._store, self._rank = store, rank
+        self._closed = threading.Event()
+        self._watched = threading.get_ident()
+        threading.Thread(target=self._watch, name="wf-watcher", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closed.set()
+
+    def _watch(self) -> None:
+        code = None
+        while code is None:
+            if self._closed.wait(POLL_SEC):
+                return
+            code = self._code()
+        if not self._closed.wait(END_SEC):
+            os._exit(code)
+
+    def _code(self) -> int | None:
+        """Say where this process is, if asked; gives the exit code of a run of which another process has failed."""
+        try:
+            if self._store.check(["who"]):
+                self._store.set(f"at/{self._rank}", place_of(sys._current_frames().get(self._watched)))
+            failed = self._store.check(["failed"])
+            return (int(json.loads(self._store.get("failed"))["code"]) or 1) if failed else None
+        except Exception:  # the board is gone, and with it the process that held it
+            return 1
+
+
+def place_of(frame: FrameType | None) -> str:
+    """Where a thread is, as far as users know the code: ``net.py:12, in forward``."""
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        frame = frame.f_back
+    if frame is None:
+        return "at an unknown place"
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}, in {frame.f_code.co_name}"
+
+
+def collective_of(error: BaseException) -> str:
+    """The collective in which a process waited, from the traceback of its error."""
+    names, traceback = [], error.__traceback__
+    while traceback is not None:
+        names.append((Path(traceback.tb_frame.f_code.co_filename).name, traceback.tb_frame.f_code.co_name))
+        traceback = traceback.tb_next
+    for file, name in reversed(names):
+        if file == "distributed_c10d.py":
+            return name
+        if name == "_engine_run_backward":
+            return "all_reduce of the gradients"
+        if name == "_sync_buffers":
+            return "broadcast of the buffers"
+    return "next collective"

@@ -1,0 +1,198 @@
+"""Runs of several processes: another number of them, ``--processes``, and how they end when one is in trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forkserver import ForkServer
+from runs import manifest, records
+
+pytestmark = pytest.mark.xdist_group("ddp")
+
+TROUBLE = '''
+import os, signal, time
+import torch
+from torch import nn
+
+RANK = int(os.environ.get("RANK", 0))
+WIDTH = 8 + RANK * (os.environ.get("TROUBLE") == "code")
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__(nn.Linear(num_features, WIDTH), nn.ReLU(), nn.Linear(WIDTH, num_outputs))
+
+
+def data():
+    inputs = torch.arange(60.0).reshape(30, 2)
+    inputs[3, 0] += RANK * (os.environ.get("TROUBLE") == "data")
+    return inputs, torch.arange(30) % 3
+
+
+class Trouble:
+    """Notes the samples of each step; process 1 comes into trouble in step 6."""
+
+    def on_step_end(self, run):
+        with open(f"samples-{RANK}.txt", "a") as file:
+            file.write(f"{run.progress.epoch} {run.progress.step} {run.batch.sample_ids.tolist()}\\n")
+        time.sleep(float(os.environ.get("SLOW", 0)))
+        trouble = os.environ.get("TROUBLE")
+        if RANK != 1 or run.progress.step != 6:
+            return
+        if trouble == "kill" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trouble == "hang":
+            time.sleep(1000)
+'''
+PLAN = ("--model", "trouble.py:Net", "--hook", "+trouble.py:Trouble", "--log-every", 1, "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "trouble.py").write_text(TROUBLE)
+    return tmp_path
+
+
+def samples(folder: Path, num: int) -> dict[int, list[int]]:
+    """The samples of each epoch in which the processes trained, in order of their numbers; then forgets them."""
+    found: dict[int, list[int]] = {}
+    for rank in range(num):
+        file = folder / f"samples-{rank}.txt"
+        for line in file.read_text().splitlines():
+            epoch, _, ids = line.split(" ", 2)
+            found.setdefault(int(epoch), []).extend(json.loads(ids))
+        file.unlink()
+    return {epoch: sorted(ids) for epoch, ids in found.items()}
+
+
+def test_a_run_goes_on_with_another_number_of_processes(fork_server: ForkServer, wf: Any, folder: Path) -> None:
+    """One process, four, two, one again: the samples and but for rounding the figures of a run in one."""
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+    def together(num: int, *words: Any) -> None:
+        done = fork_server.run([*map(str, words)], folder, environment, 110, processes=num)
+        assert done.code == 0, done.stderr
+
+    plan = ("run", "--dataset", "iris", *PLAN, "--batch-size", 10)
+    assert wf(*plan, "--epochs", 4, "--name", "straight").code == 0
+    wanted = samples(folder, 1)
+    assert {epoch: len(ids) for epoch, ids in wanted.items()} == dict.fromkeys(range(4), 105)
+    together(2, *plan, "--epochs", 1, "--name", "parts")
+    assert samples(folder, 2) == {0: wanted[0]}
+    refused = wf("resume", "parts", "--epochs", 2)
+    assert (refused.code, "wf resume runs/parts --processes 2" in refused.stderr) == (2, True)
+    together(4, "resume", "parts", "--epochs", 3, "--quiet")
+    assert samples(folder, 4) == {epoch: wanted[epoch] for epoch in (1, 2)}
+    alone = wf("resume", "parts", "--epochs", 4, "--processes", 1, "--quiet")
+    assert alone.code == 0, alone.stderr
+    assert "world-size: was 4, is 1" in alone.stderr
+    assert samples(folder, 1) == {3: wanted[3]}
+    found = [
+        {(one["event"], one["split"], one["step"], name): value for name, value in one.items() if type(value) is float}
+        for one in records(folder / "runs" / "parts")
+        if one["event"] == "train" or one["step"] == 44
+    ]
+    expected = [
+        {(one["event"], one["split"], one["step"], name): value for name, value in one.items() if type(value) is float}
+        for one in records(folder / "runs" / "straight")
+        if one["event"] == "train" or one["step"] == 44
+    ]
+    figures, like = ({key: value for one in several for key, value in one.items()} for several in (found, expected))
+    assert like.keys() <= figures.keys()
+    assert {key: figures[key] for key in like} == pytest.approx(like, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("code", "parameter 0.weight: [8, 2] in process 0, [9, 2] in process 1"),
+        ("data", "dataset: train "),
+    ],
+)
+def test_processes_that_differ_are_refused_before_the_first_step(
+    ranks: Any, folder: Path, trouble: str, words: str
+) -> None:
+    done = ranks("run", "--dataset", "trouble.py:data", *PLAN, "--name", "two", env={"TROUBLE": trouble})
+    assert done.code != 0
+    assert "process 1 would not train what process 0 trains" in done.stderr
+    assert words in done.stderr
+    assert not (folder / "samples-0.txt").exists()
+
+
+def test_a_process_that_hangs_is_named_with_its_place_and_the_collective(ranks: Any, folder: Path) -> None:
+    plan = ("--dataset", "iris", "--batch-size", 10, "--strategy.timeout_sec", 3, "--name", "two")
+    done = ranks("run", *PLAN, "--strategy", "ddp", *plan, env={"TROUBLE": "hang"})
+    assert done.code != 0
+    assert "process 1 did not come to the all_reduce" in done.stderr
+    assert "process 1 is at trouble.py:" in done.stderr
+    assert manifest(folder / "runs/two")["status"] == "failed"
+
+
+def test_processes_are_a_whole_number_and_started_once(wf: Any) -> None:
+    assert "--processes must be a whole number from 1 to 4,096, not 0" in wf("run", "--processes", 0).stderr
+    done = wf("run", "--processes", 2, env={"RANK": "0", "WORLD_SIZE": "2"})
+    assert (done.code, "torchrun has started this one" in done.stderr) == (2, True)
+    done = wf("run", "--strategy", "local", env={"RANK": "0", "WORLD_SIZE": "2"})
+    assert (done.code, "strategy 'local' is for one process, and 2 were started" in done.stderr) == (2, True)
+    assert "name one for several: --strategy ddp" in done.stderr
+    done = wf("run", "--processes", 2, "--loss", "focl")
+    assert (done.code, done.stderr.count("did you mean 'focal'?")) == (2, 1)
+
+
+def launched(folder: Path, *words: Any, **environment: str) -> subprocess.Popen[str]:
+    """``wf run --processes 2``, as a user starts it."""
+    command = [sys.executable, "-P", "-m", "wf_cli", "run", "--processes", "2", "--dataset", "iris", *map(str, words)]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_lost_process_is_started_again_and_the_run_goes_on(folder: Path) -> None:
+    plan = ("--epochs", 3, "--batch-size", 20, "--checkpoint-every", "2steps", "--max-restarts", 1, "--json")
+    process = launched(folder, *PLAN, *plan, TROUBLE="kill")
+    stdout, stderr = process.communicate(timeout=110)
+    assert process.returncode == 0, stderr
+    assert stderr.count("process 1 ended without a message: it was killed") == 1
+    assert "process 1 was killed by SIGKILL; all are started again" in stderr
+    found = json.loads(stdout)
+    assert (found["status"], found["steps"]) == ("done", 18)
+    (run,) = (path for path in (folder / "runs").iterdir() if not path.is_symlink())
+    assert [one["step"] for one in records(run, "train")] == sorted({one["step"] for one in records(run, "train")})
+
+
+def wait_for(file: Path) -> None:
+    until = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < until, file
+        time.sleep(0.1)
+
+
+@pytest.mark.exhaustive  # two processes that import torch, each
+@pytest.mark.parametrize("number", ["SIGUSR1", "SIGTERM", "SIGINT", "SIGKILL"])
+def test_a_signal_to_the_launcher_saves_and_leaves_nobody_behind(folder: Path, number: str) -> None:
+    sent = getattr(signal, number)
+    process = launched(folder, *PLAN, "--epochs", 500, "--name", "two", SLOW="0.05")
+    wait_for(folder / "samples-1.txt")
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)  # until the processes, too, have closed their end
+    assert process.returncode == (-sent if number == "SIGKILL" else 128 + sent), stderr
+    said = "SIGTERM" if number == "SIGKILL" else number  # whose processes see that they are alone
+    assert stderr.count(f"stopped by {said} after step") == 1
+    assert stderr.count("wf resume runs/two --processes 2") == 1
+    assert manifest(folder / "runs/two")["status"] == "interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
