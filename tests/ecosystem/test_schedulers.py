@@ -37,7 +37,7 @@ class Slow:
         open("begun", "a").close()
         time.sleep(0.1)
 """
-REQUEUES = (6, 129, 130, 143)
+REQUEUES = (6, 129, 130, 138, 143)
 
 
 def block(title: str) -> str:
@@ -110,24 +110,18 @@ def requeues(folder: Path) -> list[str]:
 
 
 def test_slurm(folder: Path) -> None:
-    """``--signal=B:TERM``: the script alone gets the signal; then it is killed; then it ends."""
-    assert sbatch(folder, lambda process: process.send_signal(signal.SIGTERM)) == 143
-    assert requeues(folder) == ["requeue 7"]
-    assert json.loads((folder / "runs/digits/manifest.json").read_text())["status"] == "interrupted"
+    """``--signal=B:USR1``: the script alone gets the signal; it is preempted; it is killed; then it ends."""
+    for number, (sent, code) in enumerate([(signal.SIGUSR1, 138), (signal.SIGTERM, 143)], 1):
+        assert sbatch(folder, lambda process, sent=sent: process.send_signal(sent)) == code
+        assert requeues(folder) == ["requeue 7"] * number
+        assert json.loads((folder / "runs/digits/manifest.json").read_text())["status"] == "interrupted"
     assert sbatch(folder, lambda process: os.killpg(process.pid, signal.SIGKILL)) == -signal.SIGKILL
     assert sbatch(folder, None) == 0
-    assert requeues(folder) == ["requeue 7"]
+    assert len(requeues(folder)) == 2
     check_done(folder)
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ('dataset = "irs"', 2),
-        ('dataset = {use = "csv", path = "gone.csv", target = "y"}', 4),
-        ('max_time = "1s"\ndataset = "iris"', 6),
-    ],
-)
+@pytest.mark.parametrize(("line", "code"), [('dataset = "irs"', 2), ('max_time = "1s"\ndataset = "iris"', 6)])
 def test_slurm_puts_back_what_can_go_on_alone(folder: Path, line: str, code: int) -> None:
     (folder / "job.toml").write_text(JOB.replace('dataset = "iris"', line))
     assert sbatch(folder, None) == code
@@ -191,10 +185,7 @@ def test_kubernetes(folder: Path) -> None:
     check_done(folder)
 
 
-@pytest.mark.parametrize(
-    ("line", "judged"),
-    [('dataset = "irs"', (2, "Failed")), ('dataset = {use = "csv", path = "gone.csv", target = "y"}', (4, "Failed"))],
-)
-def test_kubernetes_fails_what_would_end_the_same_way(folder: Path, line: str, judged: tuple[int, str]) -> None:
-    (folder / "job.toml").write_text(JOB.replace('dataset = "iris"', line))
-    assert Cluster(folder, yaml.safe_load(block("job.yaml"))).pod() == judged
+def test_kubernetes_fails_what_would_end_the_same_way(folder: Path) -> None:
+    gone = 'dataset = {use = "csv", path = "gone.csv", target = "y"}'
+    (folder / "job.toml").write_text(JOB.replace('dataset = "iris"', gone))
+    assert Cluster(folder, yaml.safe_load(block("job.yaml"))).pod() == (4, "Failed")
