@@ -45,9 +45,9 @@ class Board:
         self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         self._holds_it = not by_agent and self.rank == 0
+        self._place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
+            *self._place,
             is_master=self._holds_it,
             wait_for_workers=False,
             timeout=timedelta(seconds=patience_sec),
@@ -58,8 +58,8 @@ class Board:
 
     def another(self) -> PrefixStore:
         """A connection of its own to the same board, for another thread."""
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        return PrefixStore(self._prefix, TCPStore(*place, is_master=False, timeout=timedelta(seconds=CONNECT_SEC)))
+        timeout = timedelta(seconds=CONNECT_SEC)
+        return PrefixStore(self._prefix, TCPStore(*self._place, is_master=False, timeout=timeout))
 
     def meet(self, patience_sec: float) -> Any:
         """Wait until all processes are here; returns a store for their process group.
