@@ -104,7 +104,7 @@ def exit_codes() -> set[int]:
     found = {
         error.exit_code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "exit_code")
     }
-    return {0, 1, *found, TIME_IS_OVER, 129, 130, 141, 143}
+    return {0, 1, *found, TIME_IS_OVER, 129, 130, 138, 141, 143}
 
 
 def components() -> Iterator[str]:

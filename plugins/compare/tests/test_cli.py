@@ -365,7 +365,7 @@ def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf
         (["--vary", "optimiser=adam,sgd"], ["did you mean 'optimizer'"]),
         (["--vary", "optimizer=adam,adamm"], ["unknown optimizer 'adamm'", "in row 'adamm'"]),
         (["--vary", "optimizer=adam,Adam"], ["are identical"]),
-        (["same.toml"], ["two rows are called 'a'"]),
+        (["same.toml"], ["two variants with the name 'a'"]),
         (["--vary", "seed=1,2"], ["--repeats"]),
         (["--vary", "fold=1/5,2/5"], ["--folds"]),
         (["--vary", "epochs=1,2", "--epochs", "3"], ["both --epochs and --vary epochs"]),
