@@ -42,7 +42,8 @@ REQUEUES = (6, 129, 130, 138, 143)
 
 def block(title: str) -> str:
     """A file that the page shows."""
-    found = re.search(rf'^```\w+ title="{re.escape(title)}"\n(.*?)^```', PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    shown = rf"^The \w+ `{re.escape(title)}`:\n\n```text\n(.*?)^```"
+    found = re.search(shown, PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found is not None, title
     return found[1]
 
