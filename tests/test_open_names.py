@@ -28,6 +28,7 @@ OTHER_WORDS = {
     "mean": "a reduction of losses",
     "precision": "a general key of run files",
     "progress": "where a run is, in its checkpoints",
+    "safetensors": "a package, which has this name",
     "step": "what the loop counts",
     "sum": "a reduction of losses",
     "text": "what messages call a value that is no number",

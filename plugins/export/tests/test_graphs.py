@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,48 @@ def test_a_graph_takes_raw_inputs(wf: Any, iris: Path) -> None:
         assert torch.allclose(module(raw[:num]), load_model("iris")(raw[:num]))
     assert json.loads(extra["wf.outputs"])["class_names"] == ["setosa", "versicolor", "virginica"]
     assert json.loads(extra["wf.inputs"])[0]["columns"][3] == "petal width (cm)"
+
+
+OWN = """
+import numpy
+from wf import Component, hookimpl
+from wf_export.traits import ExporterTraits
+
+class Npz:
+    in_graph = False
+
+    def write(self, source, file):
+        with file.open("wb") as stream:
+            numpy.savez(stream, **{name: value.numpy() for name, value in source.network.model.state_dict().items()})
+        return "arrays"
+
+    def outputs(self, source, file):
+        return None
+
+    def use(self, source, file):
+        return ["import numpy"]
+
+@hookimpl
+def wf_components():
+    names = (("npz", (".npz",)), ("other-weights", (".pt",)))
+    return [Component("exporter", name, Npz, "for NumPy", traits=ExporterTraits(endings=ends)) for name, ends in names]
+"""
+
+
+def test_a_stranger_adds_a_format(wf: Any, iris: Path) -> None:
+    (iris / "own.py").write_text(OWN)
+    assert wf("export", "iris", "w.npz", "-p", "own.py").stdout.startswith("w.npz: arrays\n")
+    assert wf("export", "iris", "--to", "npz", "-p", "own.py").code == 0
+    weights = np.load(iris / "iris.npz")
+    assert np.array_equal(weights[weights.files[0]], next(load_model("iris").model.parameters()).detach().numpy())
+    refused = wf("export", "iris", "--to", "npz")
+    assert refused.code == 2
+    assert "unknown format 'npz'" in refused.stderr
+    refused = wf("export", "iris", "w.pt", "-p", "own.py")
+    assert refused.code == 2
+    assert "several formats have this ending: " in refused.stderr
+    assert wf("export", "iris", "w.pt", "--to", "other-weights", "-p", "own.py").code == 0
+    assert wf("export", "iris", "w.onnx", "--to", "pt2").code == 2
 
 
 def test_the_lines_that_it_prints_run(wf: Any, iris: Path) -> None:

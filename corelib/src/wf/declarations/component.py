@@ -121,7 +121,7 @@ class Component:
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
         plain: ``"package.module:attr"``, a function or class in plain PyTorch that does the same and takes the same
-            options: one of torch's own, or one whose source needs nothing of wf. ``wf export --to script`` writes it;
+            options: one of torch's own, or one whose source needs nothing of wf. ``wf export`` writes it into a script;
             by default the target itself, where its source stands alone.
         moved_from: The plugins that provided it before, each with its target there. Runs made with them resume with
             this component, and ``NAME@PLUGIN`` finds it, unless that plugin still provides a component of this name.

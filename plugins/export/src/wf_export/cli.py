@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from wf.errors import DataError, UsageError
-from wf_cli.common import WfCommand, of_line
+from wf_cli.common import WfCommand, of_line, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell
-from wf_export.formats.known import FORMATS, chosen
+from wf_export.formats.known import Format, chosen, formats_of
 from wf_run.api import open_run, reopen
 from wf_run.bundle.folder import NAME, path_of
 from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places
@@ -28,8 +28,9 @@ SHOWN = 300
 @click.argument("file", type=click.Path(), required=False)
 @click.option(
     "--to",
-    type=click.Choice(list(FORMATS)),
-    help="The format; by default from the ending of FILE.",
+    metavar="FORMAT",
+    shell_complete=lambda ctx, _, text: [name for name in formats_of(registry_quietly(ctx)) if name.startswith(text)],
+    help="The format, see wf list exporters; by default from the ending of FILE.",
 )
 @CHECKPOINT
 @click.option(
@@ -61,17 +62,20 @@ def export(
     the weights of the model alone. script is the training itself in plain PyTorch, for runs whose components can be
     written that way.
     """
-    format, target = chosen(to, file, _name(place))
-    if format.name == "script":
-        _script(ctx, place, target, checkpoint, places(path, root), is_checked=is_checked, as_json=as_json)
+    registry = registry_of(ctx)
+    format, target = chosen(registry, to, file, _name(place))
+    if format.traits.of == "training":
+        _script(ctx, format, place, target, checkpoint, places(path, root), is_checked=is_checked, as_json=as_json)
         return
     if is_checked:
-        raise UsageError(f"--check is for --to script; a file of format {format.name} is always compared")
+        raise UsageError(
+            f"--check is for a format that trains, such as script; a file of format {format.name} is always compared"
+        )
     trained = open_run(place if path_of(place) else open_directory(place).path, checkpoint, **of_line(ctx))
     from wf_export.formats.source import Source
     from wf_export.formats.writer import written
 
-    writer = format.writer()
+    writer = format.writer(registry)
     source = Source(trained, place, _name(place), *_samples(ctx, place, trained, places(path, root), writer))
     words, difference = written(writer, source, target)
     shown = {"takes": source.takes(), "gives": source.gives()} if writer.in_graph else {}
@@ -100,6 +104,7 @@ def export(
 
 def _script(
     ctx: click.Context,
+    format: Format,
     place: str,
     target: Path,
     checkpoint: str,
@@ -119,7 +124,7 @@ def _script(
     weights = f"{target.stem}.pt"
     with reopen(directory.path, None, **of_line(ctx), **changes) as experiment, whole(target) as temporary:
         keep_best = checkpoint == "best" or (checkpoint == KEPT and experiment.plan["keep"] == "best")
-        writer = FORMATS["script"].writer()
+        writer = format.writer(registry_of(ctx))
         name = directory.path.name
         words = writer.write(experiment, directory.manifest, temporary, name, keep_best=keep_best, weights=weights)
         if is_checked:
@@ -128,7 +133,7 @@ def _script(
     compared = "its data and initial weights equal the run's"
     compared += ", and so do its final weights" if is_checked else "; --check also compares its final weights"
     if as_json:
-        print_json({"file": str(target), "format": "script", "weights": weights, "checked": is_checked})
+        print_json({"file": str(target), "format": format.name, "weights": weights, "checked": is_checked})
         return
     echo(f"{target}: {words}")
     echo(f"  checked    {compared}")

@@ -53,6 +53,8 @@ class Example:
     """Options of ``wf run`` that use it; for a command its own arguments; empty if other components ask for it."""
     traits: str = ""
     """Traits as Python code, empty if its kind has none."""
+    traits_from: str = "wf.traits"
+    """The module that has the traits."""
     needs: tuple[str, ...] = ()
     """The distributions that it imports, besides wf-core."""
     fields: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ class Example:
         """The command that uses it, after ``wf``."""
         if self.kind == "command":
             return self.name
-        return f"run {self.run}" if self.run or self.kind not in DECLARATIONS else f"show {self.kind} {self.name}"
+        return f"run {self.run}" if self.run else f"show {self.kind} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -199,11 +201,11 @@ def _summary(examples: Sequence[Example]) -> str:
 def _imports(examples: Sequence[Example]) -> str:
     """The imports of ``plugin.py``."""
     classes = sorted({_class(example.kind) for example in examples})
-    line = _import("wf", [*classes, "hookimpl"])
-    traits = sorted({example.traits.partition("(")[0] for example in examples if example.traits})
-    if not traits:
-        return line
-    return f"{line}\n{_import('wf.traits', traits)}"
+    lines = [_import("wf", [*classes, "hookimpl"])]
+    for module in sorted({example.traits_from for example in examples if example.traits}):
+        own = [one for one in examples if one.traits and one.traits_from == module]
+        lines.append(_import(module, sorted({one.traits.partition("(")[0] for one in own})))
+    return "\n".join(lines)
 
 
 def _import(module: str, names: Sequence[str]) -> str:

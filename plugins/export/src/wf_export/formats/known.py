@@ -1,13 +1,20 @@
-"""The formats by name, without importing torch or their writers."""
+"""The formats by name, without importing torch or what writes them: the components of kind ``exporter``."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.discovery.entry import Entry
 from wf.errors import UsageError, unknown
+from wf.registry import Registry
+from wf_building.builder import Builder
+from wf_building.built import origin_of
+from wf_export.traits import ExporterTraits
+
+KIND = "exporter"
 
 
 @dataclass(frozen=True)
@@ -15,33 +22,31 @@ class Format:
     """One of the formats."""
 
     name: str
-    endings: tuple[str, ...]
-    target: str
-    """``"package.module:Class"`` of its writer, see `wf_export.formats.writer.Writer`."""
+    entry: Entry
 
-    def writer(self) -> Any:
-        """Its writer."""
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)()
+    @property
+    def traits(self) -> ExporterTraits:
+        """What it writes."""
+        traits = self.entry.component.traits
+        assert isinstance(traits, ExporterTraits)
+        return traits
 
-
-FORMATS = {
-    one.name: one
-    for one in (
-        Format("state-dict", (".pt", ".pth"), "wf_export.formats.weights:StateDict"),
-        Format("safetensors", (".safetensors",), "wf_export.formats.weights:SafeTensors"),
-        Format("pt2", (".pt2",), "wf_export.formats.pt2:Pt2"),
-        Format("onnx", (".onnx",), "wf_export.formats.onnx:Onnx"),
-        Format("script", (".py",), "wf_export.script.writing:Script"),
-    )
-}
-"""Every format."""
+    def writer(self, registry: Registry) -> Any:
+        """What writes it."""
+        return Builder(registry).build(KIND, {"use": registry.full_name(self.entry)}).value
 
 
-def chosen(to: str | None, file: str | None, run: str) -> tuple[Format, Path]:
-    """The format and the file, from the command line.
+def formats_of(registry: Registry) -> dict[str, Format]:
+    """Every format that a plugin brings, by name."""
+    entries = [one for one in registry.entries(KIND) if isinstance(one.component.traits, ExporterTraits)]
+    return {one.component.name: Format(one.component.name, one) for one in entries}
+
+
+def chosen(registry: Registry, to: str | None, file: str | None, run: str) -> tuple[Format, Path]:
+    """The format and the file that a command line means.
 
     Args:
+        registry: Has the formats.
         to: The name of a format, if one is given.
         file: The file, if one is given; by default it is named after the run.
         run: The name of the run.
@@ -49,19 +54,30 @@ def chosen(to: str | None, file: str | None, run: str) -> tuple[Format, Path]:
     Raises:
         UsageError: If the ending is unknown or contradicts `to`, or neither is given.
     """
-    endings = {ending: one for one in FORMATS.values() for ending in one.endings}
-    if to is not None and to not in FORMATS:
-        raise UsageError(unknown("format", to, FORMATS))
+    formats = formats_of(registry)
+    given = None if to is None else _named(registry, formats, to)
+    endings = ", ".join(dict.fromkeys(ending for one in formats.values() for ending in one.traits.endings))
     if file is None:
-        if to is None:
-            raise UsageError(f"choose a format: --to {'|'.join(FORMATS)}\n  or name a file: {', '.join(endings)}")
-        return FORMATS[to], Path(f"{run}{FORMATS[to].endings[0]}")
+        if given is None:
+            raise UsageError(f"choose a format: --to {'|'.join(formats)}\n  or name a file: {endings}")
+        return given, Path(f"{run}{given.traits.endings[0]}")
     path = Path(file)
-    found = endings.get(path.suffix)
-    if to is None and found is None:
-        raise UsageError(
-            f"'{path}': the ending must name the format\n  available: {', '.join(endings)}, or --to FORMAT"
-        )
-    if to is not None and found is not None and found.name != to:
-        raise UsageError(f"'{path}' has the ending of format {found.name}, but --to is {to}: leave one out")
-    return (FORMATS[to] if to is not None else endings[path.suffix]), path
+    found = [one for one in formats.values() if path.suffix in one.traits.endings]
+    if given is None and not found:
+        raise UsageError(f"'{path}': the ending must name the format\n  available: {endings}, or --to FORMAT")
+    if given is None and len(found) > 1:
+        raise UsageError(f"'{path}': several formats have this ending: {_words(found)}\n  choose one: --to FORMAT")
+    if given is not None and found and given not in found:
+        raise UsageError(f"'{path}' has the ending of format {found[0].name}, but --to is {given.name}: leave one out")
+    return given or found[0], path
+
+
+def _named(registry: Registry, formats: Mapping[str, Format], name: str) -> Format:
+    entry = registry.find(KIND, name) if name.partition("@")[0] in formats else None
+    if entry is None:
+        raise UsageError(unknown("format", name, formats))
+    return Format(entry.component.name, entry)
+
+
+def _words(formats: list[Format]) -> str:
+    return " and ".join(f"{one.name} of {origin_of(one.entry)}" for one in formats)
