@@ -55,7 +55,9 @@ def install(package: Path, into: Path) -> list[Path]:
     return [into, package / "src"]
 
 
-ALL = (*(kind for kind in KINDS if kind not in KINDS.on_demand), *DECLARATIONS)
+SHOWN = ("plot", "report-section")
+"""Kinds that no run needs, and that have a template."""
+ALL = (*(kind for kind in KINDS if kind not in KINDS.on_demand or kind in SHOWN), *DECLARATIONS)
 TRY = """
 import shlex, sys
 from wf_cli.main import main
@@ -77,14 +79,15 @@ def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     }
     check_style(package.folder)
     monkeypatch.syspath_prepend(package.folder / "src")
-    plugin = importlib.import_module(f"lone_{kind}.plugin")
+    plugin = importlib.import_module(f"{package.import_name}.plugin")
     [component] = getattr(plugin, f"wf_{kind}s" if kind in DECLARATIONS else "wf_components")()
     component = of_declaration(component) if kind in DECLARATIONS else component
     assert component.kind == kind
     module, _, attribute = component.target.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
     trait = "" if component.traits is None else type(component.traits).__name__.lower()
-    assert trait in ("", f"{kind}traits", DECLARATIONS[kind].__name__.lower() if kind in DECLARATIONS else "")
+    own = DECLARATIONS[kind] if kind in DECLARATIONS else KINDS[kind].traits
+    assert trait in ("", "" if own is None else own.__name__.lower())
 
 
 @pytest.mark.exhaustive
