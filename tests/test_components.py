@@ -67,7 +67,7 @@ def name_of(entry: Entry) -> str:
     return f"{entry.component.kind}-{entry.component.name}"
 
 
-ELSEWHERE = ("ddp", "graphed", "contrastive")
+ELSEWHERE = ("ddp", "fsdp", "graphed", "contrastive")
 
 
 def of_kind(*kinds: str) -> list[Any]:

@@ -29,6 +29,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
     "loss/nt-xent": {"model": "mlp"},
     "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
+    "strategy/fsdp": {"checkpointer": "directory"},
     "validation/sets": {"dataset": "iris"},
     "sampler/balanced": {"dataset": "iris"},
     "sampler/weighted": {"dataset": "iris"},

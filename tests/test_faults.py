@@ -20,7 +20,8 @@ import pytest
 from forkserver import ForkServer, Result
 from runs import checkpoints, manifest
 
-from wf_durability.checkpointer import DamagedCheckpoint, read_checkpoint
+from wf_durability.checkpointer import read_checkpoint
+from wf_durability.manifest import DamagedCheckpoint
 
 pytestmark = pytest.mark.xdist_group("faults")  # one worker has the server and the straight runs
 

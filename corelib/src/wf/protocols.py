@@ -77,7 +77,12 @@ class Evaluator(Protocol):
 
 
 class Checkpointer(Protocol):
-    """Durable state. Called by the loop at its cadence, at the end and before a stop."""
+    """Durable state. Called by the loop at its cadence, at the end and before a stop.
+
+    One that can save tensors that are divided among processes has ``save_shards(state, progress, metrics, strategy)``
+    and ``load_shards(which, strategy)`` as well, which all processes call together, see `Strategy`. What those have
+    saved `load` gives to one process alone, with whole tensors.
+    """
 
     def save(
         self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]
@@ -132,6 +137,10 @@ class Strategy(Protocol):
 
     A strategy with several processes may have an attribute ``unused_parameters``, set before `prepare`: the names of
     the parameters that got no gradient when the model was tried on a few samples.
+
+    One whose processes each hold a part of the model has ``mesh``, the `DeviceMesh` of all of them, and ``host_group``,
+    a process group for messages in the background. All processes then call the model together, in evaluations as well,
+    and save and load together; see `Checkpointer`.
     """
 
     @property

@@ -28,8 +28,9 @@ from torch import nn
 
 from wf import Loop
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError
-from wf_durability import checkpointer as module
-from wf_durability.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
+from wf_durability import manifest as module
+from wf_durability.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint
+from wf_durability.manifest import read_manifest
 from wf_durability.snapshot import DTYPES, Snapshot, safetensors_file
 from wf_state.codec import CodecError
 from wf_storage import files
@@ -323,9 +324,9 @@ class TestDamage:
 
     def test_another_schema_is_told(self, run_dir: Path) -> None:
         place = run_dir / "checkpoints" / "step-00000020"
-        manifest = {**read_manifest(place), "schema": 2}
-        (place / "manifest.json").write_bytes(module._seal(manifest))
-        with pytest.raises(module.DamagedCheckpoint, match="written in schema 2"):
+        manifest = {**read_manifest(place), "schema": 3}
+        (place / "manifest.json").write_bytes(module.seal(manifest))
+        with pytest.raises(module.DamagedCheckpoint, match="written in schema 3"):
             read_checkpoint(place)
 
     def test_nothing_good_is_left(self, run_dir: Path) -> None:

@@ -414,7 +414,7 @@ def test_in_python_at_every_event(event: str, tmp_path: Path, caplog: pytest.Log
 BROKEN = {
     "trainer": ("torch.Tensor.backward", "wf-training"),
     "evaluator": ("torch.inference_mode", "wf-training"),
-    "checkpointer": ("wf_durability.checkpointer.safetensors_file", "wf-durability"),
+    "checkpointer": ("wf_durability.whole.safetensors_file", "wf-durability"),
     "loss": ("torch.nn.functional.cross_entropy", "wf-losses"),
     "model": ("torch.nn.functional.max_pool2d", "wf-models"),
     "metric": ("torch.searchsorted", "wf-metrics"),

@@ -8,56 +8,55 @@ removes its leftovers. A run directory has one writer at a time.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
 import os
-import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from wf.declarations.component import FromRun
 from wf.engine.figures import Monitor, best
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
-from wf_durability.snapshot import Snapshot, pieces, raw, safetensors_file
+from wf.protocols import Strategy
+from wf_base.shards import local
+from wf_durability.background import in_background
+from wf_durability.manifest import (
+    SHARDED,
+    DamagedCheckpoint,
+    finite_first,
+    plain_figures,
+    read_manifest,
+    read_manifests,
+)
+from wf_durability.places import clean, discard, name_of, replace, scan
+from wf_durability.snapshot import Snapshot
+from wf_durability.whole import read_whole, write_whole
 from wf_state import codec
 from wf_storage import files
 
 if TYPE_CHECKING:
     from wf import Loop
 
-SCHEMA = 1
-"""The version of the layout and of the manifest."""
-
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-
 _LOG = logging.getLogger("wf")
-_PLACE = re.compile(r"(?:\.old-)?(step-\d{8,})")
-
-
-class DamagedCheckpoint(DataError):  # noqa: N818 - named after its meaning
-    """A checkpoint whose checksums do not match, or that cannot be read."""
 
 
 class DirectoryCheckpointer:
     """Keeps checkpoints as directories with a checksum of every file and tensor, and loads only intact ones.
 
     Each one is ``run_dir/checkpoints/step-00000938`` with the files ``tensors.safetensors``, ``state.json`` and
-    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest intact checkpoint; one with a model that is
-    not finite is skipped if there is a finite one. ``best`` is the intact checkpoint with the best monitored figure
-    (the first of equal ones). The newest `keep_last`, the best, the newest with a finite model and, with `keep_every`,
-    every n-th checkpoint are kept; the others are removed once a new one is durable. Of several processes only the
-    first may save.
+    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest that verifies; one whose model is not
+    finite is passed over where there is one that is. ``best`` is the one with the best figure of the monitor among
+    those that verify (of equal ones the first). The newest `keep_last`, the best one, the newest one whose model is
+    finite and, where `keep_every` is given, every n-th one are kept; the others are removed once a new one is
+    durable.
+
+    Of several processes only the first may save, unless each holds a part of the tensors (strategy ``fsdp``). These
+    save and load together: each process writes its parts to a file ``shard-00000-of-00002.safetensors`` and reads those
+    that it needs, and ``layout.json`` says where each part is. Any number of processes can load it, one alone as well.
 
     The copy of the state stays in host memory from one save to the next, as large as the tensors of a checkpoint.
 
@@ -112,7 +111,7 @@ class DirectoryCheckpointer:
         self._wait()
         _, tensors = codec.encode(state)
         self._work = work = Future[None]()
-        _in_background(work, lambda: self._snapshot.reserve(tensors))
+        in_background(work, lambda: self._snapshot.reserve(tensors))
         return work
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
@@ -135,11 +134,48 @@ class DirectoryCheckpointer:
         self._wait()
         document, tensors = codec.encode(state)
         copies, data = self._snapshot.take(tensors)
-        about = {**{key: progress[key] for key in ("step", "epoch")}, "progress": dict(progress)}
-        about["metrics"] = _plain(metrics)
-        place = self.folder / _name(progress["step"])
+        about, place = _about(progress, metrics), self.folder / name_of(progress["step"])
+        return self._start(lambda: self._commit(place, about, document, copies, data))
+
+    def save_shards(
+        self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any], strategy: Strategy
+    ) -> Future[str]:
+        """As `save`, of a state of which each process holds a part: all of them call it together.
+
+        Args:
+            state: The result of `Loop.state_dict`; what is not divided is written as the first process has it.
+            progress: As for `save`.
+            metrics: As for `save`.
+            strategy: The processes, with ``mesh`` and ``host_group``.
+        """
+        from wf_durability.sharded import ShardedSave, write_sharded  # which imports what few runs need
+
+        self._wait()
+        document, tensors = codec.encode(state)
+        copies, _ = self._snapshot.take({name: local(one) for name, one in tensors.items()})
+        about, place = _about(progress, metrics), self.folder / name_of(progress["step"])
+        made = ShardedSave(
+            place=place,
+            document=document,
+            tensors=tensors,
+            copies=copies,
+            about=lambda: {**about, "number": 1 + self._last_number(about["step"])},
+            rank=strategy.rank,
+            world_size=strategy.world_size,
+            group=strategy.host_group,  # type: ignore[attr-defined]  # of one that divides the model, see its protocol
+        )
+
+        def write() -> str:
+            write_sharded(made)
+            if made.rank == 0:
+                self._retire(about["step"])
+            return str(place)
+
+        return self._start(write)
+
+    def _start(self, write: Callable[[], str]) -> Future[str]:
         self._work = work = Future[str]()  # set before it starts: an interrupt may come while the thread starts
-        _in_background(work, lambda: self._commit(place, about, document, copies, data))
+        in_background(work, write)
         return work
 
     def is_finite(self, place: str) -> bool:
@@ -151,8 +187,8 @@ class DirectoryCheckpointer:
 
     @staticmethod
     def is_empty(run_dir: Path) -> bool:
-        """Whether a run has no checkpoint yet, so that its model must load pretrained weights."""
-        return not _scan(run_dir / "checkpoints")
+        """Whether a run has no checkpoint yet, so that its model has to look for pretrained weights."""
+        return not scan(run_dir / "checkpoints")
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.
@@ -162,7 +198,37 @@ class DirectoryCheckpointer:
             DataError: If there is none with that name, or no intact one.
         """
         self._wait()
-        found = _scan(self.folder)
+        return self._newest_of(which, read_checkpoint)
+
+    def load_shards(self, which: str, strategy: Strategy) -> Mapping[str, Any]:
+        """As `load`, with the tensors divided among the processes as they are now: all of them call it together.
+
+        Args:
+            which: As for `load`.
+            strategy: The processes, with ``mesh`` and ``host_group``.
+
+        Raises:
+            UsageError: For a checkpoint whose tensors were not divided when it was saved.
+        """
+        self._wait()
+        strategy.agree(False)  # until the first process has removed what is no longer kept
+        return self._newest_of(which, lambda path: _read_shards(path, strategy))
+
+    def _newest_of(self, which: str, read: Callable[[Path], Any]) -> Mapping[str, Any]:
+        """The state of the first checkpoint for `which` that can be read."""
+        skipped = []
+        for name, path in self._candidates(which):
+            try:
+                state: Mapping[str, Any] = read(path)
+                return state
+            except DamagedCheckpoint as error:
+                _LOG.warning("checkpoint %s is skipped: %s", name, error)
+                skipped.append(f"{name}: {error}")
+        raise DataError(self._nothing(which, list(scan(self.folder)), skipped))
+
+    def _candidates(self, which: str) -> Iterator[tuple[str, Path]]:
+        """The checkpoints for `which`, the first choice first."""
+        found = scan(self.folder)
         if which in ("latest", "best") and not found:
             raise NothingSavedError(f"there are no checkpoints in {self.folder}: the run ended before its first one")
         if which not in ("latest", "best") and which not in found:
@@ -170,20 +236,12 @@ class DirectoryCheckpointer:
         names = list(reversed(found))
         if which == "best":
             self.monitor.direction("--monitor")
-            names = self._best_first(_manifests(found, warn=True))
+            names = self._best_first(read_manifests(found, warn=True))
         elif which == "latest":
-            names = _finite_first(names, _manifests(found, warn=False))
+            names = finite_first(names, read_manifests(found, warn=False))
         else:
             names = [which]
-        skipped = []
-        for name in names:
-            try:
-                state: Mapping[str, Any] = read_checkpoint(found[name])
-                return state
-            except DamagedCheckpoint as error:
-                _LOG.warning("checkpoint %s is skipped: %s", name, error)
-                skipped.append(f"{name}: {error}")
-        raise DataError(self._nothing(which, list(found), skipped))
+        return ((name, found[name]) for name in names)
 
     def _nothing(self, which: str, names: list[str], skipped: list[str]) -> str:
         lines = [f"no usable checkpoint for '{which}' in {self.folder}"]
@@ -214,11 +272,11 @@ class DirectoryCheckpointer:
         try:
             files.make_own_folder(self.folder)
             files.sync_directory(self.folder.parent)
-            _clean(self.folder)
+            clean(self.folder)
             files.make_directory(temporary)
             about["number"] = 1 + self._last_number(about["step"])
-            _write_files(temporary, about, document, tensors, data)
-            _replace(temporary, place)
+            write_whole(temporary, about, document, tensors, data)
+            replace(temporary, place)
         except OSError as error:
             raise SaveError(
                 f"the checkpoint {place.name} could not be written to {self.folder}: {error.strerror or error}\n"
@@ -232,14 +290,14 @@ class DirectoryCheckpointer:
         return str(place)
 
     def _last_number(self, step: int) -> int:
-        """The running number of the last checkpoint before `step`."""
-        manifests = _manifests(_scan(self.folder), warn=False).values()
+        """The number, among all of the run, of the checkpoint before `step`."""
+        manifests = read_manifests(scan(self.folder), warn=False).values()
         return max((manifest.get("number", 0) for manifest in manifests if manifest["step"] < step), default=0)
 
     def _retire(self, step: int) -> None:
-        """Remove checkpoints that are no longer kept; those of later steps, from before a rollback, stay."""
-        found = _scan(self.folder)
-        manifests = _manifests(found, warn=False)
+        """Remove what is no longer kept; checkpoints of later steps, from before a rollback, are kept."""
+        found = scan(self.folder)
+        manifests = read_manifests(found, warn=False)
         past = [name for name, manifest in manifests.items() if manifest["step"] <= step]
         finite = [name for name in past if manifests[name]["finite"]]
         kept = {*past[-self.keep_last :], *self._best_first(manifests)[:1], *finite[-1:]}
@@ -248,7 +306,7 @@ class DirectoryCheckpointer:
         try:
             for name in past:
                 if name not in kept:
-                    _discard(found[name])
+                    discard(found[name])
         except OSError as error:
             _LOG.warning("old checkpoints could not be removed from %s: %s", self.folder, error.strerror or error)
 
@@ -259,237 +317,48 @@ def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
     Returns:
         For each one ``name``, ``step``, ``epoch``, ``metrics``, ``finite`` and ``path``.
     """
-    found = _scan(run_dir / "checkpoints")
+    found = scan(run_dir / "checkpoints")
     return [
         {"name": name, "path": found[name], **{key: manifest[key] for key in ("step", "epoch", "metrics", "finite")}}
-        for name, manifest in _manifests(found, warn=True).items()
+        for name, manifest in read_manifests(found, warn=True).items()
     ]
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The state of the checkpoint in directory `path`, with all checksums verified. The state is built from exactly
-    the verified bytes.
+    """The state of the checkpoint in directory `path`, with whole tensors; all that is read is verified.
 
     Raises:
         DamagedCheckpoint: Describing the damage.
     """
-    manifest = read_manifest(path)
+    if read_manifest(path)["schema"] != SHARDED:
+        return read_whole(path)
+    from wf_durability.sharded import ShardedCheckpoint  # which imports what few runs need
+
+    return ShardedCheckpoint(path).read()
+
+
+def _read_shards(path: Path, strategy: Strategy) -> Any:
+    """The state of a checkpoint for one of several processes, which read it together."""
+    from wf_durability.sharded import ShardedCheckpoint
+
+    opened: ShardedCheckpoint | None = None
+    failure, is_whole = DamagedCheckpoint("another process could not read it"), False
     try:
-        found = {name: files.read(path / name) for name in (TENSORS, STATE)}
-        for name, data in found.items():
-            if {"bytes": len(data), "sha256": _sha256(data)} != manifest["files"][name]:
-                raise DamagedCheckpoint(f"{name} does not match its checksum")
-        tensors = safetensors.torch.load(found[TENSORS])
-        if {name: _sha256(raw(tensor)) for name, tensor in tensors.items()} != manifest["tensors"]:
-            raise DamagedCheckpoint(f"the tensors in {TENSORS} do not match their checksums")
-        return codec.decode(json.loads(found[STATE]), tensors)
-    except OSError as error:
-        raise DamagedCheckpoint(_reason(error)) from error
-    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
-        raise DamagedCheckpoint(f"it cannot be read: {error}") from error
+        is_whole = read_manifest(path)["schema"] != SHARDED
+        opened = None if is_whole else ShardedCheckpoint(path)
+    except DamagedCheckpoint as error:
+        failure = error
+    if strategy.agree(is_whole):
+        raise UsageError(
+            f"checkpoint {path.name} has whole tensors, and cannot be divided among processes afterwards\n"
+            f"  go on with the strategy that saved it, or begin with its weights: --init-from {path.parent.parent}"
+        )
+    if strategy.agree(opened is None) or opened is None:
+        raise failure
+    return opened.read(strategy.mesh, strategy.host_group)  # type: ignore[attr-defined]  # of one that divides the model
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint in directory `path`, its own checksum verified.
-
-    Raises:
-        DamagedCheckpoint: Describing the damage.
-    """
-    try:
-        data = files.read(path / MANIFEST)
-        manifest = {key: value for key, value in json.loads(data).items() if key != "digest"}
-        if _seal(manifest) != data:
-            raise DamagedCheckpoint(f"{MANIFEST} does not match its checksum")
-        if manifest["schema"] != SCHEMA:
-            raise DamagedCheckpoint(f"it is written in schema {manifest['schema']}, this version reads {SCHEMA}")
-        if _name(manifest["step"]) != path.name.removeprefix(".old-"):
-            raise DamagedCheckpoint(f"its manifest belongs to step {manifest['step']}")
-        if not isinstance(manifest["metrics"], dict) or not isinstance(manifest.get("number", 0), int):
-            raise DamagedCheckpoint(f"{MANIFEST} has no figures, or no number")
-        _ = manifest["epoch"], manifest["finite"]
-    except OSError as error:
-        raise DamagedCheckpoint(_reason(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
-        raise DamagedCheckpoint(f"{MANIFEST} cannot be read") from error
-    return manifest
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{Path(error.filename).name} is missing"
-    return str(error)
-
-
-def _in_background(future: Future[Any], work: Callable[[], Any]) -> None:
-    """Start `work` in a separate thread; a normal exit waits for it.
-
-    An interrupt that comes before it has begun cancels it.
-    """
-
-    def run() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    try:
-        threading.Thread(target=run, name="wf-checkpoint").start()
-    except BaseException:
-        future.cancel()
-        raise
-
-
-def _write_files(
-    folder: Path, about: Mapping[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor], data: memoryview
-) -> None:
-    """Write the files of a checkpoint, the manifest last."""
-    sums: dict[str, dict[str, Any]] = {}
-    files.write_file(folder / TENSORS, _summed(TENSORS, safetensors_file(tensors, data), sums))
-    files.write_file(folder / STATE, _summed(STATE, [memoryview(_json(document))], sums))
-    manifest = {
-        "schema": SCHEMA,
-        **about,
-        "finite": _is_finite(_model(document, tensors)),
-        "files": sums,
-        "tensors": {name: _sha256(raw(tensor)) for name, tensor in tensors.items()},
-    }
-    files.write_file(folder / MANIFEST, [_seal(manifest)])
-    files.sync_directory(folder)
-
-
-def _summed(name: str, parts: Iterable[memoryview], sums: dict[str, dict[str, Any]]) -> Iterator[memoryview]:
-    """The parts of a file as they come; after the last one its length and checksum are in `sums`."""
-    digest, num_bytes = hashlib.sha256(), 0
-    for part in parts:
-        digest.update(part)
-        num_bytes += len(part)
-        yield part
-    sums[name] = {"bytes": num_bytes, "sha256": digest.hexdigest()}
-
-
-def _model(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterable[Any]:
-    """The values of the model's state in an encoded state."""
-    node: Any = document["value"].get("parts", {}).get("model", {})
-    model: Mapping[str, Any] = codec.decode({**document, "value": node}, tensors)
-    return model.values()
-
-
-def _is_finite(values: Iterable[Any]) -> bool:
-    """Whether all floating-point tensors are finite."""
-    return all(_all_finite(value) for value in values if isinstance(value, Tensor))
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    wide = tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor
-    if torch.isfinite(wide.sum()):  # one pass: no sum with a term that is not finite is finite
-        return True
-    return bool(torch.isfinite(wide).all())
-
-
-def _plain(value: Any) -> Any:
-    """Figures as strict JSON; numbers that are not finite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _seal(manifest: Mapping[str, Any]) -> bytes:
-    """The only valid bytes of a manifest: any difference is damage."""
-    return _json({**manifest, "digest": _sha256(_json(manifest))}, indent=1)
-
-
-def _json(value: Any, indent: int | None = None) -> bytes:
-    return json.dumps(value, allow_nan=False, indent=indent).encode("ascii") + b"\n"
-
-
-def _sha256(data: bytes | memoryview) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces(memoryview(data)):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
-def _scan(folder: Path) -> dict[str, Path]:
-    """The directories of the checkpoints by name, oldest first.
-
-    A directory that was moved aside by a process that died before moving the new one into place still counts.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():  # ".old-" comes before "step-"
-        if match := _PLACE.fullmatch(path.name):
-            found[match[1]] = path
-    return dict(sorted(found.items(), key=lambda item: int(item[0].removeprefix("step-"))))
-
-
-def _manifests(found: Mapping[str, Path], *, warn: bool) -> dict[str, dict[str, Any]]:
-    manifests = {}
-    for name, path in found.items():
-        try:
-            manifests[name] = read_manifest(path)
-        except DamagedCheckpoint as error:
-            if warn:
-                _LOG.warning("checkpoint %s is skipped: %s", name, error)
-    return manifests
-
-
-def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The names in order, with checkpoints of a model that is not finite last: no run recovers from these."""
-    ordered = sorted(names, key=lambda name: name in manifests and not manifests[name]["finite"])
-    for name in names[: names.index(ordered[0])] if ordered else []:
-        _LOG.warning("checkpoint %s is skipped: its weights are not finite", name)
-    return ordered
-
-
-def _replace(new: Path, place: Path) -> None:
-    """Move a finished directory into place; an existing one is removed once the new one is durable."""
-    old = place.with_name(f".old-{place.name}")
-    moved = place.exists()
-    if moved:
-        files.rename(place, old)
-    try:
-        files.rename(new, place)
-    except OSError:
-        if moved:
-            files.rename(old, place)
-        raise
-    files.sync_directory(place.parent)
-    if moved:
-        with suppress(OSError):  # the next save cleans it
-            files.remove_tree(old)
-
-
-def _clean(folder: Path) -> None:
-    """Remove or restore the leftovers of a dead process."""
-    for path in sorted(folder.glob(".old-*")):
-        place = folder / path.name.removeprefix(".old-")
-        if place.exists():
-            files.sync_directory(folder)
-            files.remove_tree(path)
-        else:
-            files.rename(path, place)
-    for path in sorted(folder.glob(".tmp-*")):
-        files.remove_tree(path)
-
-
-def _discard(path: Path) -> None:
-    """Remove a checkpoint so that a process killed in between leaves nothing that looks damaged."""
-    doomed = path.with_name(f".tmp-{path.name}-gone")
-    files.rename(path, doomed)
-    files.sync_directory(path.parent)
-    files.remove_tree(doomed)
+def _about(progress: Mapping[str, int], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the position in the run, and of its figures."""
+    about: dict[str, Any] = {key: progress[key] for key in ("step", "epoch")}
+    return {**about, "progress": dict(progress), "metrics": plain_figures(metrics)}

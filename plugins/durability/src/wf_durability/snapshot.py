@@ -76,8 +76,19 @@ def pieces(data: memoryview) -> Iterator[memoryview]:
     return (data[begin : begin + PIECE_BYTES] for begin in range(0, len(data), PIECE_BYTES))
 
 
+def safetensors_header(tensors: Mapping[str, Tensor]) -> memoryview:
+    """The beginning of a safetensors file: the header's length and the header; the bytes of the tensors follow."""
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return memoryview(len(text).to_bytes(8, "little") + text)
+
+
 def safetensors_file(tensors: Mapping[str, Tensor], data: memoryview) -> Iterator[memoryview]:
-    """The content of a safetensors file in pieces: the header's length, the header, the bytes of all tensors.
+    """The content of a safetensors file in pieces.
 
     `safetensors.torch.save` makes two copies of everything first, and holds the interpreter's lock meanwhile.
 
@@ -85,11 +96,5 @@ def safetensors_file(tensors: Mapping[str, Tensor], data: memoryview) -> Iterato
         tensors: The tensors in the order of their bytes.
         data: Their bytes; both from `Snapshot.take`.
     """
-    header, end = {}, 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    yield memoryview(len(text).to_bytes(8, "little") + text)
+    yield safetensors_header(tensors)
     yield from pieces(data)

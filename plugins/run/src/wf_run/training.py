@@ -18,7 +18,7 @@ from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others
 from wf_run.assembly import Assembly
 from wf_run.bundle.rebuild import rebuild_of
-from wf_run.bundle.writing import Outcome, write_bundle
+from wf_run.bundle.writing import Outcome, states_for, write_bundle
 from wf_run.directory import manifest
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.lock import locked
@@ -168,12 +168,15 @@ class Training:
 
     def _write_bundle(self, directory: RunDirectory | None) -> None:
         """Write ``bundle/``; a failure does not fail the run."""
+        loop = self._loop
+        if directory is None and getattr(self._strategy, "mesh", None) is None:
+            return
+        states = states_for(loop.parts)
         if directory is None:
             return
-        loop = self._loop
         made = Outcome(
             rebuild=self.rebuild,
-            states=loop.parts,
+            states=states,
             metrics=loop.metrics,
             steps=loop.progress.step,
             epochs=loop.progress.epoch,

@@ -11,6 +11,8 @@ What a document holds is a closed list, `HOLDS`; `encode` refuses everything els
 - Strides are kept where the elements lie densely (transposed, channels_last) or share memory; a tensor with gaps comes
   back contiguous.
 - Elements of a set have no order; they are written sorted, so that equal states give equal documents.
+- A tensor that is divided among processes (a DTensor) has the node of a whole one: which part a process holds is said
+  where its bytes are. It may share memory with another one of the same shape only.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from wf.errors import UsageError
-from wf_state.memory import View, clusters, dtype_name, restore, restore_view, store
+from wf_base.shards import is_sharded, local
+from wf_state.memory import STORED_AS_IS, View, clusters, dtype_name, restore, restore_view, store
 
 SCHEMA = 1
 """The version of the document's form."""
@@ -87,6 +90,8 @@ class _Encoder:
 
     def __init__(self) -> None:
         self.found: list[tuple[View, dict[str, Any], KeyPath]] = []
+        self.sharded: dict[int, Tensor] = {}
+        """Divided tensors by the number of their view, which is that of this process's part."""
 
     def value(self, value: Any, path: KeyPath) -> Any:
         if len(path) > MAX_DEPTH:
@@ -95,6 +100,8 @@ class _Encoder:
             return value
         if write := _WRITERS.get(type(value)):
             return write(self, value, path)
+        if is_sharded(value):
+            return _write_sharded(self, value, path)
         if isinstance(value, np.generic) and value.dtype.kind in "biufc":
             return {_TAG: "numpy", "dtype": value.dtype.str, "hex": value.tobytes().hex()}
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
@@ -130,7 +137,12 @@ class _Encoder:
             nodes = [self.found[number] for number in cluster]
             views = [view for view, _, _ in nodes]
             name = _new_name(nodes[0][2], stored)
-            stored[name], places = store(views)
+            if divided := [self.sharded[number] for number in cluster if number in self.sharded]:
+                _check_same(divided, views, nodes[0][2])
+                stored[name] = divided[0].contiguous()
+                places: list[dict[str, Any]] = [{} for _ in views]
+            else:
+                stored[name], places = store(views)
             for (_, node, _), place in zip(nodes, places, strict=True):
                 node.update(name=name, **place)
         return stored
@@ -252,6 +264,28 @@ def _write_tensor(encoder: _Encoder, value: Tensor, path: KeyPath) -> Any:
     if value.requires_grad:
         node["requires_grad"] = True
     return encoder.tensor(value, node, path)
+
+
+def _write_sharded(encoder: _Encoder, value: Tensor, path: KeyPath) -> Any:
+    if any(placement.is_partial() for placement in value.placements):  # type: ignore[attr-defined]  # a DTensor's
+        raise CodecError(f"{_text(path)}: a tensor whose parts have yet to be added up cannot be saved")
+    if value.grad_fn is not None:
+        raise CodecError(f"{_text(path)}: a tensor with a graph behind it cannot be saved; detach() it first")
+    if value.dtype not in STORED_AS_IS:
+        raise CodecError(f"{_text(path)}: a tensor of {value.dtype} that is divided among processes cannot be saved")
+    encoder.sharded[len(encoder.found)] = value.detach()
+    node: dict[str, Any] = {_TAG: "parameter" if isinstance(value, Parameter) else "tensor"}
+    if value.requires_grad:
+        node["requires_grad"] = True
+    return encoder.tensor(local(value), node, path)
+
+
+def _check_same(divided: list[Tensor], views: list[View], path: KeyPath) -> None:
+    """Refuse divided tensors that share memory, but are not one and the same."""
+    first = divided[0]
+    alike = all((one.shape, one.placements) == (first.shape, first.placements) for one in divided)  # type: ignore[attr-defined]  # a DTensor's
+    if not alike or len(divided) < len(views) or any(view.place != views[0].place for view in views):
+        raise CodecError(f"{_text(path)}: a tensor that is divided among processes overlaps with another one")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wf_base.shards import is_sharded, local
+
 ABSENT = "not there"
 """The mark of a missing value in a difference."""
 _NOTHING = object()
@@ -38,8 +40,9 @@ class Difference:
 def differences(before: Any, after: Any, path: str = "") -> Iterator[Difference]:
     """Every value that is not the same in two states of the types that `wf_state.codec` holds.
 
-    Tensors are the same with one dtype, shape and content, to the bit, wherever they lie; mappings whatever their
-    order. A container without a counterpart is one difference.
+    Tensors are the same with one dtype, shape and content, to the bit, wherever they lie; of those that are divided
+    among processes, this process's parts. Mappings are the same whatever their order. A container without a counterpart
+    is one difference.
     """
     if type(before) is not type(after) and not (isinstance(before, Tensor) and isinstance(after, Tensor)):
         yield Difference(path or "state", *_words(before, after))
@@ -66,7 +69,7 @@ def _below(path: str, key: Any) -> str:
 
 def _same(before: Any, after: Any) -> bool:
     if isinstance(before, Tensor):
-        return (before.dtype, before.shape) == (after.dtype, after.shape) and torch.equal(_bits(before), _bits(after))
+        return _form(before) == _form(after) and torch.equal(_bits(before), _bits(after))
     if isinstance(before, (np.ndarray, np.generic)):
         return (before.dtype, before.shape, before.tobytes()) == (after.dtype, after.shape, after.tobytes())
     if isinstance(before, float):
@@ -76,17 +79,23 @@ def _same(before: Any, after: Any) -> bool:
     return bool(before == after)
 
 
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    """The dtype, the shape, and the shape of the part that is here."""
+    return tensor.dtype, tensor.shape, local(tensor).shape
+
+
 def _bits(tensor: Tensor) -> Tensor:
     """The content as bytes, so that NaN equals itself and the two zeros differ."""
-    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
+    return local(tensor).detach().cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
 
 
 def _words(before: Any, after: Any) -> tuple[str, str]:
     """Both values for messages; for two tensors of the same shape and dtype their distance."""
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return _word(before), _word(after)
-    if (before.dtype, before.shape) != (after.dtype, after.shape):
+    if _form(before) != _form(after):
         return _word(before), _word(after)
+    before, after = local(before), local(after)
     changed = _bits(before).reshape(-1, before.element_size()) != _bits(after).reshape(-1, before.element_size())
     count = int(changed.any(dim=1).sum())
     return _word(before), f"{count:,} of {before.numel():,} numbers differ{_apart(before, after)}"
@@ -102,6 +111,7 @@ def _word(value: Any) -> str:
     if value is _NOTHING:
         return ABSENT
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        words = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        return f"{words}, divided among processes" if is_sharded(value) else words
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

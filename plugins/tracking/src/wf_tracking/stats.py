@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
+from wf_base.shards import whole
 
 _GRADIENT, _ACTIVATION = "gradient_norm", "activation_rms"
 
@@ -127,4 +128,4 @@ def _chosen(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
 def _norm(module: nn.Module) -> Tensor | None:
     """The norm of all gradients of a module; None where it has none."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients) if gradients else None
+    return whole(torch.nn.utils.get_total_norm(gradients)) if gradients else None

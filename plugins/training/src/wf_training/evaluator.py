@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -67,6 +68,7 @@ class DefaultEvaluator:
         self._part_size = -(-data.batch_size // num_processes)
         self._model: nn.Module = strategy.bare(model)  # the DDP wrapper would wait for processes that have finished
         self._data, self._strategy = data, strategy
+        self._together = getattr(strategy, "mesh", None) is not None
         self._objective: Any = _objective(self._model, loss, trainer, outputs, bool(metrics))
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
@@ -85,7 +87,7 @@ class DefaultEvaluator:
         generators = _generators()
         self._share_buffers()
         try:
-            with evaluated(self._model), torch.inference_mode():
+            with evaluated(self._model), self._without_graph():
                 figures = self._accumulate(split)
         finally:
             _restore(generators)
@@ -101,7 +103,7 @@ class DefaultEvaluator:
         before, python, numbers = stream.state_dict(), random.getstate(), np.random.get_state()
         buffers = [(buffer, buffer.clone()) for module in self._stateful for buffer in module.buffers()]
         try:
-            with evaluated(self._model), torch.inference_mode():
+            with evaluated(self._model), self._without_graph():
                 return _read(self._accumulate(split, num_batches=2))
         finally:
             stream.load_state_dict(before)
@@ -112,6 +114,10 @@ class DefaultEvaluator:
                     buffer.copy_(value)
             for _, _, metric in self._metrics:
                 metric.reset()
+
+    def _without_graph(self) -> AbstractContextManager[None]:
+        """Inference mode; not where FSDP would use the memory that it takes then in training steps."""
+        return torch.no_grad() if self._together else torch.inference_mode()
 
     def _share_buffers(self) -> None:
         """Copy the first process's buffers (running means) to all, like DDP training steps and checkpoints."""

@@ -285,7 +285,7 @@ def _check(device: torch.device, strategy: Strategy | None, optimizer: torch.opt
     """Refuse a run whose steps cannot be captured."""
     if torch.device(device).type != "cuda":
         raise UsageError(f"trainer 'graphed' captures CUDA graphs, but the device is {device}\n  {_INSTEAD}")
-    if strategy is not None and strategy.world_size > 1:
+    if strategy is not None and (strategy.world_size > 1 or getattr(strategy, "mesh", None) is not None):
         raise UsageError(f"trainer 'graphed' captures the step of one process\n  {_INSTEAD}, or --strategy local")
     if type(optimizer) not in OPTIMIZERS:
         known = ", ".join(kind.__name__ for kind in OPTIMIZERS)

@@ -54,6 +54,12 @@ def wf_components() -> list[Component]:
             default="processes",
         ),
         Component(
+            "strategy",
+            "fsdp",
+            "wf_training.fsdp:FSDPStrategy",
+            "several processes, each with a part of the model",
+        ),
+        Component(
             "hook",
             "early-stopping",
             "wf_training.hooks.early_stopping:EarlyStopping",

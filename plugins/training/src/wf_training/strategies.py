@@ -53,47 +53,30 @@ class LocalStrategy:
         """Nothing to release."""
 
 
-class DDPStrategy:
-    """Several processes, each with the whole model and a share of the samples.
+class Processes:
+    """Several processes, as a strategy knows them; one is derived from it.
 
-    Each process has its share of the samples of every batch. Gradients are averaged by
-    `torch.nn.parallel.DistributedDataParallel`. The process group is created in the constructor, so that the processes
-    can communicate from the start; `close` destroys it. On CUDA each process takes the device of its LOCAL_RANK.
+    The process group is created in the constructor, so that the processes can communicate from the start; `close`
+    destroys it. On CUDA each process takes the device of its LOCAL_RANK.
 
     Args:
+        name: The strategy's, for messages.
         device: The type of device; its index is ignored.
-        backend: The communication backend; ``auto`` is nccl on CUDA and gloo elsewhere.
-        find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
-            required if there are any; ``auto``: if a few samples, tested before the first step, find some.
+        backend: torch's name of the communication backend.
         wait_sec: Time to wait at the start for the other processes.
         timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
             process did not come.
 
     Raises:
-        UsageError: If the processes were not started by torchrun, or backend, device and number of processes do not
-            fit together.
+        UsageError: If the processes were not started by torchrun, or device and number of processes do not fit
+            together.
         OtherFailedError: If another process fails before it connects, or never connects.
     """
 
-    def __init__(
-        self,
-        device: torch.device,
-        backend: Literal["auto", "gloo", "nccl"] = "auto",
-        find_unused_parameters: Literal["auto", "yes", "no"] = "auto",
-        wait_sec: float = 300.0,
-        timeout_sec: float = 1800.0,
-    ) -> None:
-        device = torch.device(device)
-        self.rank, self.world_size, local_rank = _environment()
-        if backend == "auto":
-            backend = "nccl" if device.type == "cuda" else "gloo"
-        if backend == "nccl" and device.type != "cuda":
-            raise UsageError(f"backend nccl needs CUDA, but the device is {device.type}; use gloo or auto")
-        if device.type == "cuda":
-            device = _cuda_device(local_rank)
-        self.device, self._looks = device, find_unused_parameters
-        self.unused_parameters: Sequence[str] = ()
-        device_id = device if backend == "nccl" else None
+    def __init__(self, name: str, device: torch.device, backend: str, wait_sec: float, timeout_sec: float) -> None:
+        self.rank, self.world_size, local_rank = _environment(name)
+        self.device = _cuda_device(local_rank) if device.type == "cuda" else device
+        device_id = self.device if backend == "nccl" else None
         if timeout_sec <= 0:
             raise UsageError(f"strategy option timeout_sec is {timeout_sec:g}; it must be above 0")
         store = board(wait_sec).meet(wait_sec)
@@ -102,28 +85,6 @@ class DDPStrategy:
             backend, store=store, rank=self.rank, world_size=self.world_size, device_id=device_id, timeout=timeout
         )
         self._watcher = Watcher(board().another(), self.rank)
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model on this process's device, wrapped; every process gets the weights of the first one.
-
-        Raises:
-            UsageError: If no parameter is trained.
-        """
-        model = model.to(self.device)
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise UsageError(
-                "the model has no parameters to train, so nothing can be distributed: use --strategy local"
-            )
-        looks = self.agree(bool(self.unused_parameters)) if self._looks == "auto" else self._looks == "yes"
-        devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=looks)
-
-    def bare(self, model: nn.Module) -> nn.Module:
-        """The model inside the wrapper."""
-        if isinstance(model, DistributedDataParallel):
-            inner: nn.Module = model.module
-            return inner
-        return model
 
     def agree(self, flag: bool) -> bool:
         """True on every process if it is true on any. Waits for all of them."""
@@ -161,18 +122,81 @@ class DDPStrategy:
         return parts
 
 
-def _environment() -> tuple[int, int, int]:
+class DDPStrategy(Processes):
+    """Several processes, each with the whole model and a share of the samples.
+
+    Each process has its share of the samples of every batch. Gradients are averaged by
+    `torch.nn.parallel.DistributedDataParallel`.
+
+    Args:
+        device: The type of device; its index is ignored.
+        backend: The communication backend; ``auto`` is nccl on CUDA and gloo elsewhere.
+        find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
+            required if there are any; ``auto``: if a few samples, tested before the first step, find some.
+        wait_sec: Time to wait at the start for the other processes.
+        timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
+            process did not come.
+
+    Raises:
+        UsageError: If the processes were not started by torchrun, or backend, device and number of processes do not
+            fit together.
+        OtherFailedError: If another process fails before it connects, or never connects.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        backend: Literal["auto", "gloo", "nccl"] = "auto",
+        find_unused_parameters: Literal["auto", "yes", "no"] = "auto",
+        wait_sec: float = 300.0,
+        timeout_sec: float = 1800.0,
+    ) -> None:
+        device = torch.device(device)
+        if backend == "auto":
+            backend = "nccl" if device.type == "cuda" else "gloo"
+        if backend == "nccl" and device.type != "cuda":
+            raise UsageError(f"backend nccl needs CUDA, but the device is {device.type}; use gloo or auto")
+        super().__init__("ddp", device, backend, wait_sec, timeout_sec)
+        self._looks = find_unused_parameters
+        self.unused_parameters: Sequence[str] = ()
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on this process's device, wrapped; every process gets the weights of the first one.
+
+        Raises:
+            UsageError: If no parameter is trained.
+        """
+        model = model.to(self.device)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise UsageError(
+                "the model has no parameters to train, so nothing can be distributed: use --strategy local"
+            )
+        looks = self.agree(bool(self.unused_parameters)) if self._looks == "auto" else self._looks == "yes"
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=looks)
+
+    def bare(self, model: nn.Module) -> nn.Module:
+        """The model inside the wrapper."""
+        if isinstance(model, DistributedDataParallel):
+            inner: nn.Module = model.module
+            return inner
+        return model
+
+
+def _environment(name: str) -> tuple[int, int, int]:
     """Rank, number of processes and local rank, from torchrun's environment."""
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
-            f"strategy ddp runs in several processes, which --processes or torchrun starts ({', '.join(missing)} not "
-            f"set)\n  run: {_COMMAND}"
+            f"strategy {name} runs in several processes, which --processes or torchrun starts ({', '.join(missing)} "
+            f"not set)\n  run: {_COMMAND} --strategy {name}"
         )
     try:
         rank, world_size, local_rank = (int(os.environ[name]) for name in VARIABLES[:3])
     except ValueError as error:
-        raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}\n  run: {_COMMAND}") from error
+        raise UsageError(
+            f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}\n  run: {_COMMAND} --strategy {name}"
+        ) from error
     return rank, world_size, local_rank
 
 

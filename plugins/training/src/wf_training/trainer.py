@@ -138,7 +138,8 @@ class SupervisedTrainer(BaseTrainer):
             UsageError: Where several processes train: they share the gradients of the parameters that are trained at
                 the beginning.
         """
-        if self.strategy is not None and self.strategy.world_size > 1:
+        strategy = self.strategy
+        if strategy is not None and (strategy.world_size > 1 or getattr(strategy, "mesh", None) is not None):
             raise UsageError(
                 "trainer option 'freeze_until' is for one process alone\n  leave it out, or freeze for good"
             )

@@ -16,6 +16,7 @@ from wf.declarations.kinds import KINDS
 from wf.engine.events import EVENTS, listeners
 from wf.protocols import Stateful
 from wf.traits import LossTraits
+from wf_base.shards import whole_state
 from wf_kit.checks.states import saved
 from wf_kit.kit import ALL_KINDS, Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
@@ -179,7 +180,7 @@ def _state(experiment: Experiment) -> dict[str, bytes]:
         f"the state of {name}": dict(part.state_dict()) for name, part in parts.items() if isinstance(part, Stateful)
     }
     figures = {"the evaluated figures": loop.metrics, "the position": asdict(loop.progress)}
-    return {name: saved(state) for name, state in {**states, **figures}.items()}
+    return {name: saved(whole_state(state)) for name, state in {**states, **figures}.items()}
 
 
 @contextlib.contextmanager

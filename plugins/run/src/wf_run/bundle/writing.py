@@ -20,6 +20,7 @@ from wf.discovery.modules import normalize
 from wf.errors import UsageError
 from wf.protocols import Stateful
 from wf.typed import finite
+from wf_base.shards import is_sharded, whole_state
 from wf_run.assembly import Assembly
 from wf_run.bundle import card, folder, schema
 from wf_run.bundle.graph import graph_file
@@ -45,13 +46,23 @@ class Outcome:
     """The outcome of a run, for its bundle."""
 
     rebuild: Rebuild
-    states: Mapping[str, Stateful]
-    """The parts of the run that have a state, by their names in checkpoints."""
+    states: Mapping[str, Mapping[str, Any]]
+    """The states of the model and of what is kept with it, by their names in checkpoints."""
     metrics: Mapping[str, Any]
     steps: int
     epochs: int
     best: bool
     """Whether the weights are the best ones, rather than the last."""
+
+
+def states_for(parts: Mapping[str, Stateful]) -> dict[str, Mapping[str, Any]]:
+    """The states for a bundle, with whole tensors; processes of which each holds a part of the model call it together.
+
+    Args:
+        parts: The parts of the run that have a state, by their names in checkpoints.
+    """
+    kept = [name for name in parts if name in ("model", "loss") or name.startswith("transform/")]
+    return {name: whole_state(parts[name].state_dict()) for name in kept}
 
 
 def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Rebuild:
@@ -64,9 +75,8 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Reb
     place, manifest, rebuild = directory.path / folder.NAME, directory.manifest, made.rebuild
     description = parts.describe_data()
     document = _relocated(document_of(parts), _copies(parts, manifest))
-    weights, others = _weights(made.states["model"].state_dict())
-    kept = [name for name in made.states if name == "loss" or name.startswith("transform/")]
-    fitted = {name: made.states[name].state_dict() for name in kept}
+    weights, others = _weights(made.states["model"])
+    fitted = {name: state for name, state in made.states.items() if name != "model"}
     state, tensors = codec.encode({"parts": fitted, "model": others})
     contents = {
         folder.RUN_FILE: dump(document).encode(),
@@ -77,6 +87,8 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Reb
     }
     if rebuild.by == "exported graph" or (rebuild.by == "components" and _is_elsewhere(parts)):
         try:
+            if any(map(is_sharded, parts.values["model"].parameters())):
+                raise UsageError("the model is divided among processes, and a graph of one process would lack the rest")
             contents[folder.GRAPH] = graph_file(_network(parts))
         except UsageError as error:
             rebuild = replace(rebuild, **_without_graph(rebuild, str(error)))

@@ -189,8 +189,11 @@ def run(
             say(experiment.run_file(), nl=False)
             return 0
         say_plan(experiment, quiet=quiet)
-        if summary and experiment.strategy.rank == 0:
-            echo(f"{text_of(experiment.summary())}\n", err=True)
+        first, divided = experiment.strategy.rank == 0, getattr(experiment.strategy, "mesh", None) is not None
+        if summary and (first or divided):  # what is divided is called by all processes together
+            text = text_of(experiment.summary())
+            if first:
+                echo(f"{text}\n", err=True)
         if dry_run:
             _report_dry_run(experiment, as_json=as_json)
         else:

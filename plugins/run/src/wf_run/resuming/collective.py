@@ -1,5 +1,5 @@
-"""Checkpoints of several processes: the first one saves, including states that differ in the others; all get the
-result.
+"""Checkpoints of several processes: the first one saves, also the states that differ in the others; all hear how it
+ended. Processes of which each holds a part of the tensors save and load together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from wf.errors import SaveError, UsageError
 from wf.protocols import Checkpointer, Strategy
 from wf_base.random import TrainStream
+from wf_base.shards import holds_shards
 from wf_state import codec
 from wf_state.differences import differences
 
@@ -33,7 +34,7 @@ class _RankZero:
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
         saved: str | Future[str] | None = None
-        ranks = self._gathered(state["parts"])
+        ranks = _of_others(state["parts"], self._strategy)
         if self._strategy.rank == 0:
             try:
                 saved = self._checkpointer.save({**state, "ranks": ranks}, progress, metrics)
@@ -44,27 +45,59 @@ class _RankZero:
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         self._strategy.agree(False)
-        state, rank = self._checkpointer.load(which), self._strategy.rank
-        others: Sequence[Mapping[str, Any]] = state.get("ranks", ())  # missing in older checkpoints
-        if rank == 0:
-            return state
-        own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
-        if len(others) + 1 != self._strategy.world_size:  # hooks and the like go on as in the first one
-            own = {name: part for name, part in own.items() if name == "random"}
-        return {**state, "parts": {**state["parts"], **own}}
+        return _as_of_rank(self._checkpointer.load(which), self._strategy)
 
     def is_finite(self, place: str) -> bool:
         """The model's part of the checkpoint that the first process reads; the others have no checkpoint."""
         is_finite = getattr(self._checkpointer, "is_finite", None)
         return not place or is_finite is None or bool(is_finite(place))
 
-    def _gathered(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The differences of each other process from the first one; all of them must call it together."""
-        own = {name: part for name, part in parts.items() if name not in SHARED}
-        sent = _to_bytes(own)
-        lengths = self._strategy.gather(torch.tensor([len(sent)])).tolist()
-        _, *others = self._strategy.gather(sent).split(lengths)
-        return [_apart(_from_bytes(one), own) for one in others] if self._strategy.rank == 0 else []
+
+class _Divided:
+    """A checkpointer of processes of which each holds a part of the tensors: all of them save and load together.
+
+    ``parts`` and ``ranks`` are as for `_RankZero`.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
+        self._checkpointer: Any = checkpointer
+        self._strategy = strategy
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
+        ranks = _of_others(state["parts"], self._strategy)
+        saved: Future[str] = self._checkpointer.save_shards(
+            {**state, "ranks": ranks}, progress, metrics, self._strategy
+        )
+        return saved
+
+    def load(self, which: str = "latest") -> Mapping[str, Any]:
+        return _as_of_rank(self._checkpointer.load_shards(which, self._strategy), self._strategy)
+
+    def is_finite(self, place: str) -> bool:
+        """As the manifest says, which all processes read."""
+        is_finite = getattr(self._checkpointer, "is_finite", None)
+        return is_finite is None or bool(is_finite(place))
+
+
+def _of_others(parts: Mapping[str, Any], strategy: Strategy) -> list[dict[str, Any]]:
+    """In the first process the differences of each other one from it; all of them must call it together."""
+    own = {name: part for name, part in parts.items() if name not in SHARED and not holds_shards(part)}
+    sent = _to_bytes(own)
+    lengths = strategy.gather(torch.tensor([len(sent)])).tolist()
+    _, *others = strategy.gather(sent).split(lengths)
+    return [_apart(_from_bytes(one), own) for one in others] if strategy.rank == 0 else []
+
+
+def _as_of_rank(state: Mapping[str, Any], strategy: Strategy) -> Mapping[str, Any]:
+    """The state of a process, with its own parts where they are not as in the first one."""
+    others: Sequence[Mapping[str, Any]] = state.get("ranks", ())  # which older checkpoints do not have
+    rank = strategy.rank
+    if rank == 0:
+        return state
+    own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
+    if len(others) + 1 != strategy.world_size:  # hooks and the like go on as in the first one
+        own = {name: part for name, part in own.items() if name == "random"}
+    return {**state, "parts": {**state["parts"], **own}}
 
 
 def check_processes(state: Mapping[str, Any], num: int) -> None:
@@ -131,5 +164,18 @@ class _SavedByOne(Future[str]):
 
 
 def collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkpointer | None:
-    """The checkpointer for all processes of a strategy."""
-    return checkpointer if checkpointer is None or strategy.world_size == 1 else _RankZero(checkpointer, strategy)
+    """The checkpointer as all processes of a strategy use it together.
+
+    Raises:
+        UsageError: For one that cannot save what is divided among processes.
+    """
+    if checkpointer is None:
+        return None
+    if getattr(strategy, "mesh", None) is None:
+        return checkpointer if strategy.world_size == 1 else _RankZero(checkpointer, strategy)
+    if not hasattr(checkpointer, "save_shards"):
+        raise UsageError(
+            f"{type(checkpointer).__name__} saves whole tensors, and this strategy divides them among processes\n"
+            "  use --checkpointer directory, or --strategy ddp"
+        )
+    return _Divided(checkpointer, strategy)

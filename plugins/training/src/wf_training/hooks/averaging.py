@@ -151,10 +151,10 @@ class Swa(Hook):
 
 
 def _grouped(averages: list[Tensor], present: list[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Both by device and dtype: what is updated together must be alike."""
+    """Both by type, device and dtype: what is updated together must be alike."""
     found: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
     for average, tensor in zip(averages, present, strict=True):
-        own = found.setdefault((average.device, average.dtype), ([], []))
+        own = found.setdefault((type(average), average.device, average.dtype), ([], []))
         own[0].append(average)
         own[1].append(tensor)
     return list(found.values())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wf import FromRun, Hook, Loop
 from wf.errors import DivergedError, GoBack, UsageError
+from wf_base.shards import local
 from wf_training.learning_rates import rates, scale_rates
 
 _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not scaled"
@@ -105,7 +106,7 @@ class DivergenceGuard(Hook):
         """Check whether the checkpoint's model is finite; buffers (such as masks) may hold infinities, weights not."""
         if run.agree(not _is_finite(run, place)):
             known = self.params is not None
-            finite = known and all(bool(torch.isfinite(parameter).all()) for parameter in self.params or ())
+            finite = known and all(bool(torch.isfinite(local(parameter)).all()) for parameter in self.params or ())
             self._check(run, "weights are", None if finite else math.nan)
 
     def on_run_end(self, run: Loop) -> None:

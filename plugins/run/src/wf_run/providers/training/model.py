@@ -70,7 +70,7 @@ def model(
 
 def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
     """Refuse several processes for a trainer with several models: their gradients would not be shared."""
-    if run.builder.scopes and strategy.world_size > 1:
+    if run.builder.scopes and (strategy.world_size > 1 or getattr(strategy, "mesh", None) is not None):
         raise UsageError(
             f"trainer '{run.name('trainer')}' has several models, whose gradients several processes would not "
             "share\n  train in one process"
