@@ -357,12 +357,12 @@ def _check_default(component: Component | Catalogue) -> None:
         return
     chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"
     if chosen_by:
-        raise ValueError(f"component '{component.name}': no {component.kind} is a default: {chosen_by} chooses it")
+        raise ValueError(f"component '{component.name}': no {component.kind} can be a default: {chosen_by} chooses it")
     kind = KINDS.get(component.kind)
     of_several = component.default == "processes" and kind is not None and kind.by_processes
     if isinstance(component.default, str) and not of_several and not (kind is not None and kind.by_inputs):
         kinds = " or ".join(name for name, kind in KINDS.items() if kind.by_inputs) or "nothing"
-        text = f"component '{component.name}': only a {kinds} is a default of certain inputs; say default=True"
+        text = f"component '{component.name}': only a {kinds} can be the default for certain inputs; say default=True"
         raise ValueError(text)
 
 
