@@ -95,7 +95,7 @@ def export(
         for number, line in enumerate(lines):
             echo(f"  {title if not number else '':<9}  {line}")
     if steps and not writer.in_graph:
-        where = ", and stands in the file's metadata" if format.name == "safetensors" else ""
+        where = "; it is described in the file's metadata" if format.name == "safetensors" else ""
         lines = [f"warning: the weights are of the model alone, without its preprocessing{where}"]
         lines += [_shortened(json.dumps(step)) for step in steps]
         lines.append(f"wf.load_model({place!r}) gives the model with it, and --to pt2 or onnx writes it into the file")
