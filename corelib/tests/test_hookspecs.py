@@ -421,7 +421,7 @@ def test_a_component_of_a_kind_whose_plugin_is_not_loaded(tmp_path: Path) -> Non
     try:
         plugins = {plugin.name: plugin for plugin in Registry.discover(["no:wf-text", file]).plugins}
         assert plugins["mine"].error == "PluginError: kind 'tokenizer' is declared by wf-text, which is not loaded"
-        assert "leave out -p no:wf-text" in str(plugins["mine"].fix)
+        assert "load wf-text, too; it is left out by -p no:wf-text" in str(plugins["mine"].fix)
     finally:
         Registry.discover(only_builtin=True)
 

@@ -226,10 +226,10 @@ def discover(
                 plugins.append(plugin.record("blocked", error=objection))
             else:
                 plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
-    return sorted(map(_of_known_kinds, plugins), key=lambda plugin: plugin.name)
+    return sorted((_of_known_kinds(one, plugins) for one in plugins), key=lambda plugin: plugin.name)
 
 
-def _of_known_kinds(plugin: Plugin) -> Plugin:
+def _of_known_kinds(plugin: Plugin, plugins: Iterable[Plugin]) -> Plugin:
     """The plugin; failed if it has a component of an undeclared kind, or one that asks for an undeclared run value.
 
     By now all plugins are loaded, whichever of them declares the kind.
@@ -239,7 +239,9 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
         for component in plugin.components:
             kind = component.kind
             if kind not in KINDS and kind not in DECLARATIONS and (owner := who_declares(kind)):
-                fix = f"leave out -p no:{owner.distribution}, or {owner.install}"
+                there = next((one for one in plugins if one.distribution == owner.distribution), None)
+                why = f"it is {there.error}" if there and there.status == "blocked" else "wf doctor says what is wrong"
+                fix = f"load {owner.distribution}, too; {why}" if there else owner.install
                 raise PluginError(f"kind '{kind}' is declared by {owner.distribution}, which is not loaded")
             if isinstance(component.traits, Rule):
                 check_rule(component.traits)
