@@ -152,7 +152,7 @@ def test_parts_of_an_update_make_the_mean_of_their_losses(wf: Any, ranks: Any, s
     short = ("--epochs", 1, "--lr", 0.001)
     runs = {
         "parts": wf("run", *OPTIONS, *short, "--accumulate", 2, "--name", "parts"),
-        "shared": ranks("run", *OPTIONS, *short, "--strategy", "ddp", "--name", "shared"),
+        "shared": ranks("run", *OPTIONS, *short, "--batch-size", 8, "--strategy", "ddp", "--name", "shared"),
     }
     for done in runs.values():
         assert done.code == 0, done.stderr

@@ -159,7 +159,7 @@ def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, 
     )  # one step; float32 rounds by 1e-6 of it
     whole = wf(*options, "--batch-size", 16, "--name", "whole")
     parts = wf(*options, "--batch-size", 4, "--accumulate", 4, "--name", "parts")
-    shared = ranks(*options, "--batch-size", 8, "--strategy", "ddp", "--name", "shared")
+    shared = ranks(*options, "--batch-size", 16, "--strategy", "ddp", "--name", "shared")
     for done in (whole, parts, shared):
         assert done.code == 0, done.stderr
     torch.manual_seed(3)

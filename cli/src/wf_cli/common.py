@@ -70,8 +70,9 @@ def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None 
             echo(plugin.details, err=True)
         if plugin.distribution is None:  # only the line or the run file names it
             raise PluginError(_explain(plugin))
-        if not everywhere_of(ctx).strict:
-            tell(f"warning: {_explain(plugin)}")
+    if not everywhere_of(ctx).strict:
+        for fix in dict.fromkeys(plugin.fix for plugin in broken):
+            tell(f"warning: {_explain(*(plugin for plugin in broken if plugin.fix == fix))}")
     check_strict(ctx, broken)
     return registry
 
@@ -99,10 +100,12 @@ def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
         raise PluginError("\n  ".join(["--strict:", *map(_explain, broken)]))
 
 
-def _explain(plugin: Plugin) -> str:
+def _explain(plugin: Plugin, *others: Plugin) -> str:
+    """Why a plugin is not there, and why not others that the same would help."""
     state = "does not support this wf" if plugin.status == "incompatible" else "could not be loaded"
     leave = "" if plugin.distribution is None else f"\n  or disable it: -p no:{plugin.name}"
-    return f"plugin '{plugin.name}' {state}: {plugin.error}\n  try: {plugin.fix}{leave}"
+    more = f"\n  for the same reason: {', '.join(one.name for one in others)}" if others else ""
+    return f"plugin '{plugin.name}' {state}: {plugin.error}{more}\n  try: {plugin.fix}{leave}"
 
 
 def registry_quietly(ctx: click.Context) -> Registry:

@@ -16,7 +16,7 @@ from wf.discovery.deprecation import check_name
 from wf.discovery.distributions import builtin_distributions, is_installed
 from wf.discovery.entry import Entry, names_of, own_name
 from wf.discovery.guard import Guard
-from wf.discovery.known import is_among, known_as, known_members, who_brings
+from wf.discovery.known import is_among, known_as, known_members, who_brings, who_declares
 from wf.discovery.modules import normalize
 from wf.discovery.plugins import Plugin, Selection, discover
 from wf.discovery.settings import Pin
@@ -362,6 +362,11 @@ def read_kind(word: str) -> str:
     """
     kind = plurals().get(word.lower(), word.lower())
     if kind not in KINDS and kind not in DECLARATIONS:
+        declared = (who_declares(one) for one in (kind, kind.removesuffix("s"), kind.removesuffix("es")))
+        if owner := next(filter(None, declared), None):
+            raise UsageError(
+                f"kind '{word}' is declared by {owner.distribution}, which is not loaded\n  try: {owner.install}"
+            )
         raise UsageError(unknown("kind", word, [*KINDS, *DECLARATIONS]))
     return kind
 

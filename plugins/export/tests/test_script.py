@@ -196,7 +196,7 @@ def test_own_code_is_copied(wf: Any, folder: Path) -> None:
 def test_lines_that_cannot_be_meant(wf: Any, folder: Path) -> None:
     wf_package.run(dataset="iris", model="linear", epochs=1, name="x", quiet=True)
     for given, why in (
-        ((), "choose a format: --to state-dict|safetensors|pt2|onnx|script"),
+        ((), "choose a format: --to onnx|pt2|safetensors|script|state-dict"),
         (("x.doc",), "the ending must name the format"),
         (("x.pt2", "--to", "onnx"), "has the ending of format pt2, but --to is onnx"),
         (("x.pt2", "--check"), "--check is for --to script"),

@@ -81,8 +81,10 @@ class Kinds(Vocabulary[Kind]):
 
     def add(self, words: Iterable[Kind], owner: str) -> None:
         """As every vocabulary's."""
+        words = list(words)
         super().add(words, owner)
-        self._words = dict(sorted(self._words.items(), key=lambda item: (item[1].order, item[0])))
+        if words:  # a plugin without kinds may have broken `sorted`
+            self._words = dict(sorted(self._words.items(), key=lambda item: (item[1].order, item[0])))
 
     @property
     def several(self) -> tuple[str, ...]:

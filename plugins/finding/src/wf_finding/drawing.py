@@ -66,7 +66,7 @@ def check_path(path: Path) -> None:
 
     endings = [f".{one}" for one in FORMATS]
     if path.suffix not in endings:
-        raise UsageError(f"--output {path}: the file ends with {' or '.join(sorted(endings))}")
+        raise UsageError(f"--output {path}: the file must end with {' or '.join(sorted(endings))}")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}")
 
