@@ -47,5 +47,5 @@ def test_pip_install_wf_cli_brings_every_verb_and_each_may_be_uninstalled(
     )
     assert said.count("could not be loaded") == 1, "one message for all the plugins that need its kinds"
     broken = environment.wf("resume", "x", code=3)
-    assert "command 'resume' of wf-durability could not be loaded" in broken
-    assert "wf-durability needs wf-run: pip install ./plugins/run in a checkout of wf" in broken
+    assert "command 'resume' is brought by wf-durability, which is not loaded" in broken
+    assert "declared by wf-run, which is not loaded\n  try: pip install ./plugins/run in a checkout of wf" in broken

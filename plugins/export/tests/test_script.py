@@ -199,7 +199,7 @@ def test_lines_that_cannot_be_meant(wf: Any, folder: Path) -> None:
         ((), "choose a format: --to onnx|pt2|safetensors|script|state-dict"),
         (("x.doc",), "the ending must name the format"),
         (("x.pt2", "--to", "onnx"), "has the ending of format pt2, but --to is onnx"),
-        (("x.pt2", "--check"), "--check is for --to script"),
+        (("x.pt2", "--check"), "--check is for a format that trains, such as script"),
         (("x.py", "--checkpoint", "step-00000002"), "a script ends with the last weights"),
     ):
         result = wf("export", "x", *given)

@@ -202,9 +202,9 @@ def test_a_split_that_is_passed_over_is_named(tmp_path: Path, caplog: pytest.Log
     [
         ({"inputs": "aa"}, "unknown column 'aa'"),
         ({"inputs": "[a,b]"}, "several columns are a list of texts"),
-        ({}, "'text' is not of numbers"),
+        ({}, "'text' is not numeric"),
         ({"inputs": "a", "target": "a"}, "'a' is both input and target"),
-        ({"target": "price", "inputs": ["a", "text"]}, "'text' is not of numbers"),
+        ({"target": "price", "inputs": ["a", "text"]}, "'text' is not numeric"),
         ({"inputs": "a", "target": "text", "task": "regression"}, "cannot be the target of a regression"),
         ({"inputs": "a", "target": ["label", "tall"]}, "cannot be the target of a regression"),
         ({"shuffle_buffer": 0}, "must be at least 1"),
@@ -501,7 +501,7 @@ def test_reads_by_what_it_learned(tmp_path: Path, text: bool, streaming: bool) -
     for name, changed, message in (
         ("wolf", [*rows, {**rows[0], "y": 7}], "class '7'"),
         ("gone", [{"y": row["y"], "z": 1} for row in rows], "unknown column"),
-        ("other", [{**row, "a": "x", "text": 5} for row in rows], "holds numbers|not of numbers"),
+        ("other", [{**row, "a": "x", "text": 5} for row in rows], "holds numbers|is not numeric"),
     ):
         with pytest.raises((DataError, UsageError), match=message):
             huggingface(save(f"{name}.jsonl", changed), learned=learned, **options)

@@ -302,4 +302,4 @@ def test_tags_and_masked_tokens(wf: Any, tmp_path: Path) -> None:
     assert masked.code == 0, masked.stderr
     refused = wf("run", *data, "--model", "transformers/llama", *sizes)
     assert refused.code == 2
-    assert "is a causal language model or model for token classification, no masked language model" in refused.stderr
+    assert "is a causal language model or model for token classification, not a masked language model" in refused.stderr
