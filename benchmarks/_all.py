@@ -40,7 +40,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 }
 """The arguments of each script, where the defaults take too long."""
 LEFT_OUT = {"char_gpt_by_hand": "trains for ten minutes; docs/recipes/language-model.md has its figures"}
-WITH_ADAPTERS = {"csv_table", "images"}
+WITH_ADAPTERS = {"csv_table", "images", "tune_trial"}
 """The scripts that compare with libraries of the adapters, where these are installed."""
 
 
