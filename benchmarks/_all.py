@@ -30,15 +30,14 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "char_gpt": ("--steps", "120"),
     "checkpoint_stall": ("--rounds", "3", "--megabytes", "100"),
     "csv_table": ("--rounds", "3"),
-    "data_path": ("--epochs", "3"),
     "evaluation": ("--rounds", "2"),
-    "fine_tune": ("--rounds", "3"),
     "growth": ("--steps", "200", "--rounds", "1"),
     "images": ("--width", "2048", "--height", "1536", "--images", "200", "--epochs", "2"),
     "loop_overhead": ("--steps", "1000", "--rounds", "5"),
+    "tables": ("--rounds", "30"),
     "texts_by_hand": ("--steps", "150"),
 }
-"""The arguments of each script, where the defaults take too long."""
+"""The arguments of each script, where the defaults take too long, or vary too much."""
 LEFT_OUT = {"char_gpt_by_hand": "trains for ten minutes; docs/recipes/language-model.md has its figures"}
 WITH_ADAPTERS = {"csv_table", "images", "tune_trial"}
 """The scripts that compare with libraries of the adapters, where these are installed."""

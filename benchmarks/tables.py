@@ -3,8 +3,8 @@
     python benchmarks/tables.py [--steps N] [--rounds N] [--hidden N]
 
 Both train the model `tabular` on batches of 32 rows: 20 numbers, two embedded columns of 1,000 categories, a scaled
-target. They take turns, an epoch each; the figure is the least time of the processor of all rounds,
-which other programs on the machine disturb the least. With a small `--hidden` little but the overhead is left.
+target. They take turns, an epoch each; the figure is the least time of the processor (one thread) of all rounds, which
+other programs on the machine disturb the least. With a small `--hidden` little but the overhead is left.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--hidden", type=int, default=512)
     asked = parser.parse_args()
+    torch.set_num_threads(1)
     ways = {"by hand": by_hand(asked.steps, asked.hidden), "wf": by_name(asked.steps, asked.hidden)}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(asked.rounds + 1):
