@@ -143,6 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--modules", action="store_true", help="list what is imported instead")
     arguments = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' second command does not compile again
     if arguments.modules:
         list_modules()
     else:
