@@ -94,10 +94,10 @@ class TransformTraits(_Declared):
     """Whether it moves pixels or changes the size of images, which masks would not follow; None when that is not
     known."""
     masks: bool = False
-    """It moves masks with their images: it has a method ``on_masks``; see `wf_data.transforming.Step`."""
+    """It moves masks with their images: it has a method ``on_masks``; see `wf_data.transforms.step.Step`."""
     joint: bool | Literal["batch"] = False
     """It gets inputs and targets, and changes both; its attribute ``joint`` has the same value. ``batch``: it mixes
-    the samples of an update, see `wf_data.transforming.Step`."""
+    the samples of an update, see `wf_data.transforms.step.Step`."""
     of: Literal["inputs", "targets"] = "inputs"
     """What it changes: ``inputs``, or the ``targets`` that the loss gets. For ``targets`` its method ``inverse``
     converts model outputs back to the original units, for metrics and predictions. Its attribute ``of`` has the same

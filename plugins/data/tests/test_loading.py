@@ -20,7 +20,7 @@ from torch.utils.data import get_worker_info
 from wf.errors import UsageError
 from wf_base import Batch, Dataset, Stream, TensorSamples
 from wf_base.data import as_float, split_dataset
-from wf_data import places as where
+from wf_data.batches import places as where
 from wf_data.serving import RunData
 
 NUM = 23

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from wf_base import Dataset, Stream, TensorSamples
 from wf_base.data import Batch, split_dataset
+from wf_data.batches.shares import Shares
 from wf_data.serving import RunData
-from wf_data.shares import Shares
 
 
 class OnDisk(torch.utils.data.Dataset[Any]):

@@ -21,7 +21,7 @@ from wf.registry import Registry
 from wf.traits import OptimizerTraits
 from wf_base import Batch, Supervised
 from wf_base.training.gradients import Gradients
-from wf_data.shares import Shares
+from wf_data.batches.shares import Shares
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
 from wf_run.parts.links import link_loss

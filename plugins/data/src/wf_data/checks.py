@@ -13,7 +13,8 @@ from wf.blame import FAILURES
 from wf.discovery.modules import describe
 from wf.errors import DataError
 from wf_base import tree
-from wf_base.data import Dataset, TensorSamples, as_default
+from wf_base.data import Dataset, Samples, TensorSamples, as_default
+from wf_base.streams import Stream
 from wf_base.task import Numbers, TaskRuntime, all_finite, at, within
 from wf_base.text import TOKENS
 from wf_base.tree import Tree
@@ -52,10 +53,17 @@ class Checks:
         """The split, for messages."""
         return words(split) if "/" in split else f"dataset '{self._name}', {split} split"
 
-    def tensors(self, samples: TensorSamples, ids: Tensor, split: str) -> None:
-        """Check samples in memory, once; `ids` are their numbers in the dataset."""
-        self._values(samples.inputs, samples.targets, ids, self.where(split))
-        self._task.check_split(samples.targets, self.where(split))
+    def split(self, samples: Samples, ids: Tensor | None, split: str) -> None:
+        """Check a split before step 1: all samples in memory, the first of a stream. Others are checked when they are
+        read. `ids` are their numbers in the dataset, which a stream gives itself.
+        """
+        if isinstance(samples, Stream):
+            inputs, targets, numbers = next(samples.rows(samples.order()))
+            self.batch(inputs, targets, numbers.tolist(), split)
+        elif isinstance(samples, TensorSamples):
+            assert ids is not None
+            self._values(samples.inputs, samples.targets, ids, self.where(split))
+            self._task.check_split(samples.targets, self.where(split))
 
     def batch(self, inputs: Tree, targets: Tree, ids: Sequence[int], split: str) -> None:
         """Check a batch of samples with these numbers; the first batch determines the form of the others."""

@@ -28,8 +28,8 @@ from wf_base.data import Dataset, Samples, TensorSamples
 from wf_base.streams import AT_ONCE, Stream
 from wf_base.task import recognized
 from wf_base.tree import Tree
+from wf_data.batches.loading import generators_kept
 from wf_data.checks import stacked
-from wf_data.loading import generators_kept
 
 
 def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Dataset:

@@ -20,7 +20,7 @@ from wf.traits import HookTraits
 from wf_base.data import Dataset, TensorSamples, open_shares
 from wf_base.random import sample_uniform, stream
 from wf_building.built import Built
-from wf_data.transforming import Step
+from wf_data.transforms.step import Step
 from wf_export.script import calls
 from wf_export.script.source import NotAlone, Sources
 from wf_fitting.tasks import tasks_of

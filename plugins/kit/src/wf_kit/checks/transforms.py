@@ -13,7 +13,7 @@ from wf.errors import DataError
 from wf.protocols import Stateful
 from wf.traits import TransformTraits
 from wf_base import sample_uniform, tree
-from wf_data.transforming import Step, is_joint
+from wf_data.transforms.step import Step, is_joint
 from wf_kit import samples
 from wf_kit.checks.states import restored, saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told

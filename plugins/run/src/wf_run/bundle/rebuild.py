@@ -13,7 +13,7 @@ from wf.protocols import Stateful
 from wf.traits import DatasetTraits
 from wf_base.reading import Reader
 from wf_building.built import LIVE
-from wf_data.transforming import Step
+from wf_data.transforms.step import Step
 from wf_run.assembly import Assembly
 from wf_run.providers.data.transforms import transform_of
 from wf_run.runfiles.references import put_back

@@ -38,7 +38,7 @@ from wf_building.resolver import Resolver
 from wf_data import arrays
 from wf_data.inputs import Form, Read, check_form, example_of, leaves_of, numbers_of, read_inputs
 from wf_data.named import NamedReader
-from wf_data.transforming import Step
+from wf_data.transforms.step import Step
 from wf_run.bundle import schema
 from wf_run.description import Description
 from wf_run.directory.kept import KEPT, load_chosen

@@ -9,7 +9,7 @@ from wf.traits import TransformTraits
 from wf_base.data import Dataset
 from wf_base.task import TaskRuntime
 from wf_building.built import Built
-from wf_data.transforming import is_joint
+from wf_data.transforms.step import is_joint
 from wf_run.providers.training.links import check_dataset
 from wf_run.run_build import RunBuild, traits_of
 from wf_run.runfiles.runfile import own_table

@@ -8,13 +8,17 @@ processes must make each step together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from wf.errors import UsageError
 from wf_base.data import Batch
+from wf_base.streams import taken
+from wf_data.sets import words
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,45 @@ class Shares:
         if even and 0 < rest < self.world_size:
             own = torch.where(positions >= total - rest, places == self.rank % rest, own)
         return own
+
+    def own(
+        self, order: Iterator[Tensor], total: int, size: int, start: int = 0, *, even: bool = True
+    ) -> Iterator[Tensor]:
+        """This process's samples of the order of a stream, from the sample `start` on.
+
+        Args:
+            order: The samples of all processes, in pieces.
+            total: Their number.
+            size: The samples of a batch.
+            start: The first sample.
+            even: Whether a process without a sample in the last batch is given another's.
+        """
+        if self.world_size == 1:
+            return taken(order, start)
+        return taken(order, start, partial(self.is_own, total=total, size=size, even=even))
+
+    def check(self, num_samples: Mapping[str, int], batch_size: int) -> None:
+        """Check that every process has a part of every split: otherwise the others would wait for it.
+
+        Args:
+            num_samples: The samples of each split.
+            batch_size: The samples of a batch, of all processes together.
+
+        Raises:
+            UsageError: If a process would have nothing to do.
+        """
+        for split, num in num_samples.items():
+            if num < self.world_size:
+                raise UsageError(
+                    f"the {words(split)} has {num} samples for {self.world_size} processes\n"
+                    "  start fewer processes, or change --split"
+                )
+        if batch_size < self.world_size:
+            raise UsageError(
+                f"batches of {batch_size} are too small for {self.world_size} processes: each needs a sample of every "
+                "batch\n"
+                "  start fewer processes, or make --batch-size, which is that of all together, larger"
+            )
 
     def smallest_part(self, total: int, update: int, part: int) -> int:
         """The fewest samples that any process computes at once in an epoch.

@@ -18,6 +18,9 @@ Place = Literal["memory", "device", "loader", "stream"]
 """``memory``: slices of tensors in host memory; ``device``: of tensors on the device; ``loader``: torch's DataLoader
 reads sample by sample; ``stream``: the training process reads in order."""
 
+HELD = ("memory", "device")
+"""The places of tensors, which are served as slices."""
+
 COMFORTABLE = 0.25
 """The share of a device's free memory that samples may take by default; model, optimizer and activations come later."""
 
@@ -71,6 +74,37 @@ def _natural(samples: Samples, *, collated: bool) -> Place:
 def _num_bytes(samples: Mapping[str, Samples]) -> int:
     """The bytes of all samples that are in memory."""
     return sum(one.nbytes for one in samples.values() if isinstance(one, TensorSamples))
+
+
+def check_streams(
+    samples: Mapping[str, Samples], name: str, *, workers: int, collates: bool, has_sampler: bool
+) -> None:
+    """Refuse settings that streams, which yield samples themselves in their own order, would not use.
+
+    Args:
+        samples: The splits.
+        name: The dataset's name, for messages.
+        workers: The number of processes that load samples.
+        collates: Whether the dataset collates its own batches.
+        has_sampler: Whether the dataset has a sampler.
+
+    Raises:
+        UsageError: If a split is a stream and one of them is given.
+    """
+    if not any(isinstance(one, Stream) for one in samples.values()):
+        return
+    if workers:
+        raise UsageError(
+            f"a stream is read in order by the training process: {workers} workers would be unused\n"
+            "  leave --workers out"
+        )
+    for what, asked in (("collate", collates), ("sampler", has_sampler)):
+        if asked:
+            raise UsageError(
+                f"dataset '{name}' is a stream, which makes its own batches in its own order: its {what} would not "
+                "be used\n"
+                "  leave it out, and let the stream yield finished samples; or give samples with len() and [i]"
+            )
 
 
 def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], device: torch.device, workers: int) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wf_base.random import stream
-from wf_data.shares import Shares
-from wf_data.transforming import Step
+from wf_data.batches.shares import Shares
+from wf_data.transforms.step import Step
 
 
 class Update(NamedTuple):

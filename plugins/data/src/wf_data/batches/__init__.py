@@ -1,0 +1,1 @@
+"""How batches are made: the order of the samples, their division among processes, and reading them."""

@@ -1,0 +1,1 @@
+"""The transforms of a run: fitted on the train split, applied in advance or to each batch."""
