@@ -21,7 +21,7 @@ def example(tmp_path: Path) -> None:
         shutil.copy(ROOT / f"examples/autoencoder.{ending}", tmp_path)
 
 
-def test_what_comes_back_is_like_the_input(wf: Any, tmp_path: Path) -> None:
+def test_reconstructions_resemble_the_input(wf: Any, tmp_path: Path) -> None:
     done = wf("run", "autoencoder.toml", "--name", "codes", "--quiet")
     assert done.code == 0, done.stderr
     judged = records(tmp_path / "runs/codes", "eval")

@@ -23,7 +23,7 @@ everything = import_module(str(ROOT / "benchmarks" / "_all.py"))
         (2.5, {"at_least": 2.6}, "2.5 times", False),
     ],
 )
-def test_a_figure_stands_beside_its_goal(
+def test_a_figure_is_compared_with_its_goal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, goal: dict[str, float], shown: str, met: bool
 ) -> None:
     file = tmp_path / "figures"
@@ -37,7 +37,7 @@ def test_a_figure_stands_beside_its_goal(
     }
 
 
-def test_the_table_is_written_between_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_replaces_the_text_between_its_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "speed.md"
     page.write_text(f"Before.\n{everything.BEGIN}old\n{everything.END}After.\n")
     monkeypatch.setattr(everything, "PAGE", page)
@@ -51,7 +51,7 @@ def test_the_table_is_written_between_its_lines(tmp_path: Path, monkeypatch: pyt
     assert "12 minutes" in text
 
 
-def test_the_page_has_a_place_for_the_table() -> None:
+def test_the_page_has_markers_for_the_table() -> None:
     page = (ROOT / "docs" / "speed.md").read_text()
     assert page.index(everything.BEGIN) < page.index(everything.END)
 

@@ -120,7 +120,7 @@ def listed(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.id)
-def test_it_is_listed_with_what_is_wrong_and_what_would_help(broken: BrokenPlugin, listed: dict[str, Any]) -> None:
+def test_each_broken_plugin_is_listed_with_its_error_and_fix(broken: BrokenPlugin, listed: dict[str, Any]) -> None:
     found = listed[broken.name]
     assert (found["distribution"], found["version"], found["status"]) == (broken.name, "1.0", broken.status)
     assert found["entry_point"].startswith("main = ")
@@ -129,7 +129,7 @@ def test_it_is_listed_with_what_is_wrong_and_what_would_help(broken: BrokenPlugi
     assert bool(found["error"]) == bool(found["fix"]) == (broken.status != "ok") == (not found["components"])
 
 
-def test_nothing_else_is_listed(listed: dict[str, Any]) -> None:
+def test_no_other_plugin_is_listed(listed: dict[str, Any]) -> None:
     assert set(listed) == {*PLUGINS, *(broken.name for broken in BROKEN), "broken-one-of-two[more]"}
     half = listed["broken-one-of-two[more]"]
     assert (half["status"], half["error"], half["entry_point"]) == (
@@ -140,7 +140,7 @@ def test_nothing_else_is_listed(listed: dict[str, Any]) -> None:
     assert half["fix"] == "pip install --upgrade broken-one-of-two, or tell its author"
 
 
-def test_every_status_and_error_is_for_reading_too(there: There) -> None:
+def test_status_and_fix_are_listed_for_reading(there: There) -> None:
     result = there("list-plugins")
     assert result.code == 0
     for broken in FAILED:
@@ -149,13 +149,13 @@ def test_every_status_and_error_is_for_reading_too(there: There) -> None:
 
 
 @pytest.mark.parametrize("args", [("--help",), ("list",), ("list", "losses", "--json"), ("show", "ce"), ("run", "-h")])
-def test_what_needs_no_broken_plugin_works(there: There, args: tuple[str, ...]) -> None:
+def test_commands_that_need_no_broken_plugin_work(there: There, args: tuple[str, ...]) -> None:
     result = there(*args)
     assert result.code == 0, result.stderr
     assert result.stdout
 
 
-def test_training_works(there: There) -> None:
+def test_training_works_beside_broken_plugins(there: There) -> None:
     result = there.process(*TRAIN, "--loss", "ce", "--json")
     assert result.code == 0, result.stderr
     assert json.loads(result.stdout)["status"] == "done"
@@ -166,7 +166,7 @@ def test_training_works(there: There) -> None:
 
 @pytest.mark.parametrize("broken", NOT_LOADED, ids=lambda broken: broken.id)
 @pytest.mark.parametrize("verb", [(*TRY, "--loss"), ("show", "loss")], ids=["run", "show"])
-def test_what_it_would_have_brought_is_no_unknown_name(
+def test_components_of_a_broken_plugin_name_the_plugin(
     there: There, broken: BrokenPlugin, verb: tuple[str, ...]
 ) -> None:
     result = there(*verb, broken.would_bring)
@@ -185,12 +185,12 @@ def test_a_component_that_cannot_be_imported(there: There, broken: BrokenPlugin)
     assert broken.on_use in last_message(result)
 
 
-def test_one_names_a_plugin_that_is_not_loaded_as_the_provider(there: There) -> None:
+def test_a_broken_plugin_named_as_the_provider(there: There) -> None:
     result = there(*TRY, "--loss", "lost-raises@broken-raises")
     assert (result.code, "RuntimeError: no licence found" in last_message(result)) == (3, True)
 
 
-def test_what_nobody_can_tell_mentions_the_plugins_that_are_not_loaded(there: There) -> None:
+def test_an_unknown_name_mentions_the_plugins_that_are_not_loaded(there: There) -> None:
     result = there(*TRY, "--loss", "lost-no-module")
     assert result.code == 2
     assert "it may be in a plugin that is not loaded: " in last_message(result)
@@ -198,14 +198,14 @@ def test_what_nobody_can_tell_mentions_the_plugins_that_are_not_loaded(there: Th
 
 
 @pytest.mark.parametrize("args", [("list",), ("list-plugins",), ("show", "ce"), (*TRY, "--loss", "ce"), ("run", "-h")])
-def test_strict_ends_with_code_3_and_names_each(there: There, args: tuple[str, ...]) -> None:
+def test_strict_exits_with_code_3_and_names_each_plugin(there: There, args: tuple[str, ...]) -> None:
     result = there(*args, "--strict")
     assert result.code == 3, result.stdout + result.stderr
     assert [broken.name for broken in FAILED if f"plugin '{broken.name}' " not in last_message(result)] == []
     assert there(*args, "--strict", "--only-builtin").code == 0
 
 
-def test_whole_tracebacks(there: There) -> None:
+def test_traceback_shows_whole_tracebacks(there: There) -> None:
     for verb in ("list-plugins", "list"):
         result = there(verb, "--traceback")
         assert result.code == 0
@@ -225,7 +225,7 @@ def test_every_other_plugin_is_imported(there: There) -> None:
     assert not [name for name in found if name.startswith("broken_too_new")], "excluded by its metadata"
 
 
-def test_left_out_before_import(there: There) -> None:
+def test_excluded_plugins_are_not_imported(there: There) -> None:
     found = there.imported("list-plugins", "-p", "no:broken-raises", "-p", "no:broken_one_of_two")
     assert not [name for name in found if name.startswith(("broken_raises.", "broken_one_of_two"))]
     assert "broken_syntax" in found
@@ -238,7 +238,9 @@ ALLOW = ["builtin", "broken-target-import"]
 
 
 @pytest.mark.parametrize("place", ["environment", "project", "user", "all"])
-def test_the_allow_list_is_heeded_before_import(there: There, project: Settle, user: Settle, place: str) -> None:
+def test_plugins_outside_the_allow_list_are_not_imported(
+    there: There, project: Settle, user: Settle, place: str
+) -> None:
     env = {}
     if place in ("environment", "all"):
         env["WF_PLUGINS_ALLOW"] = ",".join(ALLOW)
@@ -256,13 +258,13 @@ def test_the_allow_list_is_heeded_before_import(there: There, project: Settle, u
 
 
 @pytest.mark.parametrize("args", [("--only-builtin",), ("WF_DISABLE_PLUGIN_AUTOLOAD",)])
-def test_nothing_of_a_stranger_is_imported(there: There, args: tuple[str, ...]) -> None:
+def test_no_third_party_module_is_imported_without_autoload(there: There, args: tuple[str, ...]) -> None:
     env = {name: "1" for name in args if name.isupper()}
     line = ("list-plugins", *(arg for arg in args if not arg.isupper()))
     assert there.imported(*line, **env) == set()
 
 
-def test_only_the_modules_of_the_components_that_are_used(there: There) -> None:
+def test_only_modules_of_the_used_components_are_imported(there: There) -> None:
     assert "broken_target_import.losses" not in there.imported("list", "--all")
     found = there.imported(*TRY, "--loss", BESIDE_IT)
     used = {"broken_target_import", "broken_target_import.plugin", "broken_target_import.losses"}
@@ -270,7 +272,7 @@ def test_only_the_modules_of_the_components_that_are_used(there: There) -> None:
     assert not [name for name in found - used if name.endswith(".losses")]
 
 
-def test_only_the_modules_of_the_builtin_components_that_are_used(there: There, installed: Installed) -> None:
+def test_only_modules_of_the_used_builtin_components_are_imported(there: There, installed: Installed) -> None:
     line = [*TRY, "--loss", "focal", "--only-builtin"]
     code = f"""
 import sys
@@ -296,7 +298,7 @@ print("MODULES", *sys.modules)
 # Collisions
 
 
-def test_both_providers_stay_listed(there: There) -> None:
+def test_both_providers_of_a_name_are_listed(there: There) -> None:
     providers = [entry["plugin"] for entry in there("list", "losses", "--json").json() if entry["name"] == "focal"]
     assert providers == ["broken-takes-builtin", "wf-losses"]
 
@@ -309,7 +311,7 @@ def test_both_providers_stay_listed(there: There) -> None:
         ("mae", "mae@broken-takes-alias or l1@wf-losses"),
     ],
 )
-def test_the_bare_name_is_an_error_and_a_provider_picks_one(there: There, name: str, choices: str) -> None:
+def test_a_name_of_two_plugins_needs_its_provider(there: There, name: str, choices: str) -> None:
     result = there(*TRY, "--loss", name)
     assert result.code == 2
     assert f"loss '{name}' comes from 2 plugins\n  say which one: {choices}\n" in last_message(result)
@@ -319,16 +321,16 @@ def test_the_bare_name_is_an_error_and_a_provider_picks_one(there: There, name: 
         assert (shown["name"], shown["plugin"]) == tuple(choice.split("@"))
 
 
-def test_an_alias_that_nobody_else_has_is_still_clear(there: There) -> None:
+def test_a_unique_alias_of_a_shared_name_is_unambiguous(there: There) -> None:
     assert there("show", "loss", "focal-loss", "--json").json()["plugin"] == "wf-losses"
 
 
-def test_one_of_both_runs(there: There) -> None:
+def test_either_provider_of_a_name_can_be_run(there: There) -> None:
     assert there(*TRY, "--loss", "focal@broken-takes-builtin", "--loss.temperature", "2").code == 0
     assert there(*TRY, "--loss", "focal@wf-losses", "--loss.gamma", "1").code == 0
 
 
-def test_pins(there: There, project: Settle, user: Settle) -> None:
+def test_pins_choose_the_provider(there: There, project: Settle, user: Settle) -> None:
     def provider(name: str = "focal") -> str:
         result = there("show", "loss", name, "--json")
         return str(result.json()["plugin"]) if result.code == 0 else last_message(result)
@@ -372,7 +374,7 @@ def test_a_run_keeps_the_provider(there: There, project: Settle) -> None:
 # wf doctor
 
 
-def test_the_doctor_finds_them(there: There, project: Settle) -> None:
+def test_doctor_finds_every_broken_plugin(there: There, project: Settle) -> None:
     project('[tool.wf.pin.loss]\nfocal = "wf-losses"\nce = "broken-raises"\n')
     second = there.folder / "second.py"
     second.write_text("import torch\nfrom wf import hookimpl\n@hookimpl\ndef wf_components(): return []\n")

@@ -76,7 +76,7 @@ def of_kind(*kinds: str) -> list[Any]:
     return [pytest.param(entry, id=name_of(entry)) for entry in found]
 
 
-def test_every_kind_is_there() -> None:
+def test_every_kind_has_a_component() -> None:
     assert {entry.component.kind for entry in ENTRIES} >= set(KINDS)
 
 
@@ -177,7 +177,7 @@ def test_hook(entry: Entry, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", of_kind("trainer", "evaluator", "checkpointer", "strategy"))
-def test_other_kinds(entry: Entry, tmp_path: Path) -> None:
+def test_trainer_evaluator_checkpointer_and_strategy(entry: Entry, tmp_path: Path) -> None:
     run(tmp_path, dataset="iris", **{entry.component.kind: table(entry)})
 
 
@@ -200,7 +200,7 @@ READERS = sorted({reader for entry in ENTRIES if (reader := getattr(entry.compon
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_readers_have_no_other_method_of_a_name_that_predictions_call(reader: str) -> None:
+def test_optional_methods_of_readers_have_the_expected_signature(reader: str) -> None:
     module, _, name = reader.partition(":")
     made = getattr(importlib.import_module(module), name)
     for protocol, method in ((RecordReader, "from_records"), (PartReader, "parts"), (LabelledReader, "labelled")):

@@ -100,7 +100,7 @@ def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert skipped.items() <= NOT_APPLICABLE.items()
 
 
-def test_every_check_is_made_on_some_component() -> None:
+def test_every_check_covers_some_component() -> None:
     kinds = {entry.component.kind for entry in ENTRIES}
     assert not [check.id for check in CHECKS.values() if not any(map(check.covers, kinds))]
 

@@ -88,7 +88,7 @@ def plugin(tmp_path: Path) -> str:
     return "anchors.py"
 
 
-def test_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
+def test_contributions_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
     chosen = ("--model", "anchored", "--anchor-generator", "grid", "--anchor-generator.size", 9)
     done = wf("run", "-p", plugin, *chosen, *SHORT, "--name", "a", "--hook", "+waiting", "--patience-sec", 4)
     assert done.code == 0, done.stderr
@@ -116,7 +116,7 @@ def test_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
     assert "--anchor-generator" not in wf("run", "--help").stdout
 
 
-def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Path) -> None:
+def test_contributions_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Path) -> None:
     head, tables = 'plugins = ["anchors.py"]\npatience_sec = 2', '[model]\nuse = "anchored"\n[anchor-generator]'
     (tmp_path / "run.toml").write_text(f'{head}\n{tables}\nuse = "grid"\nsize = 5\n')
     done = wf("run", "run.toml", *SHORT)
@@ -146,7 +146,9 @@ def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Pat
         (("--patience-sec", "long"), "the run: option 'patience_sec' wants float, not 'long'"),
     ],
 )
-def test_what_is_refused(wf: Any, plugin: str, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+def test_invalid_contributed_options_are_refused(
+    wf: Any, plugin: str, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
     done = wf("run", "-p", plugin, *words, *SHORT)
     assert (done.code, message in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "runs").exists()
@@ -165,7 +167,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
 
-def test_in_python(installed: dict[str, str], tmp_path: Path) -> None:
+def test_contributions_of_installed_plugins_in_python(installed: dict[str, str], tmp_path: Path) -> None:
     """Keys of installed plugins are known before the first key is read, also in a process that has loaded nothing."""
     (tmp_path / "run.toml").write_text(
         'patience_sec = 2\n[model]\nuse = "anchored"\n[anchor-generator]\nuse = "grid"\n'
@@ -186,7 +188,7 @@ def test_in_python(installed: dict[str, str], tmp_path: Path) -> None:
         assert said in done.stdout, done.stderr
 
 
-def test_a_run_whose_setting_nobody_knows_any_more(wf_process: Any, installed: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_with_a_setting_of_a_removed_plugin(wf_process: Any, installed: dict[str, str], tmp_path: Path) -> None:
     """The plugin is named; a run that set and took nothing of it does without it."""
     done = wf_process("run", *SHORT, "--name", "set", "--patience-sec", 4, env=installed)
     assert done.code == 0, done.stderr
@@ -202,14 +204,14 @@ def test_a_run_whose_setting_nobody_knows_any_more(wf_process: Any, installed: d
         )
 
 
-def test_vary_a_kind_of_a_plugin(wf: Any, plugin: str) -> None:
+def test_compare_varies_a_contributed_kind(wf: Any, plugin: str) -> None:
     short = ("--dataset", "iris", "--steps", 3, "--repeats", 1, "--device", "cpu", "--quiet")
     done = wf("compare", "-p", plugin, "--model", "anchored", "--vary", "anchor-generator=grid,fine", *short)
     assert done.code == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if line[:4] in ("grid", "fine")] == ["grid", "fine"]
 
 
-def test_allow_a_condition_of_the_run_file_s_plugin(wf: Any, tmp_path: Path) -> None:
+def test_allow_drift_accepts_conditions_of_the_runs_plugins(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "moody.py").write_text(CONDITION)
     run = ("--dataset", "iris", "--epochs", 1, "--device", "cpu", "--quiet")
     assert wf("run", "-p", "moody.py", *run, "--name", "moody", env={"MOOD": "good"}).code == 0
@@ -237,20 +239,20 @@ def wf_conditions():
 """
 
 
-def test_a_plugin_that_cannot_be_loaded_is_the_reason(wf: Any, tmp_path: Path) -> None:
+def test_an_unknown_option_blames_the_plugin_that_failed_to_load(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_package_of_anybody\n" + PLUGIN)
     for words in (("--anchor-generator.size", 3), GRID):
         done = wf("run", "-p", "broken.py", *words, *SHORT)
         assert (done.code, "plugin 'broken' could not be loaded" in done.stderr) == (3, True), done.stderr
 
 
-def test_a_setting_that_nothing_takes_is_told(wf: Any, plugin: str) -> None:
+def test_an_unused_setting_gives_a_warning(wf: Any, plugin: str) -> None:
     done = wf("run", "-p", plugin, "--patience-sec", 4, *(word for word in SHORT if word != "--quiet"))
     assert done.code == 0
     assert "warning: patience_sec is set, but nothing in this run takes it" in done.stderr
 
 
-def test_the_check_of_a_component_of_a_kind_of_its_own(wf: Any, plugin: str) -> None:
+def test_check_accepts_components_of_contributed_kinds(wf: Any, plugin: str) -> None:
     done = wf("check", "anchor-generator", "grid", "-p", plugin)
     assert done.code == 0, done.stdout
     assert "nothing in the kit's own run uses it; name a part that does" in " ".join(done.stdout.split())

@@ -38,7 +38,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_choice_is_said_forced_and_written_down(wf: Any, tmp_path: Path) -> None:
+def test_serve_from_is_logged_and_recorded(wf: Any, tmp_path: Path) -> None:
     plan = ("--dataset", "iris", "--model", "mlp", "--model.dropout", 0.2, "--epochs", 2)
     ways = {"auto": (), "memory": (), "loader": (), "workers": ("--workers", 2)}
     loader = "150 samples loaded by torch's DataLoader,"
@@ -56,7 +56,7 @@ def test_the_choice_is_said_forced_and_written_down(wf: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without an accelerator")
-def test_what_cannot_be_forced_is_refused(wf: Any, tmp_path: Path) -> None:
+def test_impossible_serve_from_is_refused(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "drawing.py").write_text(DRAWING)
     for options, message in (
         (("--dataset", "iris", "--serve-from", "device"), "device cpu has no separate memory"),
@@ -69,7 +69,7 @@ def test_what_cannot_be_forced_is_refused(wf: Any, tmp_path: Path) -> None:
         assert not (tmp_path / "runs" / "none").exists()
 
 
-def test_samples_that_draw_give_the_same_run_whoever_reads_them(wf: Any, tmp_path: Path) -> None:
+def test_random_samples_give_the_same_run_for_any_number_of_workers(wf: Any, tmp_path: Path) -> None:
     """Without workers, with some, and stopped in the middle of an epoch and resumed with another number of them."""
     (tmp_path / "drawing.py").write_text(DRAWING)
     for workers in (0, 2):
@@ -94,7 +94,7 @@ def images(num: int, shape: tuple[int, ...] = (1, 28, 28)) -> Dataset:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_python_calls_of_a_batch_in_memory(shuffle: bool) -> None:
+def test_a_batch_in_memory_costs_few_python_calls(shuffle: bool) -> None:
     """A figure without noise: what a step waits for beside torch's own work."""
     dataset = images(6400)
     data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=64, shuffle=shuffle)

@@ -69,7 +69,7 @@ def shared(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
     return folder, fork_server.run([*map(str, SHARED)], folder, environment, 110, processes=2)
 
 
-def test_one_run_of_two_processes(shared: Any) -> None:
+def test_two_processes_write_one_run(shared: Any) -> None:
     folder, done = shared
     assert done.code == 0, done.stderr
     assert_one_run(folder, done.stdout)
@@ -96,7 +96,7 @@ def test_torchrun_gives_the_same_run(shared: Any, tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_equal_weights_and_the_keys_of_one_process(wf: Any, shared: Any) -> None:
+def test_both_processes_have_equal_weights_under_plain_names(wf: Any, shared: Any) -> None:
     folder, _ = shared
     first, second = (torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first.keys() == second.keys()
@@ -134,7 +134,7 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
         pytest.param(("--optimizer", "sgd", "--accumulate", 3), id="accumulated"),
     ],
 )
-def test_a_shared_step_is_that_of_the_whole_batch(
+def test_a_shared_step_equals_the_step_of_the_whole_batch(
     ranks: Any, wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]
 ) -> None:
     """Two processes make the updates of one, of 39 samples each and of fewer at the end of an epoch."""
@@ -174,7 +174,7 @@ class Failing:
 """
 
 
-def test_a_hook_that_fails_in_one_process(ranks: Any, tmp_path: Path) -> None:
+def test_a_hook_that_fails_in_one_process_is_disabled_there(ranks: Any, tmp_path: Path) -> None:
     """It falls away there alone; the manifest is that of process 0."""
     (tmp_path / "failing.py").write_text(FAILING)
     hook = ("--hook", "+failing.py:Failing", "--hook.failing.py:Failing.on_error", "disable")
@@ -186,7 +186,7 @@ def test_a_hook_that_fails_in_one_process(ranks: Any, tmp_path: Path) -> None:
     assert manifest(tmp_path / "runs/two")["disabled_hooks"] == []
 
 
-def test_a_hook_that_changes_gradients_cannot_fall_away_in_one_process(ranks: Any, tmp_path: Path) -> None:
+def test_disabling_a_gradient_hook_is_refused_with_several_processes(ranks: Any, tmp_path: Path) -> None:
     hook = ("--hook", "+gradient-clip", "--hook.gradient-clip.on_error", "disable")
     done = ranks("run", *hook, "--strategy", "ddp", "--steps", 3)
     assert done.code != 0
@@ -217,7 +217,7 @@ def test_a_checkpoint_that_cannot_be_written(
         assert len(manifest(run)["failed_saves"]) == 1
 
 
-def test_without_torchrun(wf: Any) -> None:
+def test_ddp_without_torchrun_is_refused(wf: Any) -> None:
     done = wf("run", "--strategy", "ddp", env={"RANK": None})
     assert done.code == 2
     assert "torchrun" in done.stderr
@@ -250,7 +250,7 @@ class Trouble:
 '''
 
 
-def test_all_processes_go_back_together_and_stop_for_the_signal_of_one(ranks: Any, tmp_path: Path) -> None:
+def test_all_processes_roll_back_and_stop_together(ranks: Any, tmp_path: Path) -> None:
     (tmp_path / "trouble.py").write_text(TROUBLE)
     plan = ("--checkpoint-every", "4steps", "--log-every", 2, "--hook.divergence-guard.rollback", 1, "--steps", 500)
     hook = ("--hook", "+trouble.py:Trouble")
@@ -295,7 +295,7 @@ class Masks:
 """
 
 
-def test_each_process_draws_its_own_and_goes_on_with_that(ranks: Any, tmp_path: Path) -> None:
+def test_each_process_keeps_its_own_random_stream_across_a_resume(ranks: Any, tmp_path: Path) -> None:
     """With a layer that gets no gradient, which torch refuses where it is not told of."""
     (tmp_path / "net.py").write_text(NET)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--model", "net.py:Net", "--batch-size", 10, "--quiet")
@@ -326,7 +326,7 @@ class Raising:
 
 
 @pytest.mark.exhaustive  # by torchrun, which says its own of a failure
-def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
+def test_the_recorded_reason_names_the_failed_process(tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(RAISING)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--checkpoint-every", "1steps", "--quiet")
     done = torchrun(tmp_path, "run", *plan, "--hook", "+raising.py:Raising", "--name", "two")
@@ -339,7 +339,7 @@ def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive  # two processes that import torch
-def test_what_one_process_finds_before_they_meet(wf: Any, tmp_path: Path) -> None:
+def test_an_error_of_one_process_before_the_group_starts_ends_all(wf: Any, tmp_path: Path) -> None:
     """Two machines without a shared disk: the run is only on the first one."""
     for name in ("0", "1"):
         (tmp_path / name).mkdir()
@@ -366,7 +366,7 @@ def test_what_one_process_finds_before_they_meet(wf: Any, tmp_path: Path) -> Non
     assert messages[0].startswith("wf: process 1 failed: there is no run directory 'one'")
 
 
-def test_a_run_of_several_processes_says_how_it_is_resumed(wf: Any, tmp_path: Path) -> None:
+def test_the_resume_hint_includes_the_number_of_processes(wf: Any, tmp_path: Path) -> None:
     assert wf("run", "--dataset", "iris", "--epochs", 1, "--name", "one", "--quiet").code == 0
     run = tmp_path / "runs/one"
     (run / "run.toml").write_text((run / "run.toml").read_text().replace('use = "local"', 'use = "ddp"'))

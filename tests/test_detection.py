@@ -59,7 +59,7 @@ def shapes(tmp_path: Path) -> Path:
     return draw(tmp_path / "shapes")
 
 
-def test_it_has_the_bits_of_a_hand_written_loop(shapes: Path) -> None:
+def test_detection_has_the_bits_of_a_hand_written_loop(shapes: Path) -> None:
     from wf_torchvision.detection.coco import coco
 
     run = wf_api.run(
@@ -131,7 +131,7 @@ def test_boxes_are_predicted_and_drawn(wf: Any, shapes: Path, tmp_path: Path) ->
     assert "cannot write pictures into file" in refused.stderr
 
 
-def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, shapes: Path) -> None:
+def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, shapes: Path) -> None:
     options = ("--transform", "joint-crop", "--transform", "joint-flip", "--epochs", 3, "--checkpoint-every", "3steps")
     proved = wf("prove-resume", *OPTIONS, *options, "--kill-at", 5, "--name", "proof")
     assert proved.code == 0, proved.stdout + proved.stderr
@@ -139,7 +139,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, sh
 
 
 @pytest.mark.exhaustive
-def test_masks_and_two_stages_are_resumed_too(wf: Any, shapes: Path) -> None:
+def test_a_two_stage_model_with_masks_resumes_to_the_bit(wf: Any, shapes: Path) -> None:
     options = ("--model", "torchvision/maskrcnn_resnet50_fpn", "--model.num_regions", 8, "--dataset.masks", "true")
     options += ("--metric", "map", "--metric.map.of", "masks", "--epochs", 2, "--workers", 2)
     proved = wf("prove-resume", *OPTIONS, *options, "--checkpoint-every", "1steps", "--kill-at", 3, "--name", "proof")
@@ -147,7 +147,7 @@ def test_masks_and_two_stages_are_resumed_too(wf: Any, shapes: Path) -> None:
 
 
 @pytest.mark.exhaustive
-def test_parts_of_an_update_make_the_mean_of_their_losses(wf: Any, ranks: Any, shapes: Path, tmp_path: Path) -> None:
+def test_accumulation_and_processes_average_the_losses(wf: Any, ranks: Any, shapes: Path, tmp_path: Path) -> None:
     """And two processes share it; evaluations have the figures of all images, whoever judged them."""
     short = ("--epochs", 1, "--lr", 0.001)
     runs = {
@@ -176,7 +176,7 @@ def test_parts_of_an_update_make_the_mean_of_their_losses(wf: Any, ranks: Any, s
         (("--model", "torchvision/resnet18", "--model.image_size", 48), 2, "detection needs a model that gives boxes"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_components_that_do_not_fit_detection_are_refused(
     wf: Any, shapes: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
     dataset = ("--dataset", "coco", "--dataset.path", "shapes", "--quiet")

@@ -46,7 +46,9 @@ SAMPLE = ("docs/hooks.md",)
 @pytest.mark.parametrize(
     "page", [page if page in SAMPLE else pytest.param(page, marks=pytest.mark.exhaustive) for page in PAGES]
 )
-def test_page_does_what_it_says(page: str, tmp_path: Path, fork_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_a_page_give_the_shown_output(
+    page: str, tmp_path: Path, fork_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     outcomes = list(Reader(page, tmp_path, fork_server).read())
     wrong = [f"{page}, {outcome.explain()}" for outcome in outcomes if outcome.wrong or not outcome.agrees]
@@ -57,7 +59,7 @@ def test_page_does_what_it_says(page: str, tmp_path: Path, fork_server: Any, mon
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_readme_of_a_distribution_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_a_distributions_readme_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for fence in read_fences((ROOT / readme).read_text(encoding="utf-8")):
@@ -154,7 +156,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *READMES, "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_have_targets(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     wrong = []
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
@@ -168,7 +170,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_files_that_are_named_exist(page: str) -> None:
+def test_named_files_exist(page: str) -> None:
     named = re.findall(r"`((?:docs|examples|tests|corelib|cli|plugins)/[\w./-]+)`", TEXTS[page])
     assert not [name for name in named if not (ROOT / name).exists()]
 
@@ -178,7 +180,7 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 200
 
 
-def test_known_limits_are_those_of_today() -> None:
+def test_known_limits_name_the_current_strategies_and_torch() -> None:
     limits = TEXTS["README.md"].split("## Known limits")[1]
     strategies = set(Registry.discover(only_builtin=True).names("strategy")) - {"local"}
     shared = next(line for line in limits.splitlines() if "Several processes" in line)
@@ -223,7 +225,7 @@ def functions(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(PLACE.findall(TEXTS["docs/architecture.md"]))))
-def test_place_exists(file: str, name: str) -> None:
+def test_places_in_the_architecture_page_exist(file: str, name: str) -> None:
     folders = ("corelib", "cli", "plugins/*")
     sources = [path for folder in folders for path in ROOT.glob(f"{folder}/src/{file}")]
     assert len(sources) == 1
@@ -264,7 +266,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-def test_no_way_returns_to_a_file() -> None:
+def test_no_walk_through_the_code_returns_to_a_file() -> None:
     found = ways()
     assert {len(stops) >= 4 for stops in found.values()} == {True}
     assert len(found) == 5
@@ -274,7 +276,7 @@ def test_no_way_returns_to_a_file() -> None:
 
 
 @pytest.mark.usefixtures("in_a_folder")
-def test_ways_are_followed_and_no_job_is_done_twice() -> None:
+def test_walks_of_option_data_and_batch_are_followed_once() -> None:
     """The stops of an option, the data and a batch are called in the order in which the page has them."""
     option, data, batch = (ways()[f"The way of {what}"] for what in ("an option", "the data", "a batch"))
     events: list[tuple[str, Stop, dict[str, Any]]] = []
@@ -313,7 +315,7 @@ def greet(ctx):
 
 
 @pytest.mark.usefixtures("in_a_folder")
-def test_the_way_of_a_command_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_walk_of_a_command_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hello.py").write_text(HELLO)
     monkeypatch.syspath_prepend(tmp_path)
     way, events = ways()["The way of a command"], list[tuple[str, Stop, dict[str, Any]]]()
@@ -324,7 +326,7 @@ def test_the_way_of_a_command_is_followed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("in_a_folder")
-def test_the_way_of_an_error_is_followed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_walk_of_an_error_is_followed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def raising(self: Any, *args: Any) -> Any:
         raise RuntimeError("out of order")
 
@@ -342,7 +344,7 @@ def test_the_way_of_an_error_is_followed(monkeypatch: pytest.MonkeyPatch, capsys
 # How pages are read
 
 
-def test_lines_of_dots_stand_for_any_lines() -> None:
+def test_lines_of_dots_match_any_lines() -> None:
     assert agree(["a", "...", "z"], ["a", "b", "c", "z"], about=False)
     assert agree(["a", "...", "z"], ["a", "z"], about=False)
     assert not agree(["a", "...", "z"], ["a", "b"], about=False)
@@ -364,11 +366,11 @@ def test_lines_of_dots_stand_for_any_lines() -> None:
         ("place  .../focal.py:23", "place  .../focal.py:24", False, True),
     ],
 )
-def test_figures_and_times(shown: str, actual: str, about: bool, same: bool) -> None:
+def test_outputs_agree_up_to_rounding_and_times(shown: str, actual: str, about: bool, same: bool) -> None:
     assert agree([shown], [actual], about=about) == same
 
 
-def test_shortened_outputs_stay_short() -> None:
+def test_updated_outputs_keep_their_ellipses() -> None:
     shown = ["head 1", "...", "row 9", "end"]
     assert shorten(shown, ["head 2", "row 1", "row 2", "row 10", "new", "end"]) == [
         "head 2",
@@ -381,5 +383,5 @@ def test_shortened_outputs_stay_short() -> None:
     assert shorten(["old"], ["new", "newer"]) == ["new", "newer"]
 
 
-def test_public_names_are_those_of_the_pages() -> None:
+def test_documented_public_names_are_exported() -> None:
     assert {"run", "build", "create", "load_model", "Loop", "Hook"} <= set(wf.__all__)

@@ -100,7 +100,7 @@ def edit_manifest(run: Path, **fields: Any) -> None:
     edit(run / "manifest.json", lambda text: json.dumps({**json.loads(text), **fields}))
 
 
-def test_the_manifest_says_what_a_run_was_made_under(run: Path) -> None:
+def test_the_manifest_records_the_conditions_of_a_run(run: Path) -> None:
     found = manifest(run)
     assert {"train"} == found["dataset"].keys()
     assert found["versions"].keys() == {"wf", "python", "torch", "numpy"}
@@ -113,7 +113,7 @@ def test_the_manifest_says_what_a_run_was_made_under(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dataset", "run-file", "code"])
-def test_what_certainly_changes_the_result_is_refused(wf: Any, run: Path, tmp_path: Path, name: str) -> None:
+def test_changed_data_run_file_and_code_are_refused(wf: Any, run: Path, tmp_path: Path, name: str) -> None:
     if name == "dataset":
         edit(tmp_path / "points.csv", lambda text: text.replace("0.3,3", "0.31,3"))
     elif name == "run-file":
@@ -134,7 +134,7 @@ def test_what_certainly_changes_the_result_is_refused(wf: Any, run: Path, tmp_pa
     assert len(manifest(run)["drift"]) == 1
 
 
-def test_differences_are_told_together_and_warnings_do_not_stop_it(wf: Any, run: Path) -> None:
+def test_all_differences_are_reported_and_warnings_do_not_stop_a_resume(wf: Any, run: Path) -> None:
     edit_manifest(run, threads=4, device_name="another", schema=9)
     refused = wf("resume", "begun", "--epochs", 2)
     assert refused.code == 2
@@ -146,7 +146,7 @@ def test_differences_are_told_together_and_warnings_do_not_stop_it(wf: Any, run:
     assert [one["name"] for one in manifest(run)["drift"][0]["differences"]] == ["threads", "schema", "device-name"]
 
 
-def test_a_run_of_an_older_wf_is_not_compared_without_a_word(wf: Any, run: Path) -> None:
+def test_conditions_missing_in_an_older_run_are_named(wf: Any, run: Path) -> None:
     old = {key: value for key, value in manifest(run).items() if key not in ("dataset", "run_file")}
     edit(run / "manifest.json", lambda _: json.dumps(old))
     done = wf("resume", "begun", "--epochs", 2)
@@ -154,18 +154,18 @@ def test_a_run_of_an_older_wf_is_not_compared_without_a_word(wf: Any, run: Path)
     assert "the run has no record of these conditions, so they are not compared: dataset, run-file" in done.stderr
 
 
-def test_a_name_that_drift_does_not_know(wf: Any, run: Path) -> None:
+def test_an_unknown_condition_gets_a_suggestion(wf: Any, run: Path) -> None:
     refused = wf("resume", "begun", "--epochs", 2, "--allow-drift", "thread")
     assert refused.code == 2
     assert "did you mean 'threads'" in refused.stderr
 
 
-def test_another_length_and_number_of_workers_are_no_drift(wf: Any, run: Path) -> None:
+def test_more_epochs_and_workers_are_no_drift(wf: Any, run: Path) -> None:
     assert wf("resume", "begun", "--epochs", 2, "--workers", 2, "--quiet").code == 0
     assert "drift" not in manifest(run)
 
 
-def test_state_that_does_not_come_back_is_named(wf: Any, run: Path, tmp_path: Path) -> None:
+def test_state_that_is_not_restored_is_named(wf: Any, run: Path, tmp_path: Path) -> None:
     made = ("--steps", 5, "--hook", "+hooks.py:Forgetful", "--name", "forgetful", "--quiet")
     assert wf("run", *made).code == 0
     refused = wf("resume", "forgetful", "--epochs", 2)
@@ -178,7 +178,7 @@ def test_state_that_does_not_come_back_is_named(wf: Any, run: Path, tmp_path: Pa
     assert [(one["name"], one["now"]) for one in record["differences"]] == [("state", "0")]
 
 
-def test_a_hook_that_was_added_begins_anew_where_that_is_allowed(wf: Any, run: Path, tmp_path: Path) -> None:
+def test_an_added_hook_starts_fresh_if_drift_is_allowed(wf: Any, run: Path, tmp_path: Path) -> None:
     edit(run / "run.toml", lambda text: text + '[[hook]]\nuse = "early-stopping"\n')
     assert "hook learning-rate-log, " in wf("resume", "begun", "--epochs", 2).stderr
     refused = wf("resume", "begun", "--epochs", 2, "--allow-drift", "run-file")
@@ -195,9 +195,7 @@ def test_a_hook_that_was_added_begins_anew_where_that_is_allowed(wf: Any, run: P
         (lambda text: text.replace('"loss": ', '"loss": 1', 1), "lines of it were changed"),
     ],
 )
-def test_records_that_are_not_those_of_the_checkpoint_are_noticed(
-    wf: Any, run: Path, change: Callable[[str], str], words: str
-) -> None:
+def test_changed_records_are_refused(wf: Any, run: Path, change: Callable[[str], str], words: str) -> None:
     edit(run / "metrics.jsonl", change)
     before = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
     refused = wf("resume", "begun", "--epochs", 2)
@@ -209,7 +207,7 @@ def test_records_that_are_not_those_of_the_checkpoint_are_noticed(
     assert "Recorder.sha256" in str(manifest(run)["drift"])
 
 
-def test_a_finished_run_whose_checkpoints_are_gone_is_not_trained_over(wf: Any, run: Path) -> None:
+def test_a_finished_run_without_checkpoints_is_not_overwritten(wf: Any, run: Path) -> None:
     records = (run / "metrics.jsonl").read_bytes()
     shutil.rmtree(run / "checkpoints")
     refused = wf("resume", "begun", "--epochs", 2)
@@ -276,7 +274,7 @@ def test_an_optimizer_that_does_not_take_its_state_back_is_refused_before_the_fi
     assert wf(*line, "--dry-run").code == 0
 
 
-def test_own_code_that_is_gone_is_the_copy(wf: Any, run: Path, tmp_path: Path) -> None:
+def test_deleted_user_code_is_taken_from_the_copy(wf: Any, run: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").unlink()
     assert wf("resume", "begun", "--epochs", 2, "--quiet").code == 0
     assert checkpoints(run)[-1].name == "step-00000010"

@@ -15,12 +15,12 @@ INDEXES = sorted(
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 
 
-def test_there_are_indexes() -> None:
+def test_indexes_are_found() -> None:
     assert len(INDEXES) >= 10
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_an_index_is_of_the_pinned_version(index: str) -> None:
+def test_indexes_are_of_the_pinned_version(index: str) -> None:
     first = (ROOT / index).read_text(encoding="utf-8").partition("\n")[0]
     found = re.fullmatch(r"# generated from (\S+) (\S+) by: python -m (wf_\w+)\.\w+", first)
     assert found, first

@@ -32,7 +32,7 @@ def broken():
 """
 
 
-def test_each_verb_ends(wf: Any, tmp_path: Path) -> None:
+def test_workers_end_with_each_command(wf: Any, tmp_path: Path) -> None:
     done = wf("run", *LOADED, "--name", "x", timeout=TIMEOUT)
     assert done.code == 0, done.stderr
     for line in (("evaluate", "x"), ("predict", "x", "test"), ("run", *LOADED, "--dry-run")):
@@ -41,7 +41,7 @@ def test_each_verb_ends(wf: Any, tmp_path: Path) -> None:
         assert not done.left, line
 
 
-def test_a_process_ends_with_its_answer(wf: Any, wf_process: Any, tmp_path: Path) -> None:
+def test_a_process_with_workers_exits_normally(wf: Any, wf_process: Any, tmp_path: Path) -> None:
     """Where Python ends it, which the others leave out."""
     (tmp_path / "own.py").write_text(BROKEN)
     assert wf("run", *LOADED, "--name", "x").code == 0
@@ -60,14 +60,14 @@ def test_an_error_in_a_sample_ends_the_run(wf: Any, tmp_path: Path, workers: int
 
 
 @pytest.mark.parametrize("error", ["OSError(24, 'Too many open files')", "RuntimeError('received 0 items of ancdata')"])
-def test_too_few_file_handles_are_told(wf: Any, tmp_path: Path, error: str) -> None:
+def test_too_few_file_handles_are_explained(wf: Any, tmp_path: Path, error: str) -> None:
     (tmp_path / "own.py").write_text(BROKEN.replace('OSError(f"sample {index} cannot be read")', error))
     done = wf("run", "--dataset", "own.py:broken", "--workers", 1, "--quiet", timeout=TIMEOUT)
     assert done.code == 1, done.stderr
     assert "too many open files: raise the limit (ulimit -n 4096), or try fewer --workers" in done.stderr
 
 
-def test_an_experiment_ends_what_it_started() -> None:
+def test_an_experiment_ends_its_workers() -> None:
     experiment = wf_python.build(
         dataset="iris", model="linear", epochs=1, serve_from="loader", workers=1, save=False, quiet=True
     )

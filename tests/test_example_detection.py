@@ -61,7 +61,7 @@ def flat(state: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([state[name].flatten() for name in sorted(state)])
 
 
-def test_it_has_the_bits_of_a_hand_written_loop() -> None:
+def test_the_example_has_the_bits_of_a_hand_written_loop() -> None:
     from wf_example_detection.dataset import Drawings
     from wf_example_detection.model import GridDetector
 
@@ -99,7 +99,7 @@ def test_it_has_the_bits_of_a_hand_written_loop() -> None:
     assert "underfitting: train shape-map" in run.loop.notes["fit"]
 
 
-def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_drawing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from wf_example_detection import dataset as module
 
     drawn = module.drawn
@@ -110,7 +110,7 @@ def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.Monke
 
 
 @pytest.mark.exhaustive
-def test_it_keeps_to_what_wf_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_passes_the_conformance_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / DETECTION)  # its pyproject.toml says which dataset its detector is for
     results = check_plugin(PLUGIN, registry=Registry.discover([PLUGIN]))
     kinds = {result.component.partition("/")[0] for result in results}
@@ -123,7 +123,7 @@ def test_it_keeps_to_what_wf_expects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(300)
-def test_of_boxes_of_other_drawings_it_learns_nothing() -> None:
+def test_shuffled_boxes_are_not_learned() -> None:
     dataset = {"use": "drawings", "num_train": 400, "shuffled": True}
     optimizer, scheduler = {"use": "adam", "lr": 0.003}, {"use": "one-cycle"}
     run = wf_api.run(**SETTINGS, dataset=dataset, epochs=8, optimizer=optimizer, scheduler=scheduler)
@@ -131,7 +131,7 @@ def test_of_boxes_of_other_drawings_it_learns_nothing() -> None:
 
 
 @pytest.mark.exhaustive
-def test_the_best_weights_are_those_of_the_highest_map(wf: Any, tmp_path: Path) -> None:
+def test_keep_best_keeps_the_highest_map(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset.num_train", 64, "--dataset.num_held_out", 16, "--epochs", 3, "--keep", "best")
     done = wf("run", *OPTIONS, *options, "--name", "x")
     assert done.code == 0, done.stderr
@@ -141,7 +141,7 @@ def test_the_best_weights_are_those_of_the_highest_map(wf: Any, tmp_path: Path) 
 
 
 @pytest.mark.exhaustive
-def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, tmp_path: Path) -> None:
+def test_accumulation_and_processes_give_the_weights_of_the_whole_batch(wf: Any, ranks: Any, tmp_path: Path) -> None:
     from wf_example_detection.model import GridDetector
 
     options = ("-p", "detection.py", "run", "--dataset", "drawings", "--dataset.num_train", 16)
@@ -172,14 +172,14 @@ def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, 
         assert found["test/shape-map"] == pytest.approx(figures["test/shape-map"], abs=1e-3)
 
 
-def test_what_boxes_would_not_follow_is_refused(wf: Any) -> None:
+def test_transforms_that_do_not_move_boxes_are_refused(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--transform", "flip")
     assert refused.code == 2
     assert "it moves the pixels of images, but not the shapes targets of the dataset" in refused.stderr
     assert "flip" in wf("list", "transforms", "--fits", "segmentation").stdout
 
 
-def test_its_kind_and_its_setting_change_a_run_and_what_it_predicts(wf: Any, tmp_path: Path) -> None:
+def test_contributed_kind_and_setting_change_runs_and_predictions(wf: Any, tmp_path: Path) -> None:
     short = ("--dataset.num_train", 16, "--dataset.num_held_out", 4, "--epochs", 1, "--model.width", 2, "--quiet")
     chosen = ("--anchor-generator", "rectangles", "--anchor-generator.size", 6, "--min-score", 0.0)
     _picture(tmp_path / "a.bmp")
@@ -202,7 +202,7 @@ def test_its_kind_and_its_setting_change_a_run_and_what_it_predicts(wf: Any, tmp
     assert ".bmp" in refused.stderr
 
 
-def test_what_does_not_find_boxes_is_no_model_for_it(wf: Any) -> None:
+def test_models_that_find_no_boxes_are_refused(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--model", "mlp")
     assert refused.code == 2
     assert (
@@ -214,7 +214,7 @@ def test_what_does_not_find_boxes_is_no_model_for_it(wf: Any) -> None:
     assert "mlp" not in listed
 
 
-def test_boxes_of_what_is_no_detection_are_not_drawn(wf: Any, tmp_path: Path) -> None:
+def test_show_boxes_refuses_other_runs(wf: Any, tmp_path: Path) -> None:
     assert wf("run", "--dataset", "iris", "--steps", 2, "--quiet", "--name", "x").code == 0
     for words, code, message in (
         (("x",), 4, "the model: inputs of shape [1, 3, 48, 48]; the run takes [N, 4]"),
@@ -237,7 +237,7 @@ def _picture(place: Path) -> None:
 
 
 @pytest.mark.exhaustive
-def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, tmp_path: Path) -> None:
+def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset.num_train", 96, "--dataset.num_held_out", 8, "--epochs", 2, "--workers", 2)
     options += ("--checkpoint-every", "3steps", "--kill-at", 5, "--name", "proof")
     proved = wf("prove-resume", *OPTIONS, *options)
@@ -248,7 +248,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, tm
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.timeout(300)
-def test_installed_from_its_wheel_and_gone(wheels: dict[str, Path], tmp_path: Path) -> None:
+def test_the_wheel_works_and_uninstalling_leaves_nothing(wheels: dict[str, Path], tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.install(*(wheels[name] for name in FOLDERS), wheels["wf-example-detection"])
     seen = environment.plugins()["wf-example-detection"]

@@ -32,7 +32,7 @@ The worst of the seeds 0 to 4 and 42, on one thread: r2 0.387; accuracy 0.965 an
     "task",
     [task if task in ("regression", "binary") else pytest.param(task, marks=pytest.mark.exhaustive) for task in BOUNDS],
 )
-def test_run_file(wf: Any, tmp_path: Path, task: str) -> None:
+def test_the_run_file_of_a_task_trains_well(wf: Any, tmp_path: Path, task: str) -> None:
     done = wf("run", EXAMPLES / f"task_{task}.toml", "--name", "run", "--quiet", "--json", timeout=200)
     assert done.code == 0, done.stderr
     loss, bounds = BOUNDS[task]
@@ -53,7 +53,7 @@ def test_every_task_has_a_run_file_and_an_offline_dataset() -> None:
     assert wanted | {("mask", "image"), ("class_index", "tokens")} <= found
 
 
-def test_a_run_that_names_no_model_gets_one_that_fits(wf: Any) -> None:
+def test_the_default_model_fits_the_dataset(wf: Any) -> None:
     for dataset, model in {"shapes": "unet", "authors": "lstm", "digits": "mlp", "random": "mlp"}.items():
         done = wf("run", "--dataset", dataset, "--print-config")
         assert done.code == 0, done.stderr
@@ -71,14 +71,14 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("dataset", LOSSES)
-def test_the_losses_that_fit(wf: Any, dataset: str) -> None:
+def test_fits_lists_the_losses_of_a_task(wf: Any, dataset: str) -> None:
     """`tests/test_fits.py` holds the same traits against what happens when they are used."""
     listed = {one["name"] for one in wf("list", "losses", "--fits", dataset, "--json").json()}
     assert {name for name in listed if "/" not in name} == LOSSES[dataset]
 
 
 @pytest.mark.parametrize("loss", ["ce", "focal", "nll", "weighted-ce"])
-def test_losses_of_masks(wf: Any, loss: str) -> None:
+def test_losses_train_on_masks(wf: Any, loss: str) -> None:
     small = ("--dataset", "shapes", "--dataset.num_samples", 40, "--dataset.image_size", 8, "--epochs", 3)
     done = wf("run", *small, "--loss", loss, "--quiet", "--json")
     assert done.code == 0, done.stderr
@@ -97,7 +97,7 @@ def test_losses_of_masks(wf: Any, loss: str) -> None:
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
-def test_what_does_not_fit_is_refused(wf: Any, line: tuple[Any, ...], message: str) -> None:
+def test_components_that_do_not_fit_are_refused(wf: Any, line: tuple[Any, ...], message: str) -> None:
     done = wf("run", *line)
     assert done.code == 2
     assert message in done.stderr

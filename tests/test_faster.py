@@ -22,13 +22,13 @@ def test_accumulated_batches_make_the_updates_of_large_ones(wf: Any, tmp_path: P
     assert manifest(tmp_path / "runs/parts")["run_file"]["accumulate"] == 4
 
 
-def test_a_batch_of_all_samples_is_not_accumulated(wf: Any) -> None:
+def test_accumulating_full_batches_is_refused(wf: Any) -> None:
     refused = wf("run", "--batch-size", "full", "--accumulate", 2)
     assert refused.code == 2
     assert "accumulate is 2 and batch_size is full" in refused.stderr
 
 
-def test_a_trainer_that_does_not_accumulate(wf: Any) -> None:
+def test_a_trainer_without_accumulation_is_refused(wf: Any) -> None:
     refused = wf("run", "--trainer", f"{BY_HAND}:HandGradient", "--dataset", "diabetes", "--accumulate", 2)
     assert refused.code == 2
     assert "cannot add up the gradients of several batches: it takes no 'accumulate'" in refused.stderr
@@ -36,7 +36,7 @@ def test_a_trainer_that_does_not_accumulate(wf: Any) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_run_in_less_precision_is_near_one_in_float32(wf: Any, tmp_path: Path, precision: str) -> None:
+def test_a_run_in_bf16_is_close_to_float32(wf: Any, tmp_path: Path, precision: str) -> None:
     """Figures of a small run agree to the bits that bf16 has, 8."""
     plan = ("--dataset", "iris", "--epochs", 4, "--quiet", "--json")
     low = wf("run", *plan, "--precision", precision, "--name", precision)
@@ -52,14 +52,14 @@ def test_a_run_in_less_precision_is_near_one_in_float32(wf: Any, tmp_path: Path,
     assert wf("predict", precision, "test").code == 0
 
 
-def test_tf32_where_there_is_none(wf: Any, tmp_path: Path) -> None:
+def test_tf32_is_refused_on_the_cpu(wf: Any, tmp_path: Path) -> None:
     refused = wf("run", "--precision", "tf32", "--device", "cpu")
     assert refused.code == 2
     assert "device cpu has no tf32" in refused.stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_fp16_with_a_trainer_that_scales_no_loss(wf: Any) -> None:
+def test_fp16_is_refused_for_a_trainer_without_loss_scaling(wf: Any) -> None:
     refused = wf("run", "--trainer", f"{BY_HAND}:HandGradient", "--dataset", "diabetes", "--precision", "fp16")
     assert refused.code == 2
     assert "cannot scale the loss, as fp16 needs it: it takes no 'scaler'" in refused.stderr
@@ -74,7 +74,9 @@ def test_fp16_with_a_trainer_that_scales_no_loss(wf: Any) -> None:
         (("--optimizer", "torch/lbfgs"), "lbfgs"),
     ],
 )
-def test_what_is_not_captured(wf: Any, tmp_path: Path, options: tuple[Any, ...], words: str) -> None:
+def test_combinations_that_cannot_be_captured_are_refused(
+    wf: Any, tmp_path: Path, options: tuple[Any, ...], words: str
+) -> None:
     refused = wf("run", "--trainer", "graphed", "--device", "cpu", *options)
     assert refused.code == 2, refused.stderr
     assert words in refused.stderr

@@ -200,7 +200,7 @@ def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
 
 @thinned
 @pytest.mark.parametrize("action", ["kill", "power", "power-data"])
-def test_the_process_ends_at_every_operation(
+def test_a_kill_or_power_cut_at_every_operation(
     machine: Machine,
     points: Places,
     after_a_checkpoint: Places,
@@ -230,7 +230,7 @@ def test_the_process_ends_at_every_operation(
 
 @thinned
 @pytest.mark.parametrize("action", ["ENOSPC+", "EIO", "EROFS+"])
-def test_an_operation_fails_and_the_run_stops(
+def test_a_failing_operation_stops_the_run(
     machine: Machine, points: Places, straight: Any, action: str, thin: int, record_property: Any
 ) -> None:
     chosen = sample(points if action == "ENOSPC+" else points[::STRIDE], thin, action)
@@ -251,7 +251,7 @@ def test_an_operation_fails_and_the_run_stops(
 
 
 @thinned
-def test_an_operation_fails_and_the_run_goes_on(
+def test_a_failing_operation_is_survived(
     machine: Machine, points: Places, straight: Any, thin: int, record_property: Any
 ) -> None:
     ends: Counter[str] = Counter()
@@ -275,7 +275,7 @@ def test_an_operation_fails_and_the_run_goes_on(
 
 @thinned
 @pytest.mark.parametrize("action", ["kill", "power"])
-def test_a_resumed_run_ends_at_every_operation(
+def test_a_kill_or_power_cut_at_every_operation_of_a_resumed_run(
     machine: Machine, points: Places, straight: Any, action: str, thin: int, record_property: Any
 ) -> None:
     """A run that was killed in the middle of its second checkpoint is killed again on the way back."""
@@ -341,7 +341,7 @@ HARMS: dict[str, Callable[[bytes, int], bytes]] = {
 
 
 @thinned
-def test_every_region_of_every_file_is_verified(
+def test_damage_in_every_region_of_every_file_is_detected(
     machine: Machine, straight: Any, thin: int, record_property: Any
 ) -> None:
     """What is damaged is passed over with its reason, and the run goes on from the one before to the same bits."""

@@ -127,7 +127,7 @@ def said(registry: Registry, kind: str, dataset: str) -> dict[str, bool | None]:
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_losses(registry: Registry, targets: str) -> None:
+def test_traits_of_losses_agree_with_trying_them(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
     verdicts = said(registry, "loss", dataset)
     assert any(verdicts.values())
@@ -141,7 +141,7 @@ def test_losses(registry: Registry, targets: str) -> None:
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_metrics(registry: Registry, targets: str) -> None:
+def test_traits_of_metrics_agree_with_trying_them(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
     verdicts = said(registry, "metric", dataset)
     tables = {name: with_options("metric", name) for name in verdicts}
@@ -150,7 +150,7 @@ def test_metrics(registry: Registry, targets: str) -> None:
 
 
 @pytest.mark.parametrize("samples", ["vector", "sequence", "image"])
-def test_models(registry: Registry, samples: str) -> None:
+def test_traits_of_models_agree_with_trying_them(registry: Registry, samples: str) -> None:
     verdicts = said(registry, "model", f"{samples}s")
     unknown = [name for name, fits in verdicts.items() if fits is None]
     assert unknown == (["linear-regression"] if samples == "sequence" else []), "[T] would do for it, [T, F] would not"
@@ -162,7 +162,7 @@ def test_models(registry: Registry, samples: str) -> None:
 
 
 @pytest.mark.parametrize("samples", ["vector", "sequence", "image"])
-def test_transforms(registry: Registry, samples: str) -> None:
+def test_traits_of_transforms_agree_with_trying_them(registry: Registry, samples: str) -> None:
     verdicts = said(registry, "transform", f"{samples}s")
     tables = {name: with_options("transform", name) for name in verdicts}
     real = {name: works(registry, dataset=f"{samples}s", transform=[table]) for name, table in tables.items()}
@@ -172,7 +172,7 @@ def test_transforms(registry: Registry, samples: str) -> None:
         assert not works_unchecked(registry, dataset=f"{samples}s", transform=[hidden]), name
 
 
-def test_the_command_line_says_the_same(wf: Any, registry: Registry, tmp_path: Path) -> None:
+def test_list_fits_agrees_with_the_traits(wf: Any, registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "parts.py").write_text(PARTS)
     for targets in TARGETS:
         dataset = targets.replace("_", "-")
@@ -183,7 +183,7 @@ def test_the_command_line_says_the_same(wf: Any, registry: Registry, tmp_path: P
 
 
 @pytest.mark.parametrize("loss", ["mse", "ce", "focal"])
-def test_a_dry_run_ends_with_the_code_for_it(wf: Any, loss: str) -> None:
+def test_a_dry_run_agrees_with_list_fits(wf: Any, loss: str) -> None:
     """`works` is what ``wf run --dry-run`` does."""
     for dataset in ("diabetes", "iris"):
         fits = {one["name"] for one in wf("list", "losses", "--fits", dataset, "--json").json()}
@@ -191,7 +191,7 @@ def test_a_dry_run_ends_with_the_code_for_it(wf: Any, loss: str) -> None:
         assert done.code == (0 if loss in fits else 2), done.stderr
 
 
-def test_what_is_said_to_fit_is_refused_by_no_rule() -> None:
+def test_suggested_alternatives_fit_the_dataset() -> None:
     """Of every refused pair of a dataset and a model or a loss: each alternative goes with the dataset."""
     registry, seen = Registry.discover(only_builtin=True), 0
     for dataset in registry.entries("dataset"):

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.parametrize("args", [["list", "losses"], ["list", "no-such-kind"], ["run", "--loss", "no-such-loss"]])
-def test_fork_equals_process(wf: Any, wf_process: Any, args: list[str]) -> None:
+def test_a_fork_prints_the_same_as_a_process(wf: Any, wf_process: Any, args: list[str]) -> None:
     assert wf(*args) == wf_process(*args)
 
 

@@ -72,7 +72,7 @@ def model_of(run: Path) -> dict[str, Tensor]:
     return found
 
 
-def test_the_figures_are_those_of_one_process(two: Path) -> None:
+def test_two_processes_give_the_figures_of_one(two: Path) -> None:
     one = two.parent / "one"
     for name, weight in model_of(one).items():
         torch.testing.assert_close(model_of(two)[name], weight, rtol=1e-5, atol=1e-6)
@@ -82,7 +82,7 @@ def test_the_figures_are_those_of_one_process(two: Path) -> None:
         torch.testing.assert_close(divided[number]["exp_avg"], state["exp_avg"], rtol=1e-4, atol=1e-6)
 
 
-def test_each_process_writes_its_parts(two: Path) -> None:
+def test_each_process_writes_its_shard(two: Path) -> None:
     place = checkpoints(two)[-1]
     shards = sorted(place.glob("shard-*"))
     assert [path.name for path in shards] == ["shard-00000-of-00002.safetensors", "shard-00001-of-00002.safetensors"]
@@ -111,7 +111,7 @@ def test_one_process_evaluates_exports_and_bundles(two: Path, wf: Any) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 4])
-def test_another_number_of_processes_goes_on(fork_server: ForkServer, two: Path, processes: int) -> None:
+def test_another_number_of_processes_resumes_the_run(fork_server: ForkServer, two: Path, processes: int) -> None:
     run = two.with_name(f"on-{processes}")
     shutil.copytree(two, run)
     alone = ("--processes", 1) if processes == 1 else ()  # it goes on with the strategy of one
@@ -124,7 +124,7 @@ def test_another_number_of_processes_goes_on(fork_server: ForkServer, two: Path,
 
 
 @pytest.mark.parametrize("harm", ["missing", "changed"])
-def test_a_shard_that_is_lost_is_named(two: Path, wf: Any, harm: str) -> None:
+def test_a_lost_shard_is_named(two: Path, wf: Any, harm: str) -> None:
     run = two.with_name(harm)
     shutil.copytree(two, run)
     shard = checkpoints(run)[-1] / "shard-00001-of-00002.safetensors"
@@ -176,7 +176,7 @@ def test_a_process_that_is_killed_as_it_writes(ranks: Any, tmp_path: Path) -> No
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000006", "step-00000009"]
 
 
-def test_a_part_that_cannot_be_written(ranks: Any, tmp_path: Path) -> None:
+def test_a_shard_that_cannot_be_written(ranks: Any, tmp_path: Path) -> None:
     (tmp_path / "full.py").write_text(KILL.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError(28, 'full')"))
     plan = (*MODEL, *DIVIDED, "--checkpoint-every", "3steps", "--steps", 9, "--on-checkpoint-error", "continue")
     done = ranks("run", *plan, "--hook", "+full.py:Kill", "--name", "two")

@@ -34,7 +34,9 @@ def first(wf: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("place", ["w.pt", "w.pth", "w.safetensors", "first", "runs/first", "latest"])
-def test_it_begins_with_these_weights(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], place: str) -> None:
+def test_a_run_starts_with_the_given_weights(
+    wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], place: str
+) -> None:
     file = tmp_path / place
     if file.suffix:
         (save_file if file.suffix == ".safetensors" else torch.save)(first, file)  # type: ignore[operator]  # both do
@@ -47,7 +49,7 @@ def test_it_begins_with_these_weights(wf: Any, tmp_path: Path, first: dict[str, 
     assert f'init_from = "{place}"' in (run / "run.toml").read_text()
 
 
-def test_the_best_weights_of_a_run_that_keeps_them(wf: Any, tmp_path: Path) -> None:
+def test_init_from_takes_the_kept_best_weights(wf: Any, tmp_path: Path) -> None:
     kept = ("--epochs", 8, "--lr", 0.1, "--keep", "best", "--monitor", "validation/accuracy")
     assert wf("run", *PLAN, *kept, "--name", "first").code == 0
     begun = wf("run", *PLAN, "--init-from", "first", "--steps", 0, "--name", "second")
@@ -59,7 +61,7 @@ def test_the_best_weights_of_a_run_that_keeps_them(wf: Any, tmp_path: Path) -> N
     assert "checkpoint best" in manifest(tmp_path / "runs" / "second")["init_from"]["source"]
 
 
-def test_resuming_and_evaluating_do_not_ask_for_the_file_again(
+def test_resuming_and_evaluating_do_not_need_the_weights_file(
     wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]
 ) -> None:
     torch.save(first, tmp_path / "w.pt")
@@ -71,7 +73,9 @@ def test_resuming_and_evaluating_do_not_ask_for_the_file_again(
     assert manifest(tmp_path / "runs" / "second")["init_from"]["source"] == "w.pt"
 
 
-def test_what_does_not_fit_is_named_and_leaves_nothing(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]) -> None:
+def test_mismatched_tensors_are_named_and_nothing_is_written(
+    wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]
+) -> None:
     name, *_ = first
     wrong = {**{key: value for key, value in first.items() if key != name}, "head.weight": torch.ones(2, 3)}
     last = next(reversed(first))
@@ -93,7 +97,7 @@ def test_weights_that_are_not_finite_are_named(wf: Any, tmp_path: Path, first: d
     )
 
 
-def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_not_executed(wf: Any, tmp_path: Path) -> None:
     for number, save in enumerate((torch.save, lambda value, file: file.write_bytes(pickle.dumps(value)))):
         save({"weight": Planted(tmp_path / "planted")}, tmp_path / f"w{number}.pt")
         refused = wf("run", *PLAN, "--init-from", f"w{number}.pt")
@@ -114,7 +118,9 @@ def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path
         (None, 4, "there is no file 'w.pt'"),
     ],
 )
-def test_a_file_that_is_no_state_dict(wf: Any, tmp_path: Path, content: Any, code: int, words: str) -> None:
+def test_a_file_without_a_plain_state_dict_is_refused(
+    wf: Any, tmp_path: Path, content: Any, code: int, words: str
+) -> None:
     if isinstance(content, bytes):
         (tmp_path / "w.pt").write_bytes(content)
     elif content is not None:
@@ -124,7 +130,7 @@ def test_a_file_that_is_no_state_dict(wf: Any, tmp_path: Path, content: Any, cod
     assert "Warning" not in refused.stderr
 
 
-def test_other_places(wf: Any, tmp_path: Path) -> None:
+def test_unknown_file_types_and_missing_runs_are_refused(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "w.onnx").write_text("")
     assert "available: .safetensors, .pt, .pth" in wf("run", *PLAN, "--init-from", "w.onnx").stderr
     refused = wf("run", *PLAN, "--init-from", "nothing")
@@ -133,7 +139,7 @@ def test_other_places(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net."])
-def test_names_with_a_prefix_are_told_and_mapped(
+def test_a_common_prefix_of_names_is_explained_and_mapped(
     wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], prefix: str
 ) -> None:
     torch.save({prefix + name: tensor for name, tensor in first.items()}, tmp_path / "w.pt")
@@ -157,7 +163,7 @@ def test_names_with_a_prefix_are_told_and_mapped(
         ("1.bias=1.weight", "would be called '1.weight'"),
     ],
 )
-def test_mappings_that_cannot_be(
+def test_invalid_mappings_are_refused(
     wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], rules: str, words: str
 ) -> None:
     torch.save(first, tmp_path / "w.pt")
@@ -173,7 +179,7 @@ def wider(tensors: dict[str, torch.Tensor], layer: str) -> dict[str, torch.Tenso
     }
 
 
-def test_another_head_stays_as_it_is_drawn(wf: Any, tmp_path: Path) -> None:
+def test_a_head_of_another_size_is_randomly_initialized(wf: Any, tmp_path: Path) -> None:
     plan = ("--dataset", "iris", "--model.hidden", "[8]", "--steps", 0)
     assert wf("run", *plan, "--name", "first", "--seed", 7).code == 0
     other = weights(tmp_path / "runs" / "first")

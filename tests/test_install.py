@@ -23,27 +23,27 @@ def requirements(wheel: Path) -> list[str]:
         return re.findall(r"^Requires-Dist: (.*)$", archive.read(name).decode(), re.MULTILINE)
 
 
-def test_the_distribution_at_the_top_depends_on_all_of_this_checkout(tmp_path: Path) -> None:
+def test_the_top_level_distribution_depends_on_the_whole_checkout(tmp_path: Path) -> None:
     wheel = build_wheels(["."], tmp_path)["wf-all"]
     assert sorted(requirements(wheel)) == sorted(
         f"{name} @ {(ROOT / folder).as_uri()}" for name, folder in FOLDERS.items()
     )
 
 
-def test_a_release_depends_on_the_distributions_of_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_pins_the_distributions_of_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WF_RELEASE", "1")
     wheel = build_wheels(["."], tmp_path)["wf-all"]
     assert sorted(requirements(wheel)) == sorted(f"{name}=={VERSION}" for name in FOLDERS)
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS.values(), *ADAPTER_FOLDERS.values()])
-def test_versions_are_in_step(folder: str) -> None:
+def test_all_distributions_have_the_same_version(folder: str) -> None:
     project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == VERSION
 
 
 @pytest.mark.exhaustive
-def test_pip_finds_all_that_the_main_job_needs() -> None:
+def test_pip_resolves_the_top_level_distribution() -> None:
     words = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", "-c", "constraints.txt", "."]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr

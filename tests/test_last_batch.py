@@ -54,7 +54,7 @@ def test_a_last_batch_of_one_is_refused_before_the_first_step(wf: Any, net: None
         assert not (tmp_path / "runs").exists()
 
 
-def test_each_process_has_a_last_batch(ranks: Any, net: None) -> None:
+def test_a_single_sample_in_one_process_is_refused(ranks: Any, net: None) -> None:
     done = ranks("run", *NORMED, "--batch-size", 12, "--strategy", "ddp")
     assert done.code == 0, done.stderr
     done = ranks("run", *NORMED, "--batch-size", 17, "--strategy", "ddp")
@@ -62,7 +62,7 @@ def test_each_process_has_a_last_batch(ranks: Any, net: None) -> None:
     assert done.code == 1
 
 
-def test_a_later_fold_is_refused_before_the_first_one(wf: Any, net: None, tmp_path: Path) -> None:
+def test_a_single_sample_in_a_later_fold_is_refused_before_the_first(wf: Any, net: None, tmp_path: Path) -> None:
     plan = ("run", "--dataset", "diabetes", "--model", "net.py:Net", "--epochs", 1, "--quiet", "--folds", 3)
     done = wf(*plan, "--batch-size", 8, "--split", "100/0/0", "--eval-splits", "[]", "--monitor", "validation/loss")
     sizes = [442 - len(range(fold, 442, 3)) for fold in range(3)]
@@ -73,7 +73,7 @@ def test_a_later_fold_is_refused_before_the_first_one(wf: Any, net: None, tmp_pa
     assert not (tmp_path / "runs" / "x").exists()
 
 
-def test_it_is_left_out(wf: Any, net: None) -> None:
+def test_drop_last_leaves_out_the_last_batch(wf: Any, net: None) -> None:
     done = wf("run", *NORMED, "--batch-size", 8, "--drop-last", "--name", "x", "--json")
     assert (done.code, done.json()["steps"]) == (0, 13), done.stderr
     assert wf("run", *NORMED, "--batch-size", 200, "--drop-last").code == 2
@@ -95,14 +95,14 @@ def build(**settings: Any) -> Any:
     return wf_python.build(dataset="iris", model=Normed, batch_size=8, save=False, quiet=True, **settings)
 
 
-def test_what_can_be_trained_is_not_refused() -> None:
+def test_trainable_last_batches_are_accepted() -> None:
     """Batch norm that is frozen, a run that ends before that batch, a model without batch norm."""
     build(trainer={"freeze": "body"}, epochs=1).fit()
     build(steps=5).fit()
     wf_python.build(dataset="iris", model="mlp", batch_size=8, save=False, quiet=True, epochs=1).fit()
 
 
-def test_the_trial_leaves_the_model_and_the_generators_as_they_were() -> None:
+def test_the_trial_leaves_model_and_generators_unchanged() -> None:
     one, other = build(epochs=1, drop_last=True), None
     with pytest.raises(UsageError, match="leave 1 for the last"):
         build(epochs=1)
@@ -132,7 +132,9 @@ def samples(where: str) -> Any:
 @pytest.mark.parametrize("where", ["memory", "loader", "stream"])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (2, 1), (1, 3), (2, 2)])
-def test_an_epoch_without_its_smaller_batch(where: str, shuffle: bool, world: int, accumulate: int) -> None:
+def test_drop_last_keeps_the_order_for_every_process_and_start(
+    where: str, shuffle: bool, world: int, accumulate: int
+) -> None:
     """It begins as one with it, is the same for all processes, and goes on in its middle as it would have."""
     dataset = Dataset(train=samples(where), targets="real")
     splits = split_dataset(dataset, "100/0/0", 0, shuffle=False)

@@ -101,7 +101,7 @@ def test_each_record_is_logged_once_by_a_run_that_was_killed_twice(wf: Any, tmp_
     assert (ended["error"], ended["seed"], ended["dataset"]["use"]) == ("None", 42, "iris")
 
 
-def test_a_logger_that_fails_ends_no_run_and_catches_up_when_it_is_resumed(wf: Any, tmp_path: Path) -> None:
+def test_a_failing_logger_does_not_end_the_run_and_catches_up_later(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     options = (*LINE, "--hook", "+own", "-p", "own.py", "--hook.own.fail_at", 6)
     done = wf(*options, "--name", "stopped", "--max-time", "1d")
@@ -123,7 +123,7 @@ def test_a_logger_that_fails_ends_no_run_and_catches_up_when_it_is_resumed(wf: A
     assert "ConnectionError: the server is gone" in done.stderr
 
 
-def test_a_logger_follows_a_run_that_goes_back(wf: Any, tmp_path: Path) -> None:
+def test_a_logger_follows_a_rollback(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "back.py").write_text(
         "import os\nfrom wf.errors import DivergedError, GoBack\n\n"
         "class Back:\n"
@@ -154,7 +154,7 @@ def test_long_lists_are_images_and_not_scalars(wf: Any, tmp_path: Path) -> None:
     assert b'dataset]\nuse = "iris"' in text.tensor_proto.string_val[0]
 
 
-def test_a_run_file_as_one_table() -> None:
+def test_flat_options_of_a_run_file() -> None:
     document = {
         "epochs": 3,
         "steps": None,

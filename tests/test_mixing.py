@@ -53,7 +53,7 @@ def trained(**options: Any) -> list[tuple[Tensor, Tensor]]:
         return [(batch.inputs, batch.targets) for epoch in range(2) for batch in run.data.epoch(epoch)]
 
 
-def test_accumulation_and_workers_change_nothing() -> None:
+def test_mixed_batches_are_the_same_for_accumulation_and_workers() -> None:
     wanted = trained(batch_size=16)
     assert len(wanted) == 8
     for accumulate, workers in ((2, 0), (4, 2)):
@@ -63,7 +63,7 @@ def test_accumulation_and_workers_change_nothing() -> None:
             assert torch.equal(one[1], other[1])
 
 
-def test_two_processes_train_on_the_batches_of_one(ranks: Any, wf: Any, tmp_path: Path) -> None:
+def test_two_processes_train_on_the_mixed_batches_of_one(ranks: Any, wf: Any, tmp_path: Path) -> None:
     """Their shares of an update are those of one process with as many samples, partners of the other one included."""
     (tmp_path / "keep.py").write_text(KEEP)
     plan = ("run", *MIXED, "--epochs", 1, "--split", "80/10/10", "--hook", "+keep.py:KeepBatches", "--quiet")

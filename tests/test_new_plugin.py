@@ -60,7 +60,7 @@ def core_wheel(version: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("which", ["lowest", "newest"])
-def test_works_unchanged(which: str, wheels: dict[str, Path], package: Path, tmp_path: Path) -> None:
+def test_a_new_package_works_unchanged(which: str, wheels: dict[str, Path], package: Path, tmp_path: Path) -> None:
     version = lowest_and_newest(supported(package))[which == "newest"]
     others = [wheel for name, wheel in wheels.items() if name != "wf-core" and not name.startswith("wf-example")]
     environment = Environment(tmp_path / "venv")
@@ -74,7 +74,7 @@ def test_works_unchanged(which: str, wheels: dict[str, Path], package: Path, tmp
     environment.pytest(shutil.copytree(package / "tests", tmp_path / "tests"))
 
 
-def test_steps_that_are_printed(wheels: dict[str, Path], tmp_path: Path) -> None:
+def test_the_printed_steps_work(wheels: dict[str, Path], tmp_path: Path) -> None:
     """The first package of a newcomer who has wf and does what is printed, but for the network."""
     environment = Environment(tmp_path / "venv")
     environment.install(*(wheel for name, wheel in wheels.items() if not name.startswith("wf-example")))

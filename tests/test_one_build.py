@@ -83,7 +83,7 @@ def few(part: Part, known: Facts) -> Verdict:
     return Verdict(not known.num_classes or known.num_classes < 5, ("too many classes",))
 
 
-def test_a_rule_that_names_no_needs_is_asked_again_when_its_facts_are_known(judged: Counter[tuple[str, str]]) -> None:
+def test_a_rule_without_declared_needs_is_asked_again_with_the_facts(judged: Counter[tuple[str, str]]) -> None:
     rule = Rule(name="few", kind="model", against=("dataset",), target=few)
     component = Component("rule", "few", few, traits=rule)
     stranger = Plugin(name="s", distribution="s", version="1", module="m", status="ok", components=(component,))

@@ -120,7 +120,7 @@ METRICS = ("own.py:Spread", "own.py:Map")
 """What a metric is called is that of its class, behind the name of its file."""
 
 
-def test_figures_of_every_part_are_recorded_compared_and_come_back_after_a_resume(wf: Any, own: Path) -> None:
+def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, own: Path) -> None:
     options: tuple[Any, ...] = (
         *("--metric", "+own.py:Spread", "--metric", "+own.py:Map", "--hook", "+own.py:Adds"),
         *("--loss", "own.py:TwoTerms"),
@@ -191,7 +191,7 @@ def test_runs_are_compared_by_any_figure(wf: Any, own: Path) -> None:
         ({"trainer": "own.py:SaysTrains"}, "train/outputs/size", True),
     ],
 )
-def test_a_declared_direction_decides(own: Path, options: dict[str, Any], monitor: str, larger: bool) -> None:
+def test_a_declared_direction_is_used(own: Path, options: dict[str, Any], monitor: str, larger: bool) -> None:
     stops = {"use": "early-stopping", "monitor": monitor, "patience": 1}
     hooks = [*options.pop("hook", ()), stops]
     waits = {"use": "plateau", "monitor": monitor}
@@ -252,7 +252,7 @@ def test_an_undeclared_direction_must_be_given(own: Path, options: dict[str, Any
         ({"hook": ("own.py:Says",)}, "train/accuracy:max", -1, "--eval-splits train"),
     ],
 )
-def test_an_unknown_figure_is_refused_as_early_as_it_can_be(
+def test_an_unknown_figure_is_refused_as_early_as_possible(
     own: Path, options: dict[str, Any], monitor: str, step: int, words: str
 ) -> None:
     if step < 0:
@@ -265,7 +265,7 @@ def test_an_unknown_figure_is_refused_as_early_as_it_can_be(
     assert words in str(caught.value)
 
 
-def test_two_batches_that_are_evaluated_before_step_1_leave_no_trace(own: Path) -> None:
+def test_the_trial_evaluation_before_step_1_leaves_no_trace(own: Path) -> None:
     made: list[Any] = []
     draws = {"use": "mlp", "dropout": 0.3}
     for options in ({}, {"keep": "best", "monitor": "validation/own-spread-low:min"}):
@@ -284,7 +284,7 @@ def test_two_batches_that_are_evaluated_before_step_1_leave_no_trace(own: Path) 
     assert meanwhile[0] == meanwhile[1]
 
 
-def test_a_metric_that_says_what_it_gives_is_not_evaluated_before(own: Path) -> None:
+def test_declared_figures_need_no_trial_evaluation(own: Path) -> None:
     for monitor in ("validation/accuracy", "validation/own-map/50", "validation/loss"):
         with build(metric=("accuracy", *METRICS), keep="best", monitor=monitor) as experiment:
             experiment.loop.evaluator.preview = None  # calling it would be an error
@@ -364,7 +364,7 @@ class Shaped(BaseTrainer):
         ("--trainer bad.py:Shaped", ["Shaped recorded 'column' of shape [32]", "one number"]),
     ],
 )
-def test_figures_that_cannot_be(wf: Any, tmp_path: Path, options: str, words: list[str]) -> None:
+def test_conflicting_and_invalid_figures_are_refused(wf: Any, tmp_path: Path, options: str, words: list[str]) -> None:
     (tmp_path / "bad.py").write_text(COLLISIONS)
     done = wf(*RUN, *options.split(), "--name", "refused")
     assert done.code == 2, done.stderr
@@ -372,7 +372,7 @@ def test_figures_that_cannot_be(wf: Any, tmp_path: Path, options: str, words: li
     assert [word for word in words if word not in done.stderr] == [], done.stderr
 
 
-def test_progress_marks_the_best_by_a_figure_of_the_steps(wf: Any, own: Path) -> None:
+def test_progress_marks_the_best_by_a_training_figure(wf: Any, own: Path) -> None:
     line = [word for word in RUN if word != "--quiet"]
     done = wf(
         *line, "--hook", "+own.py:Says", "--monitor", "train/weights/norm:max", "--keep", "best", "--name", "best"
@@ -432,9 +432,7 @@ class Apart(Hook):
 
 @pytest.mark.xdist_group("ddp")
 @pytest.mark.parametrize("monitor", ["train/loss/fit:min", "train/mine:max", "validation/first:min"])
-def test_several_processes_decide_alike_by_a_figure_of_which_each_has_its_own(
-    ranks: Any, tmp_path: Path, monitor: str
-) -> None:
+def test_processes_with_different_figures_decide_alike(ranks: Any, tmp_path: Path, monitor: str) -> None:
     (tmp_path / "apart.py").write_text(APART)
     options = ("--strategy", "ddp", "--loss", "apart.py:TwoTerms", "--monitor", monitor, "--keep", "best")
     options += ("--hook", "no:progress", "--hook", "+apart.py:Apart", "--hook", "+early-stopping")

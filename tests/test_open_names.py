@@ -84,7 +84,7 @@ def files(folder: str) -> list[Path]:
 @pytest.mark.parametrize(
     "folder", ["corelib", "cli", "plugins/base", "plugins/fitting", "plugins/processes", "plugins/storage"]
 )
-def test_the_core_knows_none_of_them(folder: str) -> None:
+def test_the_core_contains_no_task_or_target_name(folder: str) -> None:
     found = []
     for file in files(folder):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -94,7 +94,7 @@ def test_the_core_knows_none_of_them(folder: str) -> None:
     assert not found
 
 
-def test_plugins_do_not_test_for_them() -> None:
+def test_plugins_do_not_test_for_task_or_target_names() -> None:
     assert {"class_index", "binary", "multilabel", "mask", "real", "probs", "log_probs", "regression"} <= NAMES
     found = []
     for plugin in sorted(path.name for path in (ROOT / "plugins").iterdir() if path.is_dir()):
@@ -104,7 +104,7 @@ def test_plugins_do_not_test_for_them() -> None:
     assert not found
 
 
-def test_the_core_has_no_name_of_a_component() -> None:
+def test_the_core_contains_no_component_name() -> None:
     kinds = Registry.discover(only_builtin=True)
     components = {entry.component.name for entry in kinds.entries()} - OTHER_WORDS.keys()
     assert {"focal", "supervised", "directory", "digits", "adam"} <= components

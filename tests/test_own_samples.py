@@ -123,7 +123,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_policy_learns_and_its_run_is_one_like_others(wf: Any, folder: Path) -> None:
+def test_a_policy_learns_and_its_run_works_like_any_other(wf: Any, folder: Path) -> None:
     chosen = (*WALKS, "--keep", "best", "--monitor", "validation/return:max", "--epochs", 5, "--name", "walk")
     done = wf(*TRAIN, *chosen)
     assert done.code == 0, done.stderr
@@ -154,7 +154,7 @@ def test_a_killed_run_ends_with_the_same_bits(wf: Any, folder: Path) -> None:
     assert found["steps"] == 40
 
 
-def test_two_processes_make_samples_of_their_own_and_go_on_with_them(ranks: Any, folder: Path) -> None:
+def test_two_processes_make_their_own_samples_and_resume(ranks: Any, folder: Path) -> None:
     train = (*TRAIN, "--strategy", "ddp", "--epochs", 1)
     straight = ranks(*train, "--name", "straight", "--epochs", 2)
     assert straight.code == 0, straight.stderr
@@ -192,7 +192,7 @@ def test_two_processes_make_samples_of_their_own_and_go_on_with_them(ranks: Any,
         ),
     ],
 )
-def test_what_needs_a_dataset_is_refused(wf: Any, folder: Path, more: tuple[Any, ...], message: str) -> None:
+def test_options_that_need_a_dataset_are_refused(wf: Any, folder: Path, more: tuple[Any, ...], message: str) -> None:
     done = wf(*TRAIN, *more)
     assert (done.code, done.stdout) == (2, "")
     assert message in done.stderr
@@ -248,7 +248,7 @@ def test_a_plugin_declares_that_its_trainer_makes_samples(wf: Any, folder: Path)
     assert "does not declare TrainerTraits(makes_samples=True)" in silent["trainer-step"]["message"]
 
 
-def test_rows_are_compared_by_the_evaluators_figure(wf: Any, folder: Path) -> None:
+def test_compare_uses_a_figure_of_the_evaluator(wf: Any, folder: Path) -> None:
     compare = ("compare", *TRAIN[1:5], *WALKS, "--epochs", 1, "--vary", "lr=0.05,0.1", "--repeats", 2, "--quiet")
     assert "--by FIGURE:max" in wf(*compare).stderr
     done = wf(*compare, "--by", "validation/return:max", "--name", "rates")
@@ -292,7 +292,7 @@ def test_a_generator_in_python_with_accumulation() -> None:
     assert run.predict(torch.zeros(2, 1)).shape == (2, 1)
 
 
-def test_a_batch_says_its_size() -> None:
+def test_make_batch_must_return_a_batch() -> None:
     class Pairs(Falling):
         def make_batch(self) -> Any:
             return torch.rand(4, 1), torch.rand(4, 1)

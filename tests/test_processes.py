@@ -73,7 +73,7 @@ def samples(folder: Path, num: int) -> dict[int, list[int]]:
     return {epoch: sorted(ids) for epoch, ids in found.items()}
 
 
-def test_a_run_goes_on_with_another_number_of_processes(fork_server: ForkServer, wf: Any, folder: Path) -> None:
+def test_a_run_resumes_with_another_number_of_processes(fork_server: ForkServer, wf: Any, folder: Path) -> None:
     """One process, four, two, one again: the samples and but for rounding the figures of a run in one."""
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_another_number_of_processes(fork_server: ForkServer,
         ("data", "dataset: train "),
     ],
 )
-def test_processes_that_differ_are_refused_before_the_first_step(
+def test_differing_processes_are_refused_before_the_first_step(
     ranks: Any, folder: Path, trouble: str, words: str
 ) -> None:
     done = ranks("run", "--dataset", "trouble.py:data", *PLAN, "--name", "two", env={"TROUBLE": trouble})
@@ -127,7 +127,7 @@ def test_processes_that_differ_are_refused_before_the_first_step(
     assert not (folder / "samples-0.txt").exists()
 
 
-def test_a_process_that_hangs_is_named_with_its_place_and_the_collective(ranks: Any, folder: Path) -> None:
+def test_a_hanging_process_is_named_with_its_place_and_collective(ranks: Any, folder: Path) -> None:
     plan = ("--dataset", "iris", "--batch-size", 10, "--strategy.timeout_sec", 3, "--name", "two")
     done = ranks("run", *PLAN, "--strategy", "ddp", *plan, env={"TROUBLE": "hang"})
     assert done.code != 0
@@ -136,7 +136,7 @@ def test_a_process_that_hangs_is_named_with_its_place_and_the_collective(ranks: 
     assert manifest(folder / "runs/two")["status"] == "failed"
 
 
-def test_processes_are_a_whole_number_and_started_once(wf: Any) -> None:
+def test_invalid_uses_of_processes_are_refused(wf: Any) -> None:
     assert "--processes must be a whole number from 1 to 4,096, not 0" in wf("run", "--processes", 0).stderr
     done = wf("run", "--processes", 2, env={"RANK": "0", "WORLD_SIZE": "2"})
     assert (done.code, "torchrun has started this one" in done.stderr) == (2, True)
@@ -161,7 +161,7 @@ def launched(folder: Path, *words: Any, **environment: str) -> subprocess.Popen[
     )
 
 
-def test_a_lost_process_is_started_again_and_the_run_goes_on(folder: Path) -> None:
+def test_a_lost_process_is_restarted_and_the_run_continues(folder: Path) -> None:
     plan = ("--epochs", 3, "--batch-size", 20, "--checkpoint-every", "2steps", "--max-restarts", 1, "--json")
     process = launched(folder, *PLAN, *plan, TROUBLE="kill")
     stdout, stderr = process.communicate(timeout=110)
@@ -183,7 +183,7 @@ def wait_for(file: Path) -> None:
 
 @pytest.mark.exhaustive  # two processes that import torch, each
 @pytest.mark.parametrize("number", ["SIGUSR1", "SIGTERM", "SIGINT", "SIGKILL"])
-def test_a_signal_to_the_launcher_saves_and_leaves_nobody_behind(folder: Path, number: str) -> None:
+def test_a_signal_to_the_launcher_saves_and_ends_every_process(folder: Path, number: str) -> None:
     sent = getattr(signal, number)
     process = launched(folder, *PLAN, "--epochs", 500, "--name", "two", SLOW="0.05")
     wait_for(folder / "samples-1.txt")

@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.exhaustive  # four processes that import torch; the next one makes a proof, too
-def test_a_run_that_resumes_exactly(wf: Any, folder: Path) -> None:
+def test_an_exact_resume_is_proved(wf: Any, folder: Path) -> None:
     (folder / "run.toml").write_text('epochs = 3\n[dataset]\nuse = "iris"\n')
     line = ("prove-resume", "run.toml", *PLAN, "--kill-at", 5, "--kill-at", 16, "--hook", "+early-stopping")
     proved = wf(*line, "--name", "proof", timeout=110)
@@ -87,7 +87,7 @@ def test_a_run_that_resumes_exactly(wf: Any, folder: Path) -> None:
     assert manifest(killed)["steps"] == 28
 
 
-def test_a_hook_that_does_not_keep_what_it_needs(wf: Any, folder: Path) -> None:
+def test_a_hook_with_unsaved_state_is_found(wf: Any, folder: Path) -> None:
     line = ("prove-resume", *PLAN, "--kill-at", 10, "--hook", "+own.py:Unsaved")
     line += ("--hook", "+own.py:Drawing", "--json")
     proved = wf(*line, "--name", "proof", timeout=110)
@@ -103,7 +103,7 @@ def test_a_hook_that_does_not_keep_what_it_needs(wf: Any, folder: Path) -> None:
 ITERABLE = ("--dataset", "own.py:Read", "--loss", "mse", "--model.num_outputs", 1, "--batch-size", 8, "--epochs", 2)
 
 
-def test_a_run_on_an_iterable_dataset_says_that_its_resume_may_not_be_exact(wf: Any, folder: Path) -> None:
+def test_an_iterable_dataset_warns_that_its_resume_may_not_be_exact(wf: Any, folder: Path) -> None:
     said = "warning: dataset own-read is iterable: a resumed run skips earlier samples"
     done = wf("run", *ITERABLE, "--name", "read", "--quiet")
     assert done.code == 0, done.stderr
@@ -119,7 +119,7 @@ def test_a_run_on_an_iterable_dataset_says_that_its_resume_may_not_be_exact(wf: 
 
 @pytest.mark.exhaustive  # three processes that import torch, twice
 @pytest.mark.parametrize(("noise", "words"), [(0, "only to the samples that it gave here"), (0.5, "each time?")])
-def test_a_proof_on_an_iterable_dataset_says_what_it_holds_for(wf: Any, folder: Path, noise: float, words: str) -> None:
+def test_a_proof_on_an_iterable_dataset_states_its_limits(wf: Any, folder: Path, noise: float, words: str) -> None:
     line = ("prove-resume", *ITERABLE, "--dataset.noise", noise, "--kill-at", 5, "--name", "proof")
     proved = wf(*line, timeout=110)
     assert proved.code == int(noise > 0), proved.stdout + proved.stderr
@@ -136,7 +136,7 @@ def test_a_proof_on_an_iterable_dataset_says_what_it_holds_for(wf: Any, folder: 
         (("--kill-at", 3, "--nmae", "x"), "did you mean --name"),
     ],
 )
-def test_a_proof_that_cannot_be_made(wf: Any, folder: Path, options: tuple[Any, ...], words: str) -> None:
+def test_invalid_proofs_are_refused(wf: Any, folder: Path, options: tuple[Any, ...], words: str) -> None:
     refused = wf("prove-resume", *PLAN, *options)
     assert refused.code == 2
     assert words in refused.stderr
@@ -156,7 +156,7 @@ def test_a_replay_is_equal(wf: Any, folder: Path) -> None:
     assert (loss["split"], loss["records"], loss["equal"], loss["first_step"]) == ("validation", 4, True, None)
 
 
-def test_a_replay_that_drifts_says_from_where_on(wf: Any, folder: Path) -> None:
+def test_a_replay_that_drifts_names_the_first_differing_step(wf: Any, folder: Path) -> None:
     line = ("--dataset", "own.py:noisy", "--batch-size", 10, "--epochs", 2, "--name", "first", "--quiet")
     assert wf("run", *line).code == 0
     (folder / "own.py").write_text(OWN.replace("inputs + random.random()", "inputs + 0.5 * inputs"))
@@ -173,7 +173,7 @@ def test_a_replay_that_drifts_says_from_where_on(wf: Any, folder: Path) -> None:
     assert "changed: dataset: was train" in table
 
 
-def test_a_run_that_is_not_over_is_not_replayed(wf: Any, folder: Path) -> None:
+def test_an_unfinished_run_is_not_replayed(wf: Any, folder: Path) -> None:
     assert wf("run", *PLAN, "--name", "first", "--quiet").code == 0
     file = folder / "runs" / "first" / "manifest.json"
     file.write_text(json.dumps({**manifest(file.parent), "status": "interrupted"}))

@@ -94,14 +94,14 @@ def assert_equal(exp: Any, model: nn.Module, losses: list[float]) -> None:
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers(optimizer: str, shuffle: bool) -> None:
+def test_every_optimizer_has_the_bits_of_the_hand_written_loop(optimizer: str, shuffle: bool) -> None:
     table, make = OPTIMIZERS[optimizer]
     exp = run(optimizer=table, shuffle=shuffle)
     assert_equal(exp, *hand_written(exp, make))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_schedulers(scheduler: str) -> None:
+def test_every_scheduler_has_the_bits_of_the_hand_written_loop(scheduler: str) -> None:
     table, make = SCHEDULERS[scheduler]
     exp = run(optimizer=OPTIMIZERS["sgd"][0], scheduler=table)
     assert exp.loop.progress.step == STEPS
@@ -109,13 +109,13 @@ def test_schedulers(scheduler: str) -> None:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_dropout(shuffle: bool) -> None:
+def test_dropout_has_the_bits_of_the_hand_written_loop(shuffle: bool) -> None:
     """It draws from torch's own generator, which is where making the model left it."""
     exp = run(optimizer=OPTIMIZERS["adam"][0], dropout=0.3, shuffle=shuffle)
     assert_equal(exp, *hand_written(exp, OPTIMIZERS["adam"][1], dropout=0.3))
 
 
-def test_evaluation_and_hooks_change_nothing() -> None:
+def test_evaluation_and_hooks_do_not_change_the_bits() -> None:
     plain = run(dropout=0.3, eval_splits=[])
     hooks = ["learning-rate-log", "divergence-guard", "fit-verdict", {"use": "early-stopping", "patience": 100}]
     observed = run(dropout=0.3, eval_splits=["train", "validation", "test"], eval_every="3steps", hook=hooks)
@@ -123,7 +123,7 @@ def test_evaluation_and_hooks_change_nothing() -> None:
         assert torch.equal(tensor, observed.model.state_dict()[name])
 
 
-def test_a_figure_is_that_of_the_whole_split() -> None:
+def test_figures_are_over_the_whole_split() -> None:
     """The last short batch counts by its samples; `average batch` is the mean of the batches."""
     exp = run(metric=["accuracy"])
     test = exp.data.samples("test")

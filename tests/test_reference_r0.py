@@ -94,7 +94,7 @@ def test_state_dict_saved_and_loaded_into_a_fresh_model(wf: Any, r0: Path, tmp_p
         assert fresh(x[num_train:]).flatten().tolist() == predicted
 
 
-def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf: Any, r0: Path, tmp_path: Path) -> None:
+def test_r0_resumed_to_200_epochs_equals_an_uninterrupted_run(wf: Any, r0: Path, tmp_path: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line.toml", "--epochs", 200, "--name", "straight").code == 0
     assert wf("resume", "r0", "--epochs", 200).code == 0
     model, expected = by_hand(0.7, 0.3, 0.02, 0.01, 200)
@@ -107,7 +107,7 @@ def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf: Any, r0: Path, t
 
 
 @pytest.mark.exhaustive
-def test_second_form(wf: Any, tmp_path: Path) -> None:
+def test_line_with_small_steps(wf: Any, tmp_path: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line_small_steps.toml", "--name", "small", "--quiet").code == 0
     run = tmp_path / "runs" / "small"
     model, expected = by_hand(0.3, 0.9, 0.01, 0.001, 10_000)

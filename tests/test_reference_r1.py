@@ -70,7 +70,9 @@ def check(done: Any, run: Path, losses: Figures, parameters: Figures, rel: float
 
 
 @rows
-def test_by_hand(wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures) -> None:
+def test_r1_with_a_hand_written_trainer(
+    wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
+) -> None:
     for name in ("r1_by_hand.toml", "by_hand.py", "points.csv"):
         shutil.copy(EXAMPLES / name, tmp_path)
     done = wf("run", "r1_by_hand.toml", "--trainer.lr", lr, *scaled(scale), "--name", "r1")
@@ -79,7 +81,7 @@ def test_by_hand(wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figur
 
 
 @one_row
-def test_as_a_trainer_of_a_package(
+def test_r1_with_the_trainer_of_a_package(
     wf_process: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
 ) -> None:
     """The package is on the path and named with -p; tests/test_stranger.py installs it."""
@@ -92,7 +94,7 @@ def test_as_a_trainer_of_a_package(
 
 
 @rows
-def test_through_autograd(
+def test_r1_with_autograd(
     wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
 ) -> None:
     """The order of autograd's sums takes ten diverging epochs 4e-7 off the exact figures, the reference's -7e-7."""

@@ -22,7 +22,7 @@ ROWS = {
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
-def test_figures(wf: Any, tmp_path: Path) -> None:
+def test_figures_of_fashion_mnist(wf: Any, tmp_path: Path) -> None:
     done = wf("run", EXAMPLES / "r3_fashion_mnist.toml", "--name", "r3", "--dataset.download", "false", timeout=600)
     if done.code == 4 and not os.environ.get("WF_REQUIRE_FASHION_MNIST"):
         pytest.skip(done.stderr.strip().splitlines()[0] + "; apt-get install dataset-fashion-mnist, or WF_DATA_DIR")

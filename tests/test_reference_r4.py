@@ -73,7 +73,9 @@ def test_every_loss_with_every_optimizer(wf: Any, tmp_path: Path, loss: str, opt
         ),
     ],
 )
-def test_class_weights_with_a_sum(wf: Any, tmp_path: Path, optimizer: str, lr: float) -> None:
+def test_summed_class_weights_pull_predictions_to_heavy_classes(
+    wf: Any, tmp_path: Path, optimizer: str, lr: float
+) -> None:
     """Weights such as 1, 10, 100, 100 draw nearly all predictions to the heavy classes."""
     loss = ("weighted-ce", "--loss.class_weights", [1, 10, 100, 100, *[1] * 6], "--loss.reduction", "sum")
     options = (*OPTIMIZERS[optimizer], "--lr", lr, "--epochs", 8)
@@ -103,7 +105,7 @@ def test_running_loss_every_n_batches(wf: Any, tmp_path: Path) -> None:
         before = record["step"]
 
 
-def test_folds(wf: Any, tmp_path: Path) -> None:
+def test_cross_validation_averages_its_folds(wf: Any, tmp_path: Path) -> None:
     options = ("--loss", "mse", "--optimizer", "adam", "--lr", 2e-3, "--epochs", 5)
     done = wf("run", LENET, "--folds", 3, *options, "--name", "folds", "--quiet", "--json")
     assert done.code == 0, done.stderr
@@ -138,7 +140,7 @@ def verdict(run: Path) -> str:
     return str(manifest(run)["notes"]["fit"])
 
 
-def test_verdicts(wf: Any, tmp_path: Path) -> None:
+def test_verdicts_of_underfitting_overfitting_and_normal_runs(wf: Any, tmp_path: Path) -> None:
     """Both splits poor is underfitting; train good and test poor is overfitting; a normal run is neither."""
     under = ("--optimizer.lr", 1e-4, "--epochs", 1)
     over = ("--dataset", "random", "--dataset.num_samples", 60, "--dataset.noise", 3.0)
@@ -161,7 +163,7 @@ def test_focal_with_gamma_0_is_cross_entropy(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-def test_rare_class(wf: Any) -> None:
+def test_class_weights_raise_the_recall_of_a_rare_class(wf: Any) -> None:
     """Measured recall of the class with 5 train samples of about 1,080, seeds 1 to 3.
 
     CE 0.13 0.16 0.22; focal alone 0.18 0.29 0.33; focal with alpha 10 for the rare class 0.36 0.38 0.38;

@@ -156,7 +156,7 @@ SAMPLE += ("of-model optimizer",)
 @pytest.mark.parametrize(
     "case", [case if case in SAMPLE else pytest.param(case, marks=pytest.mark.exhaustive) for case in RUNS]
 )
-def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str) -> None:
+def test_a_stopped_and_resumed_run_has_the_same_bits(wf: Any, tmp_path: Path, case: str) -> None:
     """Stopped in the middle of an epoch, and again at the end of one."""
     steps_per_epoch = 7 if case == "augmentation" else 13
     stops = steps_per_epoch + 4, 2 * steps_per_epoch
@@ -175,7 +175,7 @@ def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str) -> None:
     assert_same(run, tmp_path / "runs" / "straight")
 
 
-def test_sigint(wf: Any, tmp_path: Path) -> None:
+def test_sigint_saves_a_checkpoint_without_evaluating(wf: Any, tmp_path: Path) -> None:
     stopped = wf("run", *stop_after(tmp_path, 20, name="SIGINT"), "--name", "halted", "--quiet")
     assert (stopped.code, stopped.stdout) == (130, "")
     assert "SIGINT" in stopped.stderr
@@ -186,7 +186,7 @@ def test_sigint(wf: Any, tmp_path: Path) -> None:
     assert wf("resume", "halted", "--quiet").code == 0
 
 
-def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_has_the_same_bits(wf: Any, tmp_path: Path) -> None:
     """After kill -9 the run goes on from its last checkpoint, in the middle of an epoch."""
     hook = stop_after(tmp_path, 30, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 4, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
@@ -222,7 +222,7 @@ def pictures() -> Dataset:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_and_resumed_where_samples_are_mixed(wf: Any, tmp_path: Path, workers: int) -> None:
+def test_a_killed_and_resumed_run_with_mixed_samples_has_the_same_bits(wf: Any, tmp_path: Path, workers: int) -> None:
     (tmp_path / "pictures.py").write_text(PICTURES)
     plan: tuple[Any, ...] = ("--dataset", "pictures.py:pictures", "--batch-size", 5, "--accumulate", 2, "--epochs", 2)
     plan += ("--transform", "mixup", "--transform", "cutmix", "--transform", "flip", "--workers", workers)
@@ -248,7 +248,7 @@ class InTheEnd:
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-def test_a_run_that_early_stopping_ended_is_not_trained_on(wf: Any, tmp_path: Path, name: str) -> None:
+def test_a_run_ended_by_early_stopping_is_not_trained_further(wf: Any, tmp_path: Path, name: str) -> None:
     """Killed in its final evaluation it has its end in its checkpoint; to be longer it must be asked for that."""
     (tmp_path / "end.py").write_text(IN_THE_END.replace("NAME", name))
     plan = ("--dataset", "iris", "--epochs", 40, "--lr", 0.05, "--model.dropout", 0.2, "--hook", "+early-stopping")
@@ -268,7 +268,7 @@ def test_a_run_that_early_stopping_ended_is_not_trained_on(wf: Any, tmp_path: Pa
     assert manifest(run)["trains_on_from"] == step
 
 
-def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_over(wf: Any, tmp_path: Path) -> None:
     """There is nothing to resume from, so it starts over, and keeps no record of the steps that it repeats."""
     hook = stop_after(tmp_path, 3, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 2, "--model.dropout", 0.3, "--log-every", 1, "--quiet")
@@ -281,7 +281,7 @@ def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
     assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
 
 
-def test_a_run_that_failed_before_its_first_checkpoint_begins_anew(wf: Any, tmp_path: Path) -> None:
+def test_a_run_failed_before_its_first_checkpoint_starts_over(wf: Any, tmp_path: Path) -> None:
     """Under the conditions of now, and with the weights that it began with."""
     (tmp_path / "net.py").write_text(FAILING_NET)
     plan = ("--dataset", "iris", "--epochs", 2, "--quiet")
@@ -315,7 +315,7 @@ class Net(nn.Linear):
 """
 
 
-def test_the_same_command_again_goes_on(wf: Any, tmp_path: Path) -> None:
+def test_resume_if_there_repeats_the_same_command(wf: Any, tmp_path: Path) -> None:
     hook = stop_after(tmp_path, 20, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 3, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
     command = ("run", *plan, *hook, "--name", "job", "--resume-if-there")
@@ -341,7 +341,7 @@ def test_the_same_command_again_goes_on(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--folds", 3, "--name", "x")])
-def test_a_run_without_a_name_is_not_found_again(wf: Any, options: tuple[Any, ...]) -> None:
+def test_resume_if_there_needs_the_name_of_one_run(wf: Any, options: tuple[Any, ...]) -> None:
     refused = wf("run", "--resume-if-there", *options)
     assert refused.code == 2
     assert "--resume-if-there" in refused.stderr
@@ -371,7 +371,7 @@ class Hang(Hook):
 '''
 
 
-def test_one_process_at_a_time(wf: Any, tmp_path: Path) -> None:
+def test_a_run_is_used_by_one_process_at_a_time(wf: Any, tmp_path: Path) -> None:
     """A second one is refused while the first lives, and goes on at once when it was killed, workers or not."""
     (tmp_path / "hang.py").write_text(HANG)
     for label in ("left", "right"):
@@ -445,7 +445,9 @@ SCHEDULES = {
         pytest.param("warmup", 37, 38, id="the last epoch", marks=pytest.mark.exhaustive),
     ],
 )
-def test_went_back_and_killed(wf: Any, tmp_path: Path, schedule: str, at: int, kill: int) -> None:
+def test_a_run_killed_after_a_rollback_has_the_same_bits(
+    wf: Any, tmp_path: Path, schedule: str, at: int, kill: int
+) -> None:
     """A run that went back, was killed and resumed ends with the bits of one that went back."""
     (tmp_path / "poison.py").write_text(POISON)
     hook = "--hook.poison.py:Poison"
@@ -470,7 +472,7 @@ def test_went_back_and_killed(wf: Any, tmp_path: Path, schedule: str, at: int, k
     assert_same(ours, theirs)
 
 
-def test_a_run_that_goes_on_diverging_ends(wf: Any, tmp_path: Path) -> None:
+def test_a_run_that_keeps_diverging_ends(wf: Any, tmp_path: Path) -> None:
     plan = ("--optimizer", "sgd", "--lr", 1e38, "--log-every", 1, "--checkpoint-every", "1steps", "--quiet")
     done = wf(
         "run", *plan, "--hook.divergence-guard.rollback", 2, "--hook.divergence-guard.lr_factor", 0.9, "--name", "x"
@@ -482,7 +484,7 @@ def test_a_run_that_goes_on_diverging_ends(wf: Any, tmp_path: Path) -> None:
     assert "the run has gone back 2 times already" in done.stderr
 
 
-def test_nothing_to_go_back_to(wf: Any, tmp_path: Path) -> None:
+def test_a_rollback_without_checkpoint_ends_the_run(wf: Any, tmp_path: Path) -> None:
     done = wf(
         "run", "--optimizer", "sgd", "--lr", 1e38, "--hook.divergence-guard.rollback", 2, "--name", "x", "--quiet"
     )
@@ -515,7 +517,7 @@ def test_a_real_process_is_stopped_from_outside(tmp_path: Path) -> None:
     assert checkpoints(run)[-1].name == f"step-{step:08d}"
 
 
-def test_resuming_a_run_that_is_done(wf: Any) -> None:
+def test_resuming_a_finished_run(wf: Any) -> None:
     assert wf("run", "--epochs", 1, "--name", "done", "--quiet").code == 0
     again = wf("resume", "done")
     assert again.code == 2
@@ -530,7 +532,7 @@ LENGTH: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("scheduler", LENGTH)
-def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, tmp_path: Path, scheduler: str) -> None:
+def test_a_schedule_over_the_whole_run_cannot_be_extended(wf: Any, tmp_path: Path, scheduler: str) -> None:
     plan = ("--scheduler", scheduler, *LENGTH[scheduler], "--epochs", 2, "--quiet")
     assert wf("run", *plan, "--name", "run").code == 0
     files = {path: path.read_bytes() for path in sorted((tmp_path / "runs" / "run").rglob("*")) if path.is_file()}
@@ -545,7 +547,7 @@ def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, tmp_path: Pa
     assert {path: path.read_bytes() for path in files} == files, "a refused resume changed the run"
 
 
-def test_a_run_that_was_stopped_early_goes_on_to_the_length_of_its_schedule(wf: Any) -> None:
+def test_a_stopped_run_resumes_to_the_length_of_its_schedule(wf: Any) -> None:
     stops = ("--hook.early-stopping.patience", 1, "--hook.early-stopping.min_delta", 100)
     plan = ("--dataset", "iris", "--scheduler", "onecycle", "--epochs", 8, "--hook", "early-stopping", *stops)
     stopped = wf("run", *plan, "--name", "run", "--quiet", "--json").json()
@@ -566,7 +568,7 @@ def test_a_run_that_was_stopped_early_goes_on_to_the_length_of_its_schedule(wf: 
     ],
     ids=lambda scheduler: " ".join(map(str, scheduler)),
 )
-def test_other_schedules_go_on(wf: Any, tmp_path: Path, scheduler: Sequence[Any]) -> None:
+def test_other_schedules_can_be_extended(wf: Any, tmp_path: Path, scheduler: Sequence[Any]) -> None:
     plan = ("--scheduler", *scheduler, "--log-every", 10, "--quiet")
     assert wf("run", *plan, "--epochs", 2, "--name", "run").code == 0
     done = wf("resume", "run", "--epochs", 3, "--quiet")
@@ -576,14 +578,14 @@ def test_other_schedules_go_on(wf: Any, tmp_path: Path, scheduler: Sequence[Any]
     assert "epochs = 3" in (tmp_path / "runs" / "run" / "run.toml").read_text()
 
 
-def test_every_builtin_hook_with_a_state_is_stopped_and_resumed_here() -> None:
+def test_every_stateful_builtin_hook_is_resumed_in_these_tests() -> None:
     registry = Registry.discover(only_builtin=True)
     stateful = {entry.component.name for entry in registry.entries("hook") if hasattr(entry.load(), "state_dict")}
     assert stateful == {"early-stopping", "divergence-guard", "stats"}  # the guard is in every run, the others in RUNS
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), pytest.param(2, 0, marks=pytest.mark.exhaustive), (2, 1)])
-def test_another_number_of_workers_goes_on_to_the_bit(wf: Any, tmp_path: Path, before: int, after: int) -> None:
+def test_another_number_of_workers_resumes_to_the_bit(wf: Any, tmp_path: Path, before: int, after: int) -> None:
     """Images from files in the middle of an epoch, with shuffling, augmentation and dropout."""
     for number in range(60):
         file = tmp_path / "images" / str(number % 2) / f"{number}.png"
@@ -602,7 +604,7 @@ def test_another_number_of_workers_goes_on_to_the_bit(wf: Any, tmp_path: Path, b
     assert_same(tmp_path / "runs" / "halted", tmp_path / "runs" / "straight")
 
 
-def test_a_dataset_with_a_state_goes_on_to_the_bit(wf: Any, tmp_path: Path) -> None:
+def test_a_dataset_with_a_state_resumes_to_the_bit(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(DATASET)
     plan = ("--dataset", "own.py:noisy", "--batch-size", 7, "--epochs", 3, "--log-every", 3)
     plan += (*stop_after(tmp_path, 14), "--quiet")
@@ -615,6 +617,6 @@ def test_a_dataset_with_a_state_goes_on_to_the_bit(wf: Any, tmp_path: Path) -> N
     assert "--workers 0" in refused.stderr
 
 
-def test_environment_is_one_thread() -> None:
+def test_tests_run_with_one_thread() -> None:
     """Bits are compared here, and they differ between one thread and two."""
     assert os.environ["OMP_NUM_THREADS"] == "1"

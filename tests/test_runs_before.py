@@ -30,7 +30,7 @@ def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_from_before_predicts_and_is_judged(wf: Any, folder: Path) -> None:
+def test_a_run_of_an_older_version_predicts_and_evaluates(wf: Any, folder: Path) -> None:
     predicted = wf("predict", "straight", "flats.csv")
     assert predicted.code == 0, predicted.stderr
     expected = [float(line) for line in (BEFORE / "expected-predictions.txt").read_text().split()]
@@ -44,7 +44,7 @@ def test_a_run_from_before_predicts_and_is_judged(wf: Any, folder: Path) -> None
     assert {run["name"] for run in wf("runs", "--json").json()} == {"straight", "stopped", "iris"}
 
 
-def test_a_run_from_before_goes_on_as_it_would_have(wf: Any, folder: Path) -> None:
+def test_a_run_of_an_older_version_resumes_with_the_same_figures(wf: Any, folder: Path) -> None:
     """Its code is another one by now, which has to be allowed."""
     refused = wf("resume", "stopped")
     assert refused.code == 2

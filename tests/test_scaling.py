@@ -12,7 +12,7 @@ from wf.discovery.modules import import_module
 scaling = import_module(str(ROOT / "benchmarks" / "scaling.py"))
 
 
-def test_the_page_has_what_the_script_prints(
+def test_the_page_shows_the_output_of_the_script(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["scaling.py"])

@@ -32,7 +32,7 @@ def gan(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_gan_by_name_is_trained_and_used(wf: Any, tmp_path: Path) -> None:
+def test_a_gan_with_named_models_trains_and_works_with_all_commands(wf: Any, tmp_path: Path) -> None:
     options = ("--optimizer.generator.lr", 0.01, "--optimizer.discriminator", "sgd")
     done = wf("run", *CHOSEN, *LINE, *options, "--epochs", 3, "--name", "gan")
     assert done.code == 0, done.stderr
@@ -51,7 +51,7 @@ def test_a_gan_by_name_is_trained_and_used(wf: Any, tmp_path: Path) -> None:
     assert "optimizer/generator" in proof.stdout
 
 
-def test_it_equals_a_loop_by_hand_to_the_bit(gan: Path) -> None:
+def test_a_gan_has_the_bits_of_a_hand_written_loop(gan: Path) -> None:
     """Each scope draws its weights from a stream of its own, so that equal towers do not start alike."""
     models = {name: {"use": "mlp", "num_outputs": size, "hidden": [16]} for name, size in SIZES.items()}
     run = wf.build(trainer=f"{gan}:GAN", dataset=f"{gan}:points", model=models, epochs=2, device="cpu", save=False)
@@ -98,13 +98,15 @@ def test_it_equals_a_loop_by_hand_to_the_bit(gan: Path) -> None:
         (("--trainer", "supervised", "--model.generator", "mlp"), "unknown option 'generator' of model 'mlp'"),
     ],
 )
-def test_what_is_refused(wf: Any, tmp_path: Path, words: tuple[object, ...], message: str) -> None:
+def test_invalid_scopes_on_the_command_line_are_refused(
+    wf: Any, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
     done = wf("run", *CHOSEN, *words)
     assert (done.code, message in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_declarations_that_cannot_be() -> None:
+def test_invalid_scope_declarations_are_refused() -> None:
     class Wrong:
         scopes: ClassVar[dict[str, Any]] = {"loss": ("a", "b")}
 
@@ -116,7 +118,7 @@ def test_declarations_that_cannot_be() -> None:
             wf.build(trainer=Wrong, dataset="iris", save=False)
 
 
-def test_of_a_scope_given_twice_the_last_one_counts(wf: Any) -> None:
+def test_the_last_of_repeated_scope_options_counts(wf: Any) -> None:
     done = wf("run", *CHOSEN, *LINE, "--model.generator", "nothing", "--model.generator", "mlp", "--steps", 2)
     assert done.code == 0, done.stderr
     assert done.stderr.count("is given more than once; the last one counts: mlp") == 1

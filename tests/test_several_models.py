@@ -25,11 +25,11 @@ def examples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_it_has_under_60_lines(name: str) -> None:
+def test_the_examples_have_under_60_lines(name: str) -> None:
     assert (ROOT / f"examples/{name}.py").read_text().count("\n") < 60
 
 
-def test_the_generator_makes_points_as_those_of_the_data(wf: Any, tmp_path: Path) -> None:
+def test_the_generator_learns_the_distribution_of_the_data(wf: Any, tmp_path: Path) -> None:
     done = wf("run", "gan.toml", "--name", "gan", "--quiet")
     assert done.code == 0, done.stderr
     made = [one["distance"] for one in records(tmp_path / "runs/gan", "train") if "distance" in one]

@@ -174,7 +174,7 @@ def test_a_second_sigint_does_not_wait(wf: Any, wf_process: Any, folder: Path) -
         ("hook", "in hook 'tools-fails' of ", "/tools.py, at on_step_end: ConnectionError: the server is gone"),
     ],
 )
-def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> None:
+def test_an_error_is_recorded_with_its_reason(wf: Any, folder: Path, what: str, begin: str, end: str) -> None:
     plan = (*PLAN, *hook("Fails", what=what))
     done = wf("run", *plan, "--name", "x")
     assert done.code == 1
@@ -198,7 +198,7 @@ def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> Non
         ("error", "in a process that loads data: ValueError: sample 77 is broken", "ValueError: sample 77 is broken"),
     ],
 )
-def test_a_process_that_loads_data_fails(wf: Any, folder: Path, fails: str, reason: str, advice: str) -> None:
+def test_a_failing_data_worker_ends_the_run(wf: Any, folder: Path, fails: str, reason: str, advice: str) -> None:
     plan = (*LOADED, "--dataset.fails", fails, "--split", "99/1", "--no-shuffle")
     done = wf("run", *plan, "--name", "x")
     assert done.code == 1, done.stderr
@@ -248,7 +248,7 @@ def process(folder: Path) -> Iterator[Callable[..., Process]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)])
-def test_a_signal_while_data_load_leaves_nothing(process: Any, folder: Path, number: signal.Signals) -> None:
+def test_a_signal_while_data_are_loaded_leaves_nothing(process: Any, folder: Path, number: signal.Signals) -> None:
     run = process("run", *LOADED, "--dataset.wait", 60, "--name", "x")
     run.when((folder / "loading").exists)
     run.popen.send_signal(number)

@@ -14,7 +14,7 @@ from workspace import ROOT
 
 
 @pytest.mark.exhaustive
-def test_site_is_built_with_every_page_and_no_link_that_leads_nowhere(tmp_path: Path) -> None:
+def test_the_site_has_every_page_and_no_broken_link(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

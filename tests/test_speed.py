@@ -15,7 +15,7 @@ from wf import Hook, Loop, Steps
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "hand-written"])
-def test_a_step_makes_no_more_calls_than_by_hand_and_has_its_bits(name: str, optimizer: str) -> None:
+def test_a_step_makes_at_most_the_calls_of_a_hand_written_one(name: str, optimizer: str) -> None:
     """With all that `wf run` turns on: its hooks, records and checkpoints, spread over the steps."""
     work, variant = Work(optimizer), VARIANTS[name]
     assert calls_a_step(variant, work) <= calls_a_step(hand_written, work)
@@ -72,7 +72,7 @@ def test_a_step_never_waits_for_the_device(on_meta: Callable[..., Any], settings
 
 
 @pytest.mark.parametrize("read", [torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, bool])
-def test_a_step_that_waits_is_noticed(on_meta: Callable[..., Any], read: Callable[[Any], Any]) -> None:
+def test_a_step_that_waits_for_the_device_is_detected(on_meta: Callable[..., Any], read: Callable[[Any], Any]) -> None:
     class Reading(Hook):
         def on_step_end(self, run: Loop) -> None:
             read(run.loss)

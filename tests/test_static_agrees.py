@@ -58,14 +58,14 @@ def shown(param: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", TORCH_CLASSES)
-def test_classes_of_torch_have_the_names_that_we_show(name: str) -> None:
+def test_torch_classes_have_the_shown_names(name: str) -> None:
     found = _imported(name)
     assert inspect.isclass(found)
     assert found.__name__ == name.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("name", TORCH_BASES)
-def test_classes_of_torch_are_made_by_init_alone(name: str) -> None:
+def test_torch_classes_are_constructed_by_init_alone(name: str) -> None:
     found = _imported(name)
     others = [base for base in found.__mro__ if base not in (object, Generic)]
     assert type(found) in (type, ABCMeta)

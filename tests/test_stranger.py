@@ -27,7 +27,7 @@ R1 = [
 WHOLE = ["--split", "100/0/0", "--batch-size", "full", "--no-shuffle", "--epochs", "10"]
 
 
-def test_strangers_package(wheels: dict[str, Path], tmp_path: Path) -> None:
+def test_a_third_party_package_is_installed_used_and_removed(wheels: dict[str, Path], tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.install(*(wheels[name] for name in FOLDERS))
     assert set(environment.plugins()) == set(PLUGINS)

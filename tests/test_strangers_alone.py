@@ -128,7 +128,7 @@ class Bell(Hook):
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.timeout(300)
-def test_two_strangers_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
+def test_two_third_party_packages_work_without_builtin_components(wheels: dict[str, Path], tmp_path: Path) -> None:
     package = tmp_path / "package"
     (package / "src/wf_elsewhere").mkdir(parents=True)
     (package / "pyproject.toml").write_text(PROJECT)

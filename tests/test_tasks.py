@@ -52,7 +52,7 @@ def fit(**settings: Any) -> Any:
 
 @pytest.mark.parametrize("loss", ["bce", "bce-logits", "focal", {"use": "focal", "alpha": 0.5}])
 @pytest.mark.parametrize("dataset", ["breast-cancer", "binary"])
-def test_two_classes(dataset: str, loss: Any) -> None:
+def test_two_classes_as_indices_and_as_zeros_and_ones(dataset: str, loss: Any) -> None:
     """As class indices (a link makes one logit of them) and as a dataset of zeros and ones."""
     if dataset == "breast-cancer" and loss != "focal" and not isinstance(loss, str):
         loss = {"use": "focal", "alpha": [0.5, 0.5]}  # it keeps the two logits
@@ -66,14 +66,14 @@ def test_two_classes(dataset: str, loss: Any) -> None:
 
 
 @pytest.mark.parametrize("loss", ["bce", "bce-logits", "focal", "mse"])
-def test_multilabel(loss: str) -> None:
+def test_multilabel_targets(loss: str) -> None:
     exp = fit(dataset=data((X[:, :3] > 0).float(), "multilabel"), loss=loss, metric=["accuracy", "f1", "auroc"])
     assert exp.metrics["test/accuracy"] > 0.8
     assert exp.metrics["test/auroc"] > 0.9
 
 
 @pytest.mark.parametrize("loss", ["ce", "focal", "weighted-ce", {"use": "ce", "ignore_index": 2}])
-def test_masks(loss: Any) -> None:
+def test_mask_targets(loss: Any) -> None:
     images = torch.rand(30, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     masks = (images[:, 0] > 0.3).long() + (images[:, 0] > 0.7).long()
     source = data(masks, "mask", inputs=images)
@@ -90,7 +90,7 @@ def test_masks(loss: Any) -> None:
 
 
 @pytest.mark.parametrize(("ignored", "options"), [(-100, {}), (255, {"ignore_index": 255})])
-def test_targets_that_are_left_out(ignored: int, options: dict[str, int]) -> None:
+def test_ignored_targets_do_not_count(ignored: int, options: dict[str, int]) -> None:
     """They count neither in the loss nor in a metric; unlike a class index that is merely wrong."""
     classes = CLASSES.clone()
     classes[::3] = ignored
@@ -109,7 +109,7 @@ def test_targets_that_are_left_out(ignored: int, options: dict[str, int]) -> Non
         fit(dataset=data(classes, "class_index"), loss={"use": "ce", "ignore_index": 7})
 
 
-def test_one_hot() -> None:
+def test_one_hot_targets() -> None:
     exp = fit(dataset=data(nn.functional.one_hot(CLASSES, 3).float(), "one_hot"), loss="ce")
     assert (exp.predict("test").argmax(1) == exp.data.samples("test").targets.argmax(1)).double().mean() > 0.6
 
@@ -132,7 +132,7 @@ def test_a_split_with_no_share(split: str, splits: list[str]) -> None:
     assert {name.partition("/")[0] for name in exp.metrics} == set(splits)
 
 
-def test_nothing_to_watch() -> None:
+def test_monitors_without_evaluations_are_refused() -> None:
     with pytest.raises(UsageError, match="no split is evaluated while it trains"):
         fit(dataset="iris", split="80/0/20", keep="best")
     with pytest.raises(UsageError, match="it waits for validation/loss, but the run evaluates nothing"):
@@ -142,7 +142,7 @@ def test_nothing_to_watch() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 7])
-def test_few_samples(num: int) -> None:
+def test_very_few_samples_train(num: int) -> None:
     exp = fit(dataset=(X[:num], X[:num, :1]), epochs=2)
     assert math.isfinite(exp.metrics["train/loss"])
     missing = [split for split in ("validation", "test") if split not in exp.data.splits]
@@ -165,7 +165,7 @@ def test_one_batch_an_epoch(batch_size: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
-def test_seeds(seed: int) -> None:
+def test_equal_seeds_give_equal_metrics(seed: int) -> None:
     first, second = (fit(dataset="iris", seed=seed, epochs=2).metrics for _ in range(2))
     assert first == second
 
@@ -189,7 +189,7 @@ def test_one_class_is_refused() -> None:
         fit(dataset=(X, torch.zeros(90, dtype=torch.int64)))
 
 
-def test_workers_change_nothing(wf: Any, tmp_path: Path) -> None:
+def test_runs_are_the_same_for_any_number_of_workers(wf: Any, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for label in ("left", "right"):
         (tmp_path / "photos" / label).mkdir(parents=True)
@@ -207,7 +207,9 @@ def test_workers_change_nothing(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("shape", "task", "metric"), [((60,), "auto", "accuracy"), ((60, 3), "classification", "f1")])
-def test_npz(wf: Any, tmp_path: Path, shape: tuple[int, ...], task: str, metric: str) -> None:
+def test_npz_files_of_two_classes_and_labels(
+    wf: Any, tmp_path: Path, shape: tuple[int, ...], task: str, metric: str
+) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4))
     y = (x[:, : shape[1] if len(shape) > 1 else 1] > 0).astype(np.int64).reshape(shape)
     np.savez(tmp_path / "data.npz", x=x, y=y)

@@ -38,9 +38,7 @@ def job(name: str, folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", ["language model", pytest.param("adversaries", marks=pytest.mark.exhaustive)])
-def test_a_job_that_is_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
-    wf: Any, tmp_path: Path, name: str
-) -> None:
+def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, tmp_path: Path, name: str) -> None:
     workers = ("--workers", 2) if name == "language model" else ()
     options = (*job(name, tmp_path), *workers, "--batch-size", 8, "--epochs", 2, "--checkpoint-every", "3steps")
     proved = wf("prove-resume", *options, "--kill-at", 5, "--name", "proof")
@@ -62,7 +60,7 @@ def test_a_classifier_of_texts_learns_and_predicts(wf: Any, tmp_path: Path) -> N
     assert wf("evaluate", "texts", "--json").json()["metrics"]["test/accuracy"] > 0.8
 
 
-def test_what_differs_in_size_is_predicted_sample_by_sample(wf: Any, tmp_path: Path) -> None:
+def test_outputs_of_different_sizes_are_predicted_per_sample(wf: Any, tmp_path: Path) -> None:
     assert wf("run", *job("language model", tmp_path), "--epochs", 1, "--name", "lm", "--batch-size", 4).code == 0
     rows = wf("predict", "lm", "test", "--json").json()
     assert len({len(row["output"]) for row in rows}) > 1
@@ -95,7 +93,7 @@ def _batch(samples: list[Any]) -> Batch:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
-def test_gradients_of_a_language_model_are_those_of_the_whole_batch(accumulate: int) -> None:
+def test_accumulated_gradients_equal_those_of_the_whole_batch(accumulate: int) -> None:
     """Its loss averages over tokens, and one part is all padding."""
     torch.manual_seed(0)
     model, loss, texts = jobs.LanguageModel().double(), jobs.TokenLoss(), jobs.Texts(8)
@@ -195,7 +193,7 @@ def test_each_loss_can_be_monitored() -> None:
         DataLoader(TensorDataset(torch.randn(40, 3), torch.randn(40)), batch_size=5, shuffle=True, drop_last=True),
     ],
 )
-def test_datasets_of_torch_are_taken_as_they_are(given: Any) -> None:
+def test_torch_datasets_are_accepted(given: Any) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != "batch_size"}
     trained = run(**settings, dataset=given)
     assert trained.metrics["validation/loss"] > 0
@@ -203,7 +201,7 @@ def test_datasets_of_torch_are_taken_as_they_are(given: Any) -> None:
         assert (trained.plan["batch_size"], trained.plan["drop_last"]) == (5, True)
 
 
-def test_the_classes_of_a_dataset_of_torch_are_known() -> None:
+def test_classes_of_a_torch_dataset_are_known() -> None:
     class Photos(torch.utils.data.Dataset[Any]):
         classes = ("cat", "dog")
 
@@ -218,7 +216,7 @@ def test_the_classes_of_a_dataset_of_torch_are_known() -> None:
     assert set(trained.labels(trained.predict("test")) or ()) <= {"cat", "dog"}
 
 
-def test_a_sampler_of_ones_own_is_replayed() -> None:
+def test_a_user_defined_sampler_is_reproducible() -> None:
     def orders(seed: int) -> list[list[int]]:
         data = TensorDataset(torch.arange(20.0).unsqueeze(1), torch.zeros(20))
         sampler = WeightedRandomSampler([1.0] * 10 + [9.0] * 10, 30)
@@ -251,20 +249,20 @@ word = "data"
 
 
 @pytest.mark.parametrize("name", ["data", "loader", "pair", "splits"])
-def test_a_finished_object_of_a_file_is_taken_as_it_is(wf: Any, tmp_path: Path, name: str) -> None:
+def test_a_finished_object_in_a_file_is_accepted_as_dataset(wf: Any, tmp_path: Path, name: str) -> None:
     (tmp_path / "own.py").write_text(FINISHED)
     done = wf("run", "--dataset", f"own.py:{name}", "--epochs", 1, "--name", name, "--quiet")
     assert done.code == 0, done.stderr
     assert wf("evaluate", name, "--split", "validation").code == 0
 
 
-def test_a_word_of_a_file_is_no_dataset(wf: Any, tmp_path: Path) -> None:
+def test_a_string_in_a_file_is_refused_as_dataset(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(FINISHED)
     done = wf("run", "--dataset", "own.py:word")
     assert (done.code, "own.py:word is str, which cannot be called" in done.stderr) == (2, True)
 
 
-def test_what_a_loader_says_and_a_run_does_not_take_is_told(tmp_path: Path) -> None:
+def test_unused_settings_of_a_data_loader_are_reported(tmp_path: Path) -> None:
     pairs = TensorDataset(torch.randn(40, 3), torch.randn(40))
 
     def collate(samples: list[Any]) -> Any:
@@ -327,7 +325,7 @@ class _Samples(torch.utils.data.Dataset[Any]):
         (({"x": "text"}, torch.ones(1)), "input 'x' of sample"),
     ],
 )
-def test_samples_that_make_no_batch_are_refused(odd: Any, message: str) -> None:
+def test_samples_that_cannot_be_batched_are_refused(odd: Any, message: str) -> None:
     dataset = Dataset(train=_Samples(odd))
     with pytest.raises(DataError, match=f"(?s){message}"):
         run(**SETTINGS, dataset=lambda: dataset, model=_Takes, loss="mse", split="100/0/0")
@@ -351,12 +349,12 @@ def test_samples_that_make_no_batch_are_refused(odd: Any, message: str) -> None:
         ({**TOWERS, "keep": "best", "monitor": "train/loss/price"}, "not known whether a larger"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_message(settings: dict[str, Any], message: str) -> None:
+def test_mismatches_are_refused_with_one_message(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((UsageError, DataError), match=f"(?s){message}"):
         run(**{**SETTINGS, **settings})
 
 
-def test_a_transform_changes_the_leaf_that_is_named() -> None:
+def test_a_transform_changes_only_the_named_leaf() -> None:
     with build(**TOWERS, transform=[{"use": "standardize", "leaf": "table"}, "flip"], shuffle=False) as made:
         assert [step.leaf for step in made.data.steps] == ["table", "image"], "flip takes images, of which there is one"
         table = torch.cat([batch.inputs["table"] for batch in made.data.batches("train")])
@@ -428,7 +426,7 @@ def wf_tasks():
 """
 
 
-def test_a_task_of_a_stranger_collates_and_minimizes_what_its_models_compute(wf: Any, tmp_path: Path) -> None:
+def test_a_third_party_task_collates_and_minimizes_model_losses(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "boxes.py").write_text(BOXES)
     options = ("-p", "boxes.py", "run", "--dataset", "boxes.py:drawings", "--model", "boxes.py:Detector")
     options += ("--batch-size", 8, "--epochs", 2, "--name", "boxes", "--workers", 1)

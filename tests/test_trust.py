@@ -93,12 +93,12 @@ def got(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_every_verb_is_tried() -> None:
+def test_every_command_is_tried() -> None:
     assert sorted(LINES) == Registry.discover(only_builtin=True).names("command")
 
 
 @pytest.mark.parametrize(("line", "code"), [line for lines in LINES.values() for line in lines])
-def test_no_verb_runs_code_that_is_not_allowed(wf: Any, got: Path, tmp_path: Path, line: str, code: int) -> None:
+def test_no_command_runs_untrusted_code(wf: Any, got: Path, tmp_path: Path, line: str, code: int) -> None:
     result = wf(*line.split())
     assert not (tmp_path / "RAN").exists()
     assert result.code == code, result.stderr
@@ -108,7 +108,7 @@ def test_no_verb_runs_code_that_is_not_allowed(wf: Any, got: Path, tmp_path: Pat
         assert f"the whole command: wf {line} --trust " in result.stderr
 
 
-def test_it_runs_with_its_checksum_and_with_the_whole_command(wf: Any, got: Path, tmp_path: Path) -> None:
+def test_trust_with_the_checksum_runs_the_code(wf: Any, got: Path, tmp_path: Path) -> None:
     refused = wf("evaluate", "got")
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", refused.stderr))
     (got / "run.toml").write_text((got / "run.toml").read_text().replace('use = "evil.py:H"', 'use = "fit-verdict"', 1))
@@ -122,7 +122,7 @@ def test_it_runs_with_its_checksum_and_with_the_whole_command(wf: Any, got: Path
 
 
 @pytest.mark.parametrize("line", ["--only-builtin", "-p no:evil"])
-def test_what_is_left_out_stays_out_of_a_run_that_is_allowed(wf: Any, got: Path, tmp_path: Path, line: str) -> None:
+def test_excluded_plugins_stay_excluded_in_a_trusted_run(wf: Any, got: Path, tmp_path: Path, line: str) -> None:
     text = (got / "run.toml").read_text()
     (got / "run.toml").write_text(text.replace('use = "evil.py:H"', 'use = "fit-verdict"', 1))
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", wf("evaluate", "got").stderr))
@@ -132,7 +132,7 @@ def test_what_is_left_out_stays_out_of_a_run_that_is_allowed(wf: Any, got: Path,
     assert not (tmp_path / "RAN").exists()
 
 
-def test_allow_lists_hold_for_a_run_file_and_not_for_the_line(wf: Any, tmp_path: Path) -> None:
+def test_allow_lists_apply_to_run_files_but_not_the_command_line(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(EVIL)
     (tmp_path / "exp.toml").write_text('plugins = ["evil.py"]\n[dataset]\nuse = "iris"\n')
     env = {"WORK": str(tmp_path), "WF_PLUGINS_ALLOW": "builtin"}
@@ -143,7 +143,7 @@ def test_allow_lists_hold_for_a_run_file_and_not_for_the_line(wf: Any, tmp_path:
     assert (tmp_path / "RAN").exists()
 
 
-def test_a_run_made_here_is_known_and_weights_of_its_own_checkpointer_are_not_taken(wf: Any, tmp_path: Path) -> None:
+def test_a_local_run_is_trusted_except_for_weights_of_user_checkpointers(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(EVIL + "\nfrom wf_durability.checkpointer import DirectoryCheckpointer as C\n")
     env = {"WORK": str(tmp_path), "WF_STATE_DIR": str(tmp_path / "state")}
     line = "run --dataset iris --model net.py:Net --checkpointer net.py:C --epochs 1 --quiet --run-dir mine"

@@ -13,7 +13,7 @@ from wf.registry import Registry
 pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 
 
-def test_pip_install_wf_cli_brings_every_verb_and_each_may_be_uninstalled(
+def test_pip_install_wf_cli_installs_every_command_and_each_can_be_removed(
     wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     environment = Environment(tmp_path / "venv")

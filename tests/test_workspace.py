@@ -43,7 +43,7 @@ def parsed(wheel: Path) -> Message:
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize("name", [*FOLDERS, *ADAPTERS])
-def test_wheel(wheels: dict[str, Path], name: str) -> None:
+def test_wheels_contain_their_package_and_metadata(wheels: dict[str, Path], name: str) -> None:
     package = import_name(name)
     with zipfile.ZipFile(wheels[name]) as archive:
         files = [file for file in archive.namelist() if ".dist-info/" not in file]
@@ -62,7 +62,7 @@ def test_wheel(wheels: dict[str, Path], name: str) -> None:
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize("name", [*PLUGINS, *ADAPTERS])
-def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
+def test_plugin_wheels_declare_entry_point_and_dependencies(wheels: dict[str, Path], name: str) -> None:
     entry_points = metadata(wheels[name], "entry_points.txt")
     assert "[wf.plugins]" in entry_points
     assert f"main = {import_name(name)}.plugin" in entry_points
@@ -77,14 +77,14 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
-def test_console_script(wheels: dict[str, Path]) -> None:
+def test_wf_cli_declares_the_console_script(wheels: dict[str, Path]) -> None:
     assert "[console_scripts]\nwf = wf_cli.__main__:process" in metadata(wheels["wf-cli"], "entry_points.txt")
 
 
 @pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize(("extra", "plugins"), [("builtin", PLUGINS), ("ecosystem", ADAPTERS)])
-def test_only_builtin_names_the_plugins(wheels: dict[str, Path], extra: str, plugins: tuple[str, ...]) -> None:
+def test_the_extras_name_the_plugins(wheels: dict[str, Path], extra: str, plugins: tuple[str, ...]) -> None:
     named = re.findall(rf"^Requires-Dist: (\S+?); extra == '{extra}'", metadata(wheels["wf-core"]), re.MULTILINE)
     assert sorted(named) == sorted(plugins)
 
@@ -95,12 +95,12 @@ def test_requirements_name_every_distribution() -> None:
 
 
 @pytest.mark.parametrize(("extra", "names"), [("builtin", PLUGINS), ("ecosystem", ADAPTERS)])
-def test_the_core_names_every_plugin_that_comes_with_it(extra: str, names: tuple[str, ...]) -> None:
+def test_the_extras_of_the_core_name_every_plugin(extra: str, names: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "corelib/pyproject.toml").read_text())["project"]
     assert sorted(project["optional-dependencies"][extra]) == sorted(names)
 
 
-def test_the_rules_of_imports_know_every_distribution() -> None:
+def test_import_rules_name_every_distribution() -> None:
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     packages = sorted(map(import_name, FOLDERS))
     assert sorted(rules["root_packages"]) == packages
@@ -108,7 +108,7 @@ def test_the_rules_of_imports_know_every_distribution() -> None:
     assert sorted(name for layer in layers for name in layer.split(" | ")) == packages
 
 
-def test_pytest_alone_leaves_out_the_tests_of_adapters_that_are_not_here() -> None:
+def test_plain_pytest_skips_the_tests_of_missing_adapters() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     folders = [f"{folder}/tests" for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
     done = subprocess.run([*command, *folders, "plugins/run/tests"], cwd=ROOT, capture_output=True, text=True)
@@ -126,7 +126,7 @@ def tracked_files() -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def test_nothing_of_this_machine_is_tracked() -> None:
+def test_tracked_files_name_nothing_of_this_machine() -> None:
     found = []
     for path in tracked_files():
         text = path.read_bytes().decode(errors="ignore")

@@ -46,12 +46,12 @@ def test_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
 
 
 @given(PLAIN | st.lists(PLAIN, max_size=4))
-def test_what_toml_writes_is_read_back(value: Any) -> None:
+def test_values_written_by_toml_are_parsed_back(value: Any) -> None:
     assert plain(parse_value(tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n"))) == value
 
 
 @given(st.text(max_size=30))
-def test_any_text_gives_a_value(text: str) -> None:
+def test_any_text_is_parsed_to_a_toml_value(text: str) -> None:
     assert isinstance(parse_value(text), (bool, int, float, str, list, dict))
 
 
@@ -83,7 +83,7 @@ def test_any_text_gives_a_value(text: str) -> None:
         ),
     ],
 )
-def test_options_of_components_are_taken_out(line: str, document: dict[str, Any], rest: list[str]) -> None:
+def test_component_options_are_separated_from_the_rest(line: str, document: dict[str, Any], rest: list[str]) -> None:
     assert take_options(line.strip().split(" ")) == (document, rest)
 
 
@@ -96,7 +96,7 @@ def test_options_of_components_are_taken_out(line: str, document: dict[str, Any]
         ("--metric.my.py:Top", ["--metric.NAME.OPTION"]),
     ],
 )
-def test_option_of_nothing_is_refused(option: str, words: list[str]) -> None:
+def test_malformed_component_option_is_refused(option: str, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         take_options([option, "2"])
     assert all(word in str(caught.value) for word in words)
@@ -110,25 +110,25 @@ def test_option_of_nothing_is_refused(option: str, words: list[str]) -> None:
         "run --plugin=a.py --epochs 1 --plugin no:wf-losses --traceback --only-builtin",
     ],
 )
-def test_some_options_may_stand_anywhere(line: str) -> None:
+def test_global_options_are_accepted_anywhere_on_the_line(line: str) -> None:
     found, rest = take_everywhere(line.split())
     assert (found.plugins, found.only_builtin, found.traceback) == (["a.py", "no:wf-losses"], True, True)
     assert rest == ["run", "--epochs", "1"]
 
 
-def test_after_two_dashes_everything_stays() -> None:
+def test_arguments_after_a_double_dash_are_left_alone() -> None:
     found, rest = take_everywhere(["run", "--", "-p", "x"])
     assert (found.plugins, rest) == ([], ["run", "--", "-p", "x"])
 
 
-def test_plugin_without_a_name_is_refused_once_the_line_is_whole() -> None:
+def test_plugin_option_without_a_value_is_refused_on_a_complete_line() -> None:
     with pytest.raises(UsageError, match="-p needs a module"):
         take_everywhere(["run", "-p"])
     assert take_everywhere(["run", "-p"], strict=False)[1] == ["run"]
 
 
 @pytest.mark.parametrize("names", [["f1", "recall"], ["+f1"], ["+f1", "no:accuracy"], ["f1", "+recall"]])
-def test_names_add_remove_or_replace(names: list[str]) -> None:
+def test_each_name_of_a_list_option_becomes_a_table(names: list[str]) -> None:
     assert tables_of("metric", names) == [{"use": name} for name in names]
 
 

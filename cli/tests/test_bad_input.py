@@ -132,14 +132,14 @@ def test_data_that_cannot_be_used(refused: Refused, folder: Path, options: str, 
     refused(f"run {options}", 4, *words)
 
 
-def test_text_among_the_targets(refused: Refused, folder: Path) -> None:
+def test_text_among_numeric_targets(refused: Refused, folder: Path) -> None:
     (folder / "bad.csv").write_text("x,y\n1,2\n2,3\n3,4\n4,many\n" + "5,6\n" * 20)
     message = refused("run --dataset bad.csv --dataset.target y --dataset.task regression", 4, "'many'")
     assert "line 5" in message
 
 
 @pytest.mark.skipif(__import__("torch").cuda.is_available(), reason="there is a CUDA device")
-def test_device_that_is_not_there(refused: Refused) -> None:
+def test_unavailable_or_unknown_device(refused: Refused) -> None:
     refused("run --device cuda", 2, "device 'cuda' is not there\n  available: cpu, auto\n")
     refused("run --device CUDA", 2, "unknown device 'CUDA'\n  available: auto, cpu\n")
 
@@ -149,12 +149,12 @@ def test_existing_run_directory(refused: Refused, finished: Path, option: str) -
     refused(f"run --epochs 1 {option}", 2, "runs/done exists already", "wf resume runs/done")
 
 
-def test_runs_that_is_no_folder(refused: Refused, folder: Path) -> None:
+def test_runs_is_a_file_instead_of_a_folder(refused: Refused, folder: Path) -> None:
     (folder / "runs").touch()
     refused("run --epochs 1 --quiet --name x", 4, "cannot make run directory runs/x")
 
 
-def test_folder_of_a_run_is_no_run_file(refused: Refused, finished: Path) -> None:
+def test_run_directory_in_place_of_a_run_file(refused: Refused, finished: Path) -> None:
     refused("run runs/done", 2, "is a folder, not a run file", "wf run runs/done/run.toml")
 
 
@@ -184,7 +184,7 @@ def test_run_directory_that_does_not_exist(refused: Refused, finished: Path, ver
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_wrong_use_of_a_run(
+def test_invalid_requests_about_a_finished_run(
     refused: Refused, finished: Path, folder: Path, line: str, code: int, words: list[str]
 ) -> None:
     np.save(folder / "other.npy", np.zeros((3, 7, 7), dtype=np.float32))
@@ -223,14 +223,14 @@ def test_damaged_run(
     assert (finished / "manifest.json").read_bytes() == before
 
 
-def test_cross_validation_is_not_one_run(wf: Any, refused: Refused, folder: Path) -> None:
+def test_cross_validation_in_place_of_a_single_run(wf: Any, refused: Refused, folder: Path) -> None:
     assert wf("run", "--folds", 2, "--epochs", 1, "--quiet", "--name", "both").code == 0
     refused("evaluate both", 2, "both is a cross-validation of 2 runs", "both/fold-1")
     shutil.rmtree(folder / "runs" / "both" / "fold-2")  # as where the first was killed
     refused("resume both", 2, "not trained yet: fold 2", "fold-1/run.toml --fold 2/2 --run-dir runs/both/fold-2")
 
 
-def test_comparison_is_not_one_run(refused: Refused, folder: Path) -> None:
+def test_comparison_in_place_of_a_single_run(refused: Refused, folder: Path) -> None:
     (folder / "runs" / "two").mkdir(parents=True)
     (folder / "runs" / "two" / "manifest.json").write_text(
         '{"kind": "comparison", "resumed_by": "wf compare --resume"}'
@@ -238,12 +238,12 @@ def test_comparison_is_not_one_run(refused: Refused, folder: Path) -> None:
     refused("resume two", 2, "two is a comparison", "wf compare --resume runs/two")
 
 
-def test_plugin_that_the_line_names_must_load(refused: Refused) -> None:
+def test_plugin_named_on_the_command_line_fails_to_load(refused: Refused) -> None:
     for line in ("run -p broken.py --epochs 1", "list -p broken.py", "show focal -p broken.py"):
         refused(line, 3, "plugin 'broken' could not be loaded", "looked for it beside broken.py and in the working")
 
 
-def test_plugin_that_a_run_file_names_must_load(refused: Refused, folder: Path) -> None:
+def test_plugin_named_in_a_run_file_fails_to_load(refused: Refused, folder: Path) -> None:
     (folder / "with.toml").write_text('plugins = ["broken.py"]\n')
     refused("run with.toml", 3, "plugin 'broken' could not be loaded", "No module named 'no_such_package_of_anybody'")
 
@@ -299,7 +299,7 @@ def test_an_option_that_is_given_twice(wf: Any, line: str, config: str, note: st
         "--scheduler plateau --scheduler.monitor validation/acuracy:max",
     ],
 )
-def test_a_misspelt_figure_is_refused_before_there_is_a_run(wf: Any, folder: Path, line: str) -> None:
+def test_a_misspelt_figure_is_refused_before_the_run_directory_is_made(wf: Any, folder: Path, line: str) -> None:
     refused = wf("run", "--dataset", "iris", "--epochs", 1, *line.split())
     assert refused.code == 2
     assert "did you mean 'validation/accuracy'" in refused.stderr
@@ -307,11 +307,11 @@ def test_a_misspelt_figure_is_refused_before_there_is_a_run(wf: Any, folder: Pat
 
 
 @pytest.mark.parametrize("line", ["list losses --search a --search b", "runs --search a --search b"])
-def test_every_verb_says_that_the_last_one_counts(wf: Any, line: str) -> None:
+def test_every_command_warns_that_the_last_repeated_option_counts(wf: Any, line: str) -> None:
     assert wf(*line.split()).stderr.count("--search is given more than once; the last one counts: b") == 1
 
 
-def test_a_dry_run_tells_once_what_counts(wf: Any) -> None:
+def test_a_dry_run_warns_once_about_repeated_options(wf: Any) -> None:
     shown = wf("run", "--dataset", "iris", "--loss.gamma", 1, "--loss.gamma", 2, "--loss", "focal", "--dry-run")
     assert shown.code == 0
     assert shown.stderr.count("given more than once") == 1

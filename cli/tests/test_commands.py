@@ -85,7 +85,7 @@ BUILTIN = {entry.component.name: entry for entry in Registry.discover(only_built
 
 
 @pytest.mark.parametrize("name", BUILTIN)
-def test_a_declaration_says_what_the_command_says_of_itself(name: str) -> None:
+def test_a_declared_command_has_the_name_and_summary_of_its_click_command(name: str) -> None:
     command = load(BUILTIN[name])
     assert command.name == name
     assert declared(BUILTIN[name]).summary == (command.help or "").partition("\n\n")[0].replace("\n", " ")
@@ -132,7 +132,7 @@ def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path:
     assert "Zoo" not in wf_process("--help", env=zoo).stdout
 
 
-def test_the_doctor_says_which_commands_cannot_be_used(wf: Any, tmp_path: Path) -> None:
+def test_doctor_reports_commands_that_cannot_be_used(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "zoo.py").write_text(PLUGIN.replace("zoo.verbs", "click").replace("zoo.gone", "zoo_gone"))
     result = wf("doctor", "--json", "-p", "zoo.py", env={"CUDA_VISIBLE_DEVICES": ""})
     found = {one["subject"]: one for one in result.json() if one["check"] == "command"}
@@ -142,7 +142,7 @@ def test_the_doctor_says_which_commands_cannot_be_used(wf: Any, tmp_path: Path) 
     assert found["gone"]["fix"] == "fix zoo"
 
 
-def test_a_plugin_of_the_line_brings_commands(wf: Any, tmp_path: Path) -> None:
+def test_a_plugin_given_by_p_adds_commands(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import click\nfrom wf import Command, hookimpl\n"
         "@click.command()\ndef say():\n    '''Say it.'''\n    click.echo('said')\n"
@@ -156,7 +156,9 @@ def test_a_plugin_of_the_line_brings_commands(wf: Any, tmp_path: Path) -> None:
     assert wf("mine.py:say", "-p", "mine.py").code == 2
 
 
-def test_names_that_several_plugins_bring(wf_process: Any, tmp_path: Path, work: Path) -> None:
+def test_a_command_name_of_several_plugins_is_ambiguous_unless_pinned(
+    wf_process: Any, tmp_path: Path, work: Path
+) -> None:
     """A stranger's verb takes no name of wf's own, nor of another stranger's, unless a pin says so."""
     one = PLUGIN.replace('"survey"', '"resume"')
     env = install(tmp_path / "site", plugin=one)
@@ -185,7 +187,7 @@ def test_names_that_several_plugins_bring(wf_process: Any, tmp_path: Path, work:
 @pytest.mark.parametrize(
     ("args", "more"), [(("-p", "no:zoo"), {}), (("--only-builtin",), {}), ((), {"WF_PLUGINS_ALLOW": "builtin"})]
 )
-def test_plugins_that_are_left_out_bring_no_command(
+def test_excluded_plugins_add_no_commands(
     wf_process: Any, zoo: dict[str, str | None], args: tuple[str, ...], more: dict[str, str]
 ) -> None:
     env = {**zoo, **more}
@@ -198,7 +200,7 @@ def test_plugins_that_are_left_out_bring_no_command(
         assert "command 'greet' is brought by zoo, which is not loaded (blocked)" in result.stderr
 
 
-def test_the_shell_has_its_own_verbs_whatever_is_left_out(wf: Any, tmp_path: Path) -> None:
+def test_commands_of_wf_cli_work_when_plugins_are_excluded(wf: Any, tmp_path: Path) -> None:
     """With them one sees why others are not there."""
     off: dict[str, str | None] = {"WF_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for env in (off, {"WF_PLUGINS_ALLOW": "nobodys"}):
@@ -227,7 +229,7 @@ def test_help_says_which_plugins_are_not_loaded(wf: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("word", "near"), [("lsit", "list"), ("list_plugin", "list-plugins"), ("Doctr", "doctor"), ("show:x", "")]
 )
-def test_an_unknown_verb_gets_the_closest(wf: Any, word: str, near: str) -> None:
+def test_an_unknown_command_gets_a_suggestion(wf: Any, word: str, near: str) -> None:
     result = wf(word)
     assert (result.code, result.stdout) == (2, "")
     hint = f"  did you mean: wf {near}?\n" if near else ""
@@ -235,7 +237,7 @@ def test_an_unknown_verb_gets_the_closest(wf: Any, word: str, near: str) -> None
     assert "\n  available: " in result.stderr
 
 
-def test_a_shell_completes_contributed_verbs(wf_process: Any, zoo: dict[str, str | None]) -> None:
+def test_shell_completion_offers_contributed_commands(wf_process: Any, zoo: dict[str, str | None]) -> None:
     def complete(line: str) -> list[str]:
         words = {"_WF_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
         result = wf_process(env={**zoo, **words})
@@ -268,7 +270,7 @@ def test_help_imports_no_command() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_verb_is_a_click_command(tmp_path: Path) -> None:
+def test_a_command_that_is_not_a_click_command_is_refused(tmp_path: Path) -> None:
     """What is not one is refused when it is used, whatever can be called."""
     (tmp_path / "mine.py").write_text(
         "from wf import Command, hookimpl\n"

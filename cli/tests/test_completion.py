@@ -55,17 +55,17 @@ def test_show_offers_kinds_and_names(wf: Any) -> None:
     assert len(offered) == len(set(offered))
 
 
-def test_plugin_of_the_line_is_known(wf: Any, folder: Path) -> None:
+def test_completion_loads_the_plugin_given_by_p(wf: Any, folder: Path) -> None:
     assert complete(wf, "wf run -p plug.py --loss mi") == ["mine"]
     assert complete(wf, "wf run -p broken.py --loss fo") == ["focal"]
     assert complete(wf, "wf run -p nothing.py --loss fo") == []
     assert complete(wf, "wf show -p nothing.py foc") == []
 
 
-def test_runs(wf: Any, finished: Path) -> None:
+def test_run_names_are_completed(wf: Any, finished: Path) -> None:
     assert complete(wf, "wf evaluate ") == ["done", "latest"]
     assert complete(wf, "wf resume d") == ["done"]
 
 
-def test_bash_can_load_it(wf: Any) -> None:
+def test_bash_completion_script_is_printed(wf: Any) -> None:
     assert "complete -o nosort -F" in wf(env={"_WF_COMPLETE": "bash_source"}).stdout

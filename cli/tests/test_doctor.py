@@ -38,11 +38,11 @@ def test_a_healthy_environment(
     assert snapshot() == before
 
 
-def test_every_check_has_its_place_on_the_screen() -> None:
+def test_every_check_is_in_one_section_of_the_report() -> None:
     assert sorted(check for checks in SECTIONS.values() for check in checks) == sorted(CHECKS)
 
 
-def test_the_screen(wf: Any, healthy: dict[str, str | None], folder: Path) -> None:
+def test_report_for_reading(wf: Any, healthy: dict[str, str | None], folder: Path) -> None:
     (folder / "slow.py").write_text("import time\ntime.sleep(0.3)\n" + (folder / "plug.py").read_text())
     result = wf("doctor", "-p", "broken.py", "-p", "slow.py", env={**healthy, "COLUMNS": "100"})
     assert result.code == 1
@@ -60,7 +60,7 @@ def test_the_screen(wf: Any, healthy: dict[str, str | None], folder: Path) -> No
     assert all(len(line) <= 100 for line in result.stdout.splitlines() if str(folder) not in line)
 
 
-def test_settings_that_cannot_be_read_are_a_problem_and_no_plugin_is_imported(
+def test_unreadable_settings_are_a_problem_and_no_plugin_is_imported(
     wf: Any, healthy: dict[str, str | None], folder: Path
 ) -> None:
     (folder / "pyproject.toml").write_text("[tool.wf]\nalow = []\n")
@@ -72,13 +72,13 @@ def test_settings_that_cannot_be_read_are_a_problem_and_no_plugin_is_imported(
     assert not (folder / "imported").exists()
 
 
-def test_strict(wf: Any, healthy: dict[str, str | None], folder: Path) -> None:
+def test_strict_exits_with_code_3_for_a_broken_plugin(wf: Any, healthy: dict[str, str | None], folder: Path) -> None:
     result = wf("doctor", "-p", "broken.py", "--strict", env=healthy)
     assert result.code == 3
     assert "PROBLEM  plugin  broken" in result.stdout
     assert "plugin 'broken' could not be loaded" in result.stderr
 
 
-def test_a_plugin_that_is_not_there_is_a_mistake_of_the_line(wf: Any, healthy: dict[str, str | None]) -> None:
+def test_an_unknown_plugin_on_the_command_line_is_a_usage_error(wf: Any, healthy: dict[str, str | None]) -> None:
     result = wf("doctor", "-p", "no:wf-loses", env=healthy)
     assert (result.code, "did you mean 'wf-losses'" in result.stderr) == (2, True)

@@ -54,7 +54,7 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WF_DISABLE_PLUGIN_AUTOLOAD", raising=False)
 
 
-def test_every_check_says_something_where_there_is_nothing() -> None:
+def test_every_check_reports_ok_when_nothing_is_wrong() -> None:
     findings = examined(plugins=[plugin("ours", loss("l1"))])
     assert {found.level for found in findings} == {"ok"}
     surroundings = {"python", "wf", "torch", "accelerator", "data-folder", "runs-folder", "command"}
@@ -92,7 +92,7 @@ def test_heavy_and_slow_declarations() -> None:
     ]
 
 
-def test_each_heavy_declaration_is_found_though_the_first_one_imports_for_all(tmp_path: Path) -> None:
+def test_heavy_imports_are_found_for_each_plugin_separately(tmp_path: Path) -> None:
     """matplotlib stands for torch, which this process may have imported already."""
     text = "import {}\nfrom wf import hookimpl\n@hookimpl\ndef wf_components(): return []\n"
     files = {name: tmp_path / f"{name}.py" for name in ("first", "second", "third", "light")}
@@ -111,7 +111,7 @@ def test_each_heavy_declaration_is_found_though_the_first_one_imports_for_all(tm
     assert (list(costs["light"][0]), why) == ([], "")
 
 
-def test_declarations_that_cannot_be_loaded_again(tmp_path: Path) -> None:
+def test_declarations_that_fail_when_loaded_again(tmp_path: Path) -> None:
     """Such as one that ends the process where it is loaded without the others."""
     (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
     heavy = plugin("heavy", module=str(tmp_path / "heavy.py"), distribution=None, pulled_in=("torch",), import_ms=900.0)
@@ -125,14 +125,14 @@ def test_declarations_that_cannot_be_loaded_again(tmp_path: Path) -> None:
     ]
 
 
-def test_functions_without_their_mark() -> None:
+def test_functions_named_like_hooks_but_not_marked() -> None:
     forgetful = plugin("forgetful", loss("a"), unmarked=("wf_component",))
     assert of("hook-mark", examined(plugins=[forgetful])) == [
         ("problem", "forgetful", "wf_component() is named like a hook but not marked, so it is never called")
     ]
 
 
-def test_targets_that_are_certainly_not_there() -> None:
+def test_targets_that_do_not_exist() -> None:
     catalogue = Catalogue("model", "zoo", "wf.engine.cadence:make", "wf:py.typed")
     declares = (
         loss("a", "wf.engine.cadence:Epoch"),
@@ -155,7 +155,7 @@ def test_targets_that_are_certainly_not_there() -> None:
     assert [found.fix for found in examined(plugins=[file]) if found.check == "target"] == ["fix ./mine.py"]
 
 
-def test_names_that_are_shared() -> None:
+def test_names_of_several_plugins_are_noted() -> None:
     zoo = Catalogue("model", "zoo", "torch.nn:make", "wf:py.typed")
     plugins = [*PLUGINS, plugin("one", zoo), plugin("two", zoo)]
     findings = examined(plugins=plugins)
@@ -209,7 +209,7 @@ def test_pins() -> None:
     assert fixes[1] == "pin it to ours, or remove the pin"
 
 
-def test_settings_that_could_not_be_looked_for() -> None:
+def test_settings_files_that_could_not_be_looked_up() -> None:
     assert of("settings", examined(Settings(missed=("there is no home folder",)))) == [
         ("note", "settings", "there is no home folder")
     ]
@@ -229,7 +229,7 @@ def test_allow_lists() -> None:
     ]
 
 
-def test_forms_that_no_task_brings() -> None:
+def test_forms_that_no_task_declares() -> None:
     traits = LossTraits(predictions="logitz", targets=("stars", "strs"))
     of_group = MetricTraits(predictions="shares", targets=("stars",))
     parts = (

@@ -53,7 +53,7 @@ def run(wf: Any, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("line", ["runs", "runs --json", "resume a", "evaluate b", "runs --by x", "compare a a"])
-def test_a_run_directory_does_not_steer_the_terminal(wf: Any, run: Path, line: str) -> None:
+def test_a_run_directory_cannot_inject_escape_sequences(wf: Any, run: Path, line: str) -> None:
     result = wf(*line.split())
     assert result.code in (0, 2, 4)
     assert not steers(result.stdout + result.stderr)
@@ -64,7 +64,7 @@ def test_a_run_directory_does_not_steer_the_terminal(wf: Any, run: Path, line: s
 @pytest.mark.parametrize(
     "line", ["list models", "show model evil", "run --model evil --help", "run --model evil --traceback", "list --json"]
 )
-def test_a_plugin_does_not_steer_the_terminal(wf: Any, folder: Path, line: str) -> None:
+def test_a_plugin_cannot_inject_escape_sequences(wf: Any, folder: Path, line: str) -> None:
     (folder / "evil.py").write_text(EVIL_PLUGIN)
     result = wf(*line.split(), "-p", "evil.py")
     assert result.code in (0, 1, 3), result.stderr
@@ -84,7 +84,7 @@ OTHERS = (["replay", "a"], ["prove-resume"], ["compare", "--vary", "lr=1,2"])
     ("verb", "name"),
     [*((["run"], name) for name in NO_NAMES), *((verb, name) for verb in OTHERS for name in ("../x", ""))],
 )
-def test_a_name_is_below_runs(wf: Any, folder: Path, verb: Sequence[str], name: str) -> None:
+def test_a_run_name_cannot_escape_the_runs_folder(wf: Any, folder: Path, verb: Sequence[str], name: str) -> None:
     result = wf(*verb, f"--name={name}")
     assert result.code in ((2, 4) if verb[0] == "replay" else (2,)), result.stderr
     assert "Traceback" not in result.stderr
@@ -114,7 +114,9 @@ def test_a_name_is_below_runs(wf: Any, folder: Path, verb: Sequence[str], name: 
         (["new-plugin", "x" * 300], 4),
     ],
 )
-def test_a_name_that_cannot_be_is_told_in_words(wf: Any, folder: Path, line: Sequence[str], code: int) -> None:
+def test_an_impossible_run_directory_gives_a_message_without_traceback(
+    wf: Any, folder: Path, line: Sequence[str], code: int
+) -> None:
     (folder / "file").touch()
     result = wf(*line, *(["--quiet"] if line[0] == "run" else []))
     assert "Traceback" not in result.stderr
@@ -139,14 +141,14 @@ def test_closed_streams(folder: Path, closed: str, verb: str) -> None:
     assert "Exception" not in result.stderr
 
 
-def test_a_run_with_closed_streams_writes_nothing_else_into_its_files(folder: Path) -> None:
+def test_closed_streams_leave_no_output_in_the_files_of_a_run(folder: Path) -> None:
     line = "run --dataset iris --model linear --steps 20 --name r >&- 2>&-"
     subprocess.run(["bash", "-c", f"exec {' '.join(WF)} {line}"], cwd=folder, check=True)
     for file in ("metrics.jsonl", "timings.jsonl"):
         assert [json.loads(text) for text in (folder / "runs/r" / file).read_text().splitlines()]
 
 
-def test_a_stream_that_knows_latin_alone(folder: Path) -> None:
+def test_a_latin_1_stream_escapes_other_characters(folder: Path) -> None:
     (folder / "runs" / "größe 日").mkdir(parents=True)
     (folder / "runs" / "größe 日" / "manifest.json").write_text('{"status": "done"}')
     env = {**os.environ, "PYTHONIOENCODING": "latin-1"}

@@ -46,7 +46,7 @@ def test_plugins_for_reading(wf: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "env"), [("allow = []", None), ("", ",")])
-def test_a_list_that_is_empty_because_nothing_may_load(wf: Any, folder: Path, text: str, env: str | None) -> None:
+def test_an_empty_list_says_that_all_plugins_are_blocked(wf: Any, folder: Path, text: str, env: str | None) -> None:
     (folder / "pyproject.toml").write_text(f"[tool.wf]\n{text}\n")
     allow = {"WF_PLUGINS_ALLOW": env}
     told = f"wf: nothing found\n  {len(PLUGINS)} plugins not loaded (blocked); see wf list-plugins"
@@ -85,7 +85,7 @@ def test_components_for_reading(wf: Any) -> None:
     assert "(also focal-loss)" in "\n".join(lines)
 
 
-def test_catalogue_is_a_line_until_it_is_opened(wf: Any) -> None:
+def test_catalogue_is_one_line_unless_all_is_given(wf: Any) -> None:
     closed, opened = wf("list", "models").stdout, wf("list", "models", "--all").stdout
     assert "torchvision/..." in closed
     assert "wf list model --all" in closed
@@ -151,12 +151,12 @@ OF_NUMBERS = [
         ("models", "mse", OF_NUMBERS),
     ],
 )
-def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:
+def test_fits_lists_the_fitting_components(wf: Any, kind: str, other: str, names: list[str]) -> None:
     found = set(fitting(wf, kind, "--fits", other))
     assert {name for name in found if "/" not in name} == set(names)
 
 
-def test_what_fits_as_json(wf: Any) -> None:
+def test_fits_as_json(wf: Any) -> None:
     entries = wf("list", "datasets", "--fits", "focal", "--json").json()
     assert all(list(entry) == [*COMPONENT_KEYS, "fits", "why"] for entry in entries)
     said = {entry["name"]: (entry["fits"], entry["why"]) for entry in entries}
@@ -165,7 +165,7 @@ def test_what_fits_as_json(wf: Any) -> None:
     assert "diabetes" not in said
 
 
-def test_what_fits_for_reading(wf: Any) -> None:
+def test_fits_for_reading(wf: Any) -> None:
     assert wf("list", "losses", "--fits", "diabetes").stdout == (
         "loss: a module or function of (predictions, targets) that gives a scalar to minimise\n"
         "  l1         wf-losses  mean absolute error (also mae, l1-loss)\n"
@@ -181,7 +181,7 @@ def test_what_fits_for_reading(wf: Any) -> None:
     assert kinds == ["transform", "model", "loss", "metric"]
 
 
-def test_what_fits_of_a_catalogue(wf: Any) -> None:
+def test_fits_counts_the_members_of_a_catalogue(wf: Any) -> None:
     closed = wf("list", "models", "--fits", "fashion-mnist").stdout
     assert "torchvision/...  wf-torchvision  92 names (wf list model --all --fits fashion-mnist)" in closed
     assert "torchvision/resnet18" in wf("list", "models", "--all", "--fits", "fashion-mnist").stdout
@@ -190,7 +190,7 @@ def test_what_fits_of_a_catalogue(wf: Any) -> None:
     assert fitting(wf, "models", "--fits", "fashion-mnist", "--search", "/resnet18") == ["torchvision/resnet18"]
 
 
-def test_nothing_that_fits(wf: Any, folder: Path) -> None:
+def test_fits_without_a_match_gives_the_reason(wf: Any, folder: Path) -> None:
     (folder / "hand.py").write_text(
         "from wf import Component, hookimpl\n\nclass Hand:\n    def __init__(self, model): ...\n\n"
         "@hookimpl\ndef wf_components():\n    return [Component('trainer', 'hand', Hand, params=())]\n"
@@ -202,13 +202,13 @@ def test_nothing_that_fits(wf: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["coco", "torchvision/fasterrcnn_resnet50_fpn", "task/detection"])
-def test_no_loss_fits_models_with_losses_of_their_own(wf: Any, other: str) -> None:
+def test_no_loss_fits_models_that_compute_their_own_loss(wf: Any, other: str) -> None:
     result = wf("list", "losses", "--fits", other)
     assert (result.code, result.stdout) == (0, "")
     assert "their own losses" in result.stderr or "its own losses" in result.stderr
 
 
-def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
+def test_components_without_traits_are_listed_as_unknown(wf: Any, folder: Path) -> None:
     (folder / "silent.py").write_text(
         "from wf import Component, hookimpl\n\n@hookimpl\ndef wf_components():\n"
         "    return [Component('loss', 'silent', 'no_such_module:Loss')]\n"
@@ -234,7 +234,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         ("losses --fits", ["--fits", "requires an argument"]),
     ],
 )
-def test_what_cannot_be_told(refused: Any, line: str, words: list[str]) -> None:
+def test_unanswerable_fits_requests_are_refused(refused: Any, line: str, words: list[str]) -> None:
     refused(f"list {line}", 2, *words)
 
 
@@ -271,7 +271,7 @@ def test_show_marks_what_the_run_fills_in_and_what_is_required(wf: Any) -> None:
     assert (mlp["num_outputs"]["from_run"], mlp["num_outputs"]["required"]) == ("num_outputs", False)
 
 
-def test_option_of_one_of_several_is_shown_as_it_is_written(wf: Any) -> None:
+def test_options_of_list_kinds_are_shown_with_the_component_name(wf: Any) -> None:
     assert "--hook.early-stopping.patience  int, default" in wf("show", "early-stopping").stdout
 
 
@@ -281,7 +281,7 @@ def test_show_source(wf: Any) -> None:
     assert "def forward" in source
 
 
-def test_show_own_code(wf: Any, folder: Path) -> None:
+def test_show_user_code(wf: Any, folder: Path) -> None:
     text = wf("show", "loss", "my.py:times").stdout
     assert text.startswith("loss my-times\n")
     assert "provider  own code" in text

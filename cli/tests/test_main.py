@@ -29,7 +29,7 @@ def test_wf_alone_helps(wf: Any) -> None:
 
 @pytest.mark.parametrize("verb", COMMANDS)
 @pytest.mark.parametrize("width", [80, 120])
-def test_help_of_every_verb_fits_the_terminal(wf: Any, verb: str, width: int) -> None:
+def test_help_of_every_command_fits_the_terminal(wf: Any, verb: str, width: int) -> None:
     result = wf(verb, "--help", env={"COLUMNS": str(width)})
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.startswith(f"Usage: wf {verb}")
@@ -93,7 +93,7 @@ def test_constructor_of_a_plugin_that_raises(wf: Any, folder: Path) -> None:
     assert not (folder / "runs").exists()
 
 
-def test_own_code_that_raises_in_the_middle_of_a_run(wf: Any, folder: Path) -> None:
+def test_user_code_that_raises_during_a_run(wf: Any, folder: Path) -> None:
     result = wf("run", "--model", "net.py:Crash", "--epochs", 1, "--quiet", "--name", "crash")
     assert (result.code, result.stdout) == (1, "")
     assert "Traceback" in result.stderr
@@ -102,7 +102,7 @@ def test_own_code_that_raises_in_the_middle_of_a_run(wf: Any, folder: Path) -> N
     assert (manifest["status"], manifest["reason"]) == ("failed", f"in {folder / 'net.py'}: RuntimeError: boom")
 
 
-def test_reader_that_goes_away(folder: Path) -> None:
+def test_pipe_closed_while_listing_prints_no_error(folder: Path) -> None:
     wf = subprocess.Popen([*WF, "list", "--json", "--all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert wf.stdout is not None
     assert wf.stderr is not None
@@ -144,9 +144,7 @@ def test_installed_plugin_that_is_broken_harms_no_other(wf_process: Any, folder:
 
 
 @pytest.mark.parametrize("content", [b"[wf.plugins]\nmain\n", b"\xff\xfe"])
-def test_a_run_says_whose_metadata_is_damaged_where_torch_would_die_of_it(
-    wf_process: Any, tmp_path: Path, content: bytes
-) -> None:
+def test_damaged_metadata_that_breaks_torch_is_named(wf_process: Any, tmp_path: Path, content: bytes) -> None:
     info = tmp_path / "site" / "damaged-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Name: damaged\nVersion: 1.0\n")
@@ -164,7 +162,7 @@ def test_a_run_says_whose_metadata_is_damaged_where_torch_would_die_of_it(
 
 
 @pytest.mark.parametrize("args", [["list"], ["--help"], ["show", "focal"], ["list", "--json"], ["run", "--help"]])
-def test_a_reader_that_has_gone(folder: Path, args: list[str]) -> None:
+def test_output_to_a_closed_pipe_exits_with_code_141(folder: Path, args: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer) as out:
@@ -182,7 +180,7 @@ def test_a_full_disk(folder: Path, args: list[str]) -> None:
 
 
 @pytest.mark.parametrize("to", ["a full disk", "a reader that has gone"])
-def test_messages_that_cannot_be_written_end_no_run(folder: Path, to: str) -> None:
+def test_a_run_completes_when_standard_error_cannot_be_written(folder: Path, to: str) -> None:
     if to == "a full disk":
         err = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -198,7 +196,7 @@ def test_messages_that_cannot_be_written_end_no_run(folder: Path, to: str) -> No
     assert list((folder / "runs/x/checkpoints").iterdir())
 
 
-def test_a_broken_connection_of_a_component_is_its_failure(wf: Any, folder: Path) -> None:
+def test_a_broken_pipe_error_of_a_component_is_reported_as_its_error(wf: Any, folder: Path) -> None:
     code = "def gone(predictions, targets):\n    raise BrokenPipeError('the server is gone')\n"
     (folder / "gone.py").write_text(code)
     result = wf("run", "--loss", "gone.py:gone", "--dataset", "iris", "--quiet", "--epochs", 1)
@@ -221,7 +219,7 @@ class Net(torch.nn.Linear):
 """
 
 
-def test_what_happens_while_a_process_is_taken_down_cannot_spoil_a_run(wf_process: Any, folder: Path) -> None:
+def test_exit_handlers_and_threads_at_exit_do_not_change_the_result(wf_process: Any, folder: Path) -> None:
     (folder / "net.py").write_text(AT_THE_END)
     line = ["run", "--dataset", "iris", "--model", "net.py:Net", "--epochs", "1", "--json", "--quiet"]
     result = wf_process(*line, cwd=folder)
@@ -238,7 +236,7 @@ def test_what_happens_while_a_process_is_taken_down_cannot_spoil_a_run(wf_proces
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
     ],
 )
-def test_idle_threads_sleep_soon_unless_the_user_says_how_they_wait(
+def test_openmp_spin_count_is_set_unless_the_user_set_it(
     wf_process: Any, folder: Path, given: dict[str, str], openmp: dict[str, str]
 ) -> None:
     unset = dict.fromkeys(("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))

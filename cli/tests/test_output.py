@@ -26,7 +26,7 @@ def test_table_aligns_columns_and_wraps_the_last() -> None:
     assert table([]) == ""
 
 
-def test_table_puts_the_last_column_below_columns_that_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_column_moves_below_when_the_others_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert table([("ok", "x" * 50, "word " * 12), ("no", "y", "last")], indent="  ").splitlines() == [
         f"  ok  {'x' * 50}",
@@ -45,7 +45,7 @@ def test_definitions_and_paragraphs_fit_the_terminal() -> None:
     assert paragraphs("a\nb\n\nlist:\n    stays", indent=" ") == " a b\n\n list:\n     stays"
 
 
-def test_figures_are_a_row_a_split_and_matrices_below() -> None:
+def test_figures_are_one_row_per_split_with_matrices_below() -> None:
     metrics = {"test/loss": 0.25, "train/loss": 29229.57897, "test/confusion": [[10, 0], [1, 9]], "train/nan": None}
     assert figures(metrics).splitlines() == [
         "          loss  nan",
@@ -58,7 +58,7 @@ def test_figures_are_a_row_a_split_and_matrices_below() -> None:
     ]
 
 
-def test_lists_are_those_of_the_last_split_with_the_names_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_names_label_matrices_and_lists_of_the_last_split(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = {"train/m": [[9, 9], [9, 9]], "test/m": [[10, 0], [1, 9]], "train/recall": [0.5, 1.0], "test/loss": 1.0}
     assert figures(metrics, class_names=["cat", "aardvark"]).splitlines() == [
         "         loss",
@@ -92,7 +92,7 @@ def test_plural() -> None:
     assert [plural(1, "epoch"), plural(0, "epoch"), plural(5000, "step")] == ["1 epoch", "0 epochs", "5,000 steps"]
 
 
-def test_json_has_null_for_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_null_for_non_finite_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"loss": float("nan"), "all": [float("inf"), 1.5]})
     assert json.loads(capsys.readouterr().out) == {"loss": None, "all": [None, 1.5]}
 
@@ -112,7 +112,7 @@ echo("result")
 
 
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-def test_what_is_being_done_is_shown_on_a_terminal_until_something_else_is(term: str) -> None:
+def test_phases_are_shown_on_a_terminal_and_erased(term: str) -> None:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": term}
@@ -132,6 +132,6 @@ def test_what_is_being_done_is_shown_on_a_terminal_until_something_else_is(term:
     assert written.decode() == (message if term == "dumb" else shown)
 
 
-def test_what_is_being_done_is_not_shown_in_a_pipe() -> None:
+def test_phases_are_not_shown_in_a_pipe() -> None:
     done = subprocess.run([sys.executable, "-c", PHASES], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("result\n", "wf: short\n")

@@ -64,7 +64,7 @@ def test_torch_is_not_blamed_for_the_metadata_of_another_distribution(
     assert found.fix == "pip install --force-reinstall odd"
 
 
-def test_an_interpreter_that_may_not_be_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interpreter_without_execute_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (python := tmp_path / "python").touch()
     monkeypatch.setattr(sys, "executable", str(python))
     (found,) = surroundings.torch()
@@ -72,9 +72,7 @@ def test_an_interpreter_that_may_not_be_run(monkeypatch: pytest.MonkeyPatch, tmp
     assert f"{python} cannot be started: PermissionError: " in found.message
 
 
-def test_a_user_without_a_home_folder_and_a_working_directory_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_home_folder_and_a_deleted_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def no_entry(uid: int) -> None:
         raise KeyError(uid)
 
@@ -130,9 +128,7 @@ def test_a_broken_torch_is_a_finding(fake_torch: Callable[[str], list[Finding]],
     assert found.fix == fix
 
 
-def test_a_torch_that_never_answers(
-    fake_torch: Callable[[str], list[Finding]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_importing_torch_times_out(fake_torch: Callable[[str], list[Finding]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surroundings, "TIMEOUT_SEC", 0.3)
     (found,) = fake_torch("import time\ntime.sleep(60)")
     assert found.message == "cannot be imported: no answer after 0.3 s"
@@ -188,7 +184,7 @@ def test_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(tmp_path / "new") == ("problem", "does not exist and cannot be created")
 
 
-def test_data_folder_that_nobody_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_data_folder_is_created_by_the_first_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WF_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     finding = surroundings.data_folder()

@@ -32,7 +32,7 @@ def wf_conditions():
 @pytest.mark.parametrize(
     ("word", "vocabulary"), [("kinds", KINDS), ("settings", GENERAL), ("value", VALUES), ("conditions", CONDITIONS)]
 )
-def test_every_word_is_listed(wf: Any, word: str, vocabulary: Any) -> None:
+def test_every_kind_setting_value_and_condition_is_listed(wf: Any, word: str, vocabulary: Any) -> None:
     records = wf("list", word, "--json").json()
     own = [record["name"] for record in records if record["plugin"] in ("wf-core", "wf-run")]
     assert own == [name for name in vocabulary if vocabulary.owner(name) in ("wf-core", "wf-run")]
@@ -51,7 +51,9 @@ def test_every_word_is_listed(wf: Any, word: str, vocabulary: Any) -> None:
         ("condition", "ground", "means     it sinks"),
     ],
 )
-def test_a_plugins_words(wf: Any, tmp_path: Any, kind: str, name: str, fact: str) -> None:
+def test_kinds_settings_values_and_conditions_of_a_plugin(
+    wf: Any, tmp_path: Any, kind: str, name: str, fact: str
+) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
     listed = wf("list", f"{kind}s", "-p", "mine.py").stdout
     assert f"  {name} " in listed
@@ -77,7 +79,7 @@ def test_a_search_that_finds_nothing(wf: Any) -> None:
         ("show setting", ["'setting' is no component", "wf list settings", "wf show setting NAME"]),
     ],
 )
-def test_what_words_are_not(wf: Any, line: str, words: list[str]) -> None:
+def test_component_requests_about_kinds_and_settings_are_refused(wf: Any, line: str, words: list[str]) -> None:
     done = wf(*line.split())
     assert (done.code, done.stdout) == (2, "")
     assert [word for word in words if word not in done.stderr] == []

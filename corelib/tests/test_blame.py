@@ -29,7 +29,7 @@ from wf.errors import UsageError
         (["torch.nn"], ""),
     ],
 )
-def test_whose_code_raised(modules: list[str], name: str) -> None:
+def test_the_owner_of_the_raising_code_is_found(modules: list[str], name: str) -> None:
     """The frames of an error, outermost first, each in a module of such a name."""
     assert culprit(raised_in(modules), [stranger()]) == name
 
@@ -68,7 +68,7 @@ def nested(modules: list[str]) -> None:
     names["nested"](modules)
 
 
-def test_the_first_to_say_it_is_right() -> None:
+def test_the_first_blame_is_kept() -> None:
     error = RuntimeError("boom")
     error.add_note("in a note of somebody else")
     assert blamed(error) == ""
@@ -90,7 +90,7 @@ def passing(error: BaseException, modules: list[str]) -> list[str]:
     return list(getattr(error, "__notes__", []))
 
 
-def test_what_passes_is_named() -> None:
+def test_unexpected_errors_get_a_note_with_their_owner() -> None:
     assert passing(RuntimeError(), ["wf_losses.focal"]) == ["in wf-losses"]
     assert passing(UsageError(), ["wf_losses.focal"]) == []
     assert passing(KeyboardInterrupt(), ["wf_losses.focal"]) == []
@@ -99,7 +99,7 @@ def test_what_passes_is_named() -> None:
     assert passing(known, ["wf_losses.focal"]) == ["in hook 'x'"]
 
 
-def test_a_module_of_one_s_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_module_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_nets_of_mine.py").write_text("def fail():\n    raise KeyError('oh')\n")
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("own_nets_of_mine")
@@ -108,7 +108,7 @@ def test_a_module_of_one_s_own_is_named_by_its_file(tmp_path: Path, monkeypatch:
     assert blamed(caught.value) == str(tmp_path / "own_nets_of_mine.py")
 
 
-def test_installed_libraries_are_not_one_s_own() -> None:
+def test_installed_libraries_are_not_user_code() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
     frames = caught.value.__traceback__

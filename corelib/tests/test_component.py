@@ -28,7 +28,7 @@ def test_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "CE", "-ce", "c e", "ce@x", "größe", "a:b", "ce\n"])
-def test_what_is_no_name(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(ValueError, match="is not a component name: use lower case"):
         Component("loss", name, "m:A")
     with pytest.raises(ValueError, match="is not a component name"):
@@ -43,19 +43,19 @@ def test_the_longest_name() -> None:
         Component("loss", "x", "m:A", aliases=("l" * 81,))
 
 
-def test_a_dot_in_a_name_whose_options_could_then_not_be_written() -> None:
+def test_a_dot_in_a_name_is_refused_where_options_become_ambiguous() -> None:
     assert Component("loss", "v1.5", "m:A").name == "v1.5"
     with pytest.raises(ValueError, match=r"'a.b' has a dot: --hook.a.b.OPTION would be an option of 'a'"):
         Component("hook", "a.b", "m:A")
 
 
 @pytest.mark.parametrize("target", ["", "m", ":A", "m:", "m.A"])
-def test_what_is_no_target(target: str) -> None:
+def test_invalid_targets(target: str) -> None:
     with pytest.raises(ValueError, match="is not of the form 'module:Attr'"):
         Component("loss", "x", target)
 
 
-def test_kinds() -> None:
+def test_unknown_kinds_are_refused() -> None:
     assert set(KINDS.several) < set(KINDS)
     with pytest.raises(ValueError, match=r"component 'x' is of unknown kind 'losses'; did you mean loss"):
         check_kind(Component("losses", "x", "m:A"))
@@ -88,7 +88,7 @@ def test_a_string_in_place_of_a_tuple(field: str) -> None:
         ({"traits": LossTraits}, "component 'x': its traits are type, and a loss has LossTraits"),
     ],
 )
-def test_values_are_of_the_type_that_the_field_says(fields: dict[str, Any], message: str) -> None:
+def test_field_values_of_the_wrong_type_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         Component(**{"kind": "loss", "name": "x", "target": "m:A", **fields})
 
@@ -123,7 +123,7 @@ def test_the_values_of_traits_are_checked(traits: type[Any], fields: dict[str, A
         traits(**fields)
 
 
-def test_traits_are_those_of_the_kind() -> None:
+def test_traits_of_another_kind_are_refused() -> None:
     loss = LossTraits(predictions="raw", targets=())
     with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a model has ModelTraits"):
         Component("model", "x", "m:A", traits=loss)
@@ -141,7 +141,7 @@ def test_target_name() -> None:
     assert Component("loss", "x", Path.cwd).target_name == "pathlib:Path.cwd"
 
 
-def test_required_reads_as_a_word() -> None:
+def test_required_prints_as_a_word() -> None:
     assert str(REQUIRED) == "required"
 
 
@@ -176,7 +176,7 @@ def test_a_catalogue_reads_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("-vgg", "'x/-vgg' is not a component name"),
     ],
 )
-def test_an_index_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:
+def test_a_malformed_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:
     package = tmp_path / f"wrong_index_{abs(hash(line))}"
     package.mkdir()
     (package / "__init__.py").touch()

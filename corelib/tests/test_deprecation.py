@@ -50,7 +50,7 @@ def test_an_old_name(caplog: pytest.LogCaptureFixture) -> None:
     assert REGISTRY.find("loss", "focal-v1@ours").component is COMPONENT
 
 
-def test_new_names_and_aliases_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_new_names_and_aliases_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     REGISTRY.find("loss", "focal")
     REGISTRY.find("loss", "f")
     Builder(REGISTRY).build("loss", {"use": "focal", "gamma": 1})
@@ -66,7 +66,7 @@ def test_an_old_option(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(("file", "line"), [("gama", "gamma"), ("gamma", "gama")])
-def test_an_option_under_both_names_of_which_the_command_line_gives_one(
+def test_old_and_new_option_name_together_keep_the_command_lines_value(
     caplog: pytest.LogCaptureFixture, file: str, line: str
 ) -> None:
     merged, _ = merge({"loss": {"use": "focal", file: 3}}, {"loss": {line: 5}})

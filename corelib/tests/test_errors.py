@@ -39,7 +39,7 @@ def test_closest(word: str, found: str) -> None:
         ("max-epochs", ["epochs", "steps"], "epochs"),
     ],
 )
-def test_words_of_other_tools(word: str, candidates: list[str], found: str) -> None:
+def test_figure_names_of_other_tools_are_matched(word: str, candidates: list[str], found: str) -> None:
     assert closest(word, candidates)[0] == found
 
 
@@ -56,7 +56,7 @@ def test_closest_gives_candidates_once_each(names: list[str], word: str) -> None
     assert len(near) == len(set(near)) <= 3
 
 
-def test_unknown_says_what_was_wrong_what_is_there_and_what_to_do() -> None:
+def test_unknown_states_the_error_the_choices_and_a_remedy() -> None:
     assert unknown("loss", "fcal", NAMES, "see: wf list loss") == (
         "unknown loss 'fcal'\n"
         "  did you mean 'focal'?\n"

@@ -31,7 +31,7 @@ NAMES = st.text(st.sampled_from("ab-/._"), min_size=1, max_size=12)
         ("validation/loss-gap", "validation/loss-gap", None),
     ],
 )
-def test_a_monitor_has_a_direction_or_it_is_not_known(text: str, figure: str, larger: bool | None) -> None:
+def test_a_monitor_reads_its_figure_and_direction(text: str, figure: str, larger: bool | None) -> None:
     monitor = Monitor.read(text, DIRECTIONS)
     assert (monitor.figure, monitor.larger_is_better) == (figure, larger)
 
@@ -55,7 +55,7 @@ class Listens(Part):
 
 
 @given(name=NAMES, figures=st.lists(NAMES))
-def test_a_figure_is_looked_for_among_those_that_are_declared(name: str, figures: list[str]) -> None:
+def test_a_figure_is_looked_up_among_the_declared_names(name: str, figures: list[str]) -> None:
     for said in (tuple(figures), dict.fromkeys(figures)):
         sources = Sources(Part({}), Part(said), ())
         found = sources.find(f"validation/{name}", ["validation"])
@@ -68,7 +68,7 @@ def test_a_figure_is_looked_for_among_those_that_are_declared(name: str, figures
     assert Sources(Part({}), Part(), ()).find(f"validation/{name}", ["validation"]) == "open"
 
 
-def test_a_figure_of_steps_needs_no_evaluation_that_gives_it() -> None:
+def test_figures_of_training_steps_need_no_evaluation() -> None:
     judge, evaluated = Part({"loss": False, "loss/*": False, "map": True}), ["validation"]
     sources = Sources(Part({"loss/*": False}), judge, [Part({"train/lr": None, "*/gap": None})])
     for text in ("train/loss/size:min", "train/lr:max", "validation/gap:min", "validation/map"):
@@ -82,7 +82,7 @@ def test_a_figure_of_steps_needs_no_evaluation_that_gives_it() -> None:
             expect(Monitor.read(text), "monitor", "who", sources, evaluated)
 
 
-def test_a_part_that_does_not_say_its_figures_may_give_any() -> None:
+def test_a_part_without_declared_figures_may_give_any() -> None:
     listens = Sources(Part({}), Part({}), [Listens()])
     assert listens.find("train/any", ["validation"]) == "open"
     assert listens.find("validation/any", ["validation"]) == "unknown"
@@ -100,7 +100,7 @@ def test_a_part_that_does_not_say_its_figures_may_give_any() -> None:
         ([{"*/map": None}], {"map": None}, "has two sources: the evaluator, and Part"),
     ],
 )
-def test_two_parts_that_say_one_figure(hooks: list[Any], judge: Any, words: str) -> None:
+def test_one_figure_declared_by_two_parts_is_refused(hooks: list[Any], judge: Any, words: str) -> None:
     names = iter(["hook one", "hook two"]) if len(hooks) > 1 else iter(["Part"])
     with pytest.raises(UsageError, match=words):
         Sources(Part({}), Part(judge), [Part(said) for said in hooks], lambda _: next(names))
@@ -141,7 +141,7 @@ def test_figures_have_one_source_and_are_numbers() -> None:
     assert "none" not in figures.values
 
 
-def test_a_direction_that_is_not_known_may_be_a_slip() -> None:
+def test_a_misspelt_monitor_gets_a_suggestion() -> None:
     with pytest.raises(UsageError, match="did you mean 'validation/accuracy'"):
         Monitor.read("validation/acuracy", DIRECTIONS).direction("--monitor")
 
@@ -154,7 +154,7 @@ def test_names_with_slashes_dashes_and_dots_stay_whole(split: str, name: str, sa
 
 
 @given(names=st.lists(NAMES, min_size=1), key=NAMES)
-def test_a_figure_is_of_the_longest_name(names: list[str], key: str) -> None:
+def test_a_figure_belongs_to_the_longest_matching_metric_name(names: list[str], key: str) -> None:
     for name in names:
         assert metric_of(name, names) == name
         found = metric_of(f"{name}-{key}", names)
@@ -162,7 +162,7 @@ def test_a_figure_is_of_the_longest_name(names: list[str], key: str) -> None:
         assert len(found) >= len(name)
 
 
-def test_a_direction_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_direction_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         Monitor.read("validation/odd", DIRECTIONS).direction("--monitor", "who")
     assert str(caught.value) == (
@@ -178,11 +178,11 @@ def test_a_value_that_is_not_one_number(value: Any, words: str) -> None:
         Monitor.read("validation/odd").value({"validation/odd": value}, "who", "--monitor")
 
 
-def test_a_value_that_is_missing_is_no_number() -> None:
+def test_a_missing_value_is_nan() -> None:
     assert math.isnan(Monitor.read("validation/odd").value({"validation/odd": None}, "who", "--monitor"))
 
 
 @pytest.mark.parametrize(("larger", "order"), [(True, ["b", "c", "a"]), (False, ["a", "b", "c"])])
-def test_of_equal_ones_the_earlier_is_first_and_what_is_not_finite_is_left_out(larger: bool, order: list[str]) -> None:
+def test_best_keeps_the_order_of_ties_and_drops_non_finite_values(larger: bool, order: list[str]) -> None:
     values = {"a": 1.0, "b": 2.0, "c": 2, "nan": math.nan, "inf": math.inf, "low": -math.inf, "none": None, "list": [3]}
     assert best(values, larger_is_better=larger) == order

@@ -206,7 +206,7 @@ def test_hook_wf_readers(tmp_path: Path) -> None:
     assert "reader 'words' of mine" in "".join(caught.value.__notes__)
 
 
-def test_readers_of_one_ending(tmp_path: Path) -> None:
+def test_several_readers_for_one_file_extension(tmp_path: Path) -> None:
     """Two that read the same files are named where such a file is read; other files are read as ever."""
     mine, other = write(tmp_path, "mine.py", READER), write(tmp_path, "other.py", READER.replace('"words"', '"terms"'))
     same = write(tmp_path, "same.py", READER)
@@ -249,9 +249,7 @@ def test_hook_wf_commands(tmp_path: Path) -> None:
         registry.find("command", "part").load()
 
 
-def test_a_target_of_a_command_in_its_own_package_is_not_looked_at_before_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_target_is_checked_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path, "zoo_of_commands.py", COMMAND.format("'zoo_of_commands:nothing'"))
     registry = Registry.discover(["zoo_of_commands"], only_builtin=True)
@@ -259,7 +257,7 @@ def test_a_target_of_a_command_in_its_own_package_is_not_looked_at_before_it_is_
         registry.find("command", "greet").load()
 
 
-def test_a_plugin_that_is_loaded_is_not_loaded_again_for_a_run_file(tmp_path: Path) -> None:
+def test_a_loaded_plugin_is_not_loaded_again_for_a_run_file(tmp_path: Path) -> None:
     place = tmp_path / "count.txt"
     place.touch()
     text = f"""
@@ -332,7 +330,7 @@ def test_a_wrong_declaration_is_blamed_on_its_plugin(tmp_path: Path, text: str, 
     assert words in failure(tmp_path, text)
 
 
-def test_two_tasks_of_one_name_are_a_collision_that_a_pin_settles(tmp_path: Path) -> None:
+def test_two_tasks_of_one_name_need_a_pin(tmp_path: Path) -> None:
     files = [write(tmp_path, "one.py", TASK, LINK), write(tmp_path, "two.py", TASK, LINK)]
     registry = Registry.discover(files, only_builtin=True)
     words = r"task 'rating' comes from 2 plugins\n  say which one: rating@one or rating@two\n  or settle it"
@@ -347,7 +345,7 @@ def test_two_tasks_of_one_name_are_a_collision_that_a_pin_settles(tmp_path: Path
     assert tasks_of(pinned).link("as-stars").gives == "stars"
 
 
-def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
+def test_two_tasks_for_the_same_targets(tmp_path: Path) -> None:
     """wf's own one is taken where wf chooses; between strangers the user says which."""
     theirs = (
         "@hookimpl\ndef wf_tasks(): return [Task(name='{}', target='wf_tasks.regression:Regression', targets=({},))]\n"
@@ -361,7 +359,7 @@ def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
         tasks_of(Registry.discover(files, only_builtin=True)).of("stars")
 
 
-def test_a_kind_that_two_plugins_declare(tmp_path: Path) -> None:
+def test_a_kind_declared_by_two_plugins(tmp_path: Path) -> None:
     files = [write(tmp_path, f"{name}.py", KIND.replace("word-list", "word-book")) for name in ("one", "two")]
     registry = Registry.discover(files, only_builtin=True)
     states = {plugin.name: plugin for plugin in registry.plugins if plugin.name in ("one", "two")}
@@ -380,7 +378,7 @@ def worth():
 """
 
 
-def test_a_value_that_two_plugins_provide(tmp_path: Path) -> None:
+def test_a_value_provided_by_two_plugins(tmp_path: Path) -> None:
     """A run that needs it is refused, one that does not is not; a pin settles it."""
     files = [write(tmp_path, f"{name}.py", WORTH.format(number)) for number, name in enumerate(("one", "two"))]
     registry = Registry.discover(files, only_builtin=True)
@@ -410,7 +408,7 @@ def test_a_value_that_two_plugins_provide(tmp_path: Path) -> None:
         ("optimizer.lr", "setting 'optimizer.lr': its name is not a Python identifier"),
     ],
 )
-def test_a_setting_in_the_namespace_of_others(tmp_path: Path, name: str, words: str) -> None:
+def test_a_setting_named_like_an_existing_kind_or_setting(tmp_path: Path, name: str, words: str) -> None:
     assert words in failure(tmp_path, SETTING.replace("patience_sec", name))
 
 
@@ -441,7 +439,7 @@ def test_a_kind_with_the_name_of_a_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", ['kind="losss"', 'kind="loss", against=("dateset",)', 'kind="loss", suggested=("mse",)']
 )
-def test_a_rule_about_a_kind_that_nobody_declares(tmp_path: Path, wrong: str) -> None:
+def test_a_rule_about_an_undeclared_kind(tmp_path: Path, wrong: str) -> None:
     text = f"@hookimpl\ndef wf_rules(): return [Rule(name='odd', target=change, {wrong})]\n"
     assert "unknown kind '" in failure(tmp_path, text)
     assert "of rule 'odd'" in failure(tmp_path, text)

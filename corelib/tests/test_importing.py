@@ -57,7 +57,7 @@ def load(path: Path, text: str) -> Plugin:
         ("import torch; torch.nn.Linear.forward = lambda self, x: x", "torch.nn.modules.linear.Linear.forward"),
     ],
 )
-def test_what_a_declaration_changes_is_told_and_put_back(
+def test_process_changes_by_a_declaration_are_reported_and_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, changed: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,13 +81,13 @@ def test_what_a_declaration_changes_is_told_and_put_back(
     sys.path[:] = path
 
 
-def test_what_a_plugin_that_fails_changed_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_changes_by_a_failing_plugin_are_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = load(tmp_path, "import os, sys; os.chdir('/'); sys.exit(3)")
     assert (found.status, found.changed, os.getcwd()) == ("failed", ("the working directory",), str(tmp_path))
 
 
-def test_a_thread_is_told(tmp_path: Path) -> None:
+def test_a_started_thread_is_reported(tmp_path: Path) -> None:
     found = load(
         tmp_path, "import threading, time; threading.Thread(target=time.sleep, args=(0.2,), name='spy').start()"
     )
@@ -97,11 +97,11 @@ def test_a_thread_is_told(tmp_path: Path) -> None:
             thread.join()
 
 
-def test_nothing_is_told_of_a_plugin_that_changes_nothing(tmp_path: Path) -> None:
+def test_a_plugin_that_changes_nothing_is_not_reported(tmp_path: Path) -> None:
     assert load(tmp_path, "import json, wave, torch\n").changed == ()
 
 
-def test_one_that_takes_long_is_named_while_it_does(
+def test_a_slow_plugin_is_named_while_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(importing, "SLOW_SEC", 0.05)
@@ -111,12 +111,12 @@ def test_one_that_takes_long_is_named_while_it_does(
     assert record.getMessage().startswith("still importing plugin 'evil', after 0.05 s")
 
 
-def test_one_that_reads_standard_input_does_not_wait(tmp_path: Path) -> None:
+def test_a_plugin_that_reads_standard_input_gets_end_of_file(tmp_path: Path) -> None:
     found = load(tmp_path, "import os; assert os.read(0, 1) == b''; input()")
     assert found.error == "EOFError: EOF when reading a line" or "EOFError" in (found.error or "")
 
 
-def test_what_a_component_changes_when_it_is_imported_is_put_back(
+def test_process_changes_by_importing_a_component_are_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "evil_target_of_test.py").write_text(
@@ -131,7 +131,7 @@ def test_what_a_component_changes_when_it_is_imported_is_put_back(
     assert "evil_target_of_test: the working directory, torch's default dtype" in caplog.text
 
 
-def test_it_takes_no_time() -> None:
+def test_watching_an_import_takes_little_time() -> None:
     started = time.perf_counter()
     for _ in range(20):
         importing.Watched(declaring=True).settle()

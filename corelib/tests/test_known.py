@@ -15,12 +15,12 @@ EVERY_KIND = {*KINDS, *DECLARATIONS, "searcher", "pruner"}
 """Those of every run, those that plugins which come with wf add, and those of wf-tune in the ecosystem."""
 
 
-def test_everything_that_comes_with_wf_is_in_it() -> None:
+def test_every_distribution_of_wf_is_indexed() -> None:
     assert set(HERE) <= {known.distribution for known in index()}
 
 
 @pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
-def test_an_entry(known: KnownPlugin) -> None:
+def test_an_entry_agrees_with_the_installed_plugin(known: KnownPlugin) -> None:
     assert set(known.names) <= EVERY_KIND
     if known.distribution in HERE:
         assert set(known.kinds) == {kind.name for kind in KINDS.of(known.distribution)}
@@ -48,7 +48,7 @@ def test_who_brings(kind: str, name: str, distribution: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("model", "focal"), ("model", "torchvision"), ("loss", "nothing")])
-def test_nobody_brings(kind: str, name: str) -> None:
+def test_who_brings_finds_no_provider(kind: str, name: str) -> None:
     assert who_brings(kind, name) == []
 
 
@@ -62,7 +62,7 @@ def test_nobody_brings(kind: str, name: str) -> None:
         ("optimizer", "bnbadam", []),  # cannot be used
     ],
 )
-def test_members_by_their_own_names(kind: str, name: str, members: list[str]) -> None:
+def test_catalogue_members_are_found_by_their_short_names(kind: str, name: str, members: list[str]) -> None:
     found = known_members(kind, name)
     assert [member for _, member in found] == members
     assert all(known.brings(kind, member) for known, member in found)

@@ -156,7 +156,7 @@ def test_cadence_round_trip(num: int, unit: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "0steps", "-1", "1.5epochs", "1.5steps", "5parsecs", "steps", "nan", "٣", True]
 )
-def test_what_is_no_cadence(text: Any) -> None:
+def test_invalid_cadences_are_refused(text: Any) -> None:
     with pytest.raises(UsageError, match="50steps, 2epochs or 10min"):
         Every.parse(text)
 
@@ -172,7 +172,7 @@ def test_cadence_built_directly_is_checked(num: float, unit: str) -> None:
 # Order of events
 
 
-def test_the_order_of_events_is_that_of_their_list() -> None:
+def test_events_happen_in_the_order_of_the_list_of_events() -> None:
     log = Log()
     Loop(Trainer(), Evaluator(), Checkpointer(), [log], checkpoint_every=Every(1)).run(Data(1), Epochs(1))
     happened = [f"on_{name}" for name in log.names()]
@@ -203,7 +203,7 @@ def test_records_hold_the_means_of_their_losses() -> None:
     assert records[2] == {"loss": 5.0, "running_loss": 5.0, "epoch_loss": pytest.approx((2 + 6 + 12 + 20) / 10)}
 
 
-def test_the_record_at_the_end_of_an_epoch_has_its_loss_even_if_the_last_batch_was_read_before() -> None:
+def test_the_last_record_of_an_epoch_repeats_the_last_loss() -> None:
     log = Log()
     Loop(Trainer(), Evaluator(), hooks=[log], eval_every=Every(2, "steps")).run(Data(2), Epochs(1))
     records = [event[-1] for event in log.events if event[0] == "on_log"]
@@ -221,14 +221,14 @@ def test_checkpoint_cadence(cadence: Every | None, places: list[int], known: boo
     assert sorted(set(checkpointer.saved)) == places
 
 
-def test_a_checkpoint_after_the_last_batch_of_an_epoch_is_that_of_its_end() -> None:
+def test_a_checkpoint_due_at_the_last_batch_is_saved_at_the_epoch_end() -> None:
     checkpointer = Checkpointer()
     Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=Every(4, "steps")).run(Data(4), Epochs(2))
     assert checkpointer.order == [(1, 0, 4), (2, 0, 8)]
 
 
 @pytest.mark.parametrize("num_batches", [1, 3])
-def test_checkpoint_by_the_clock(monkeypatch: pytest.MonkeyPatch, num_batches: int) -> None:
+def test_checkpoint_cadence_in_minutes(monkeypatch: pytest.MonkeyPatch, num_batches: int) -> None:
     clock = iter(range(0, 10**6, 60))
     monkeypatch.setattr("wf.engine.loop.time.monotonic", lambda: next(clock))
     checkpointer = Checkpointer()
@@ -286,7 +286,7 @@ def test_no_batches_are_an_error_and_not_an_endless_loop(data: Any, until: Any) 
         Loop(Trainer()).run(data, until)
 
 
-def test_an_iterator_is_used_up_after_one_epoch() -> None:
+def test_a_bare_iterator_lasts_one_epoch() -> None:
     with pytest.raises(DataError, match="in epoch 2\n  an iterator is used up after one pass"):
         Loop(Trainer()).run(iter([([1], [2])]), Epochs(2))
 
@@ -312,7 +312,7 @@ class Array:
         ({"graph": {"nodes": Array(99, 4), "edges": Array(2, 500)}}, Array(7, 1), 7),
     ],
 )
-def test_samples_are_counted_and_not_the_inputs(inputs: Any, targets: Any, num: int) -> None:
+def test_a_batch_counts_its_samples_and_not_its_inputs(inputs: Any, targets: Any, num: int) -> None:
     assert Loop(Trainer()).run([(inputs, targets)], Steps(1)).progress.samples == num
 
 
@@ -326,18 +326,18 @@ def test_samples_are_counted_and_not_the_inputs(inputs: Any, targets: Any, num: 
         (3.5, 1.0),
     ],
 )
-def test_samples_are_not_guessed(inputs: Any, targets: Any) -> None:
+def test_an_ambiguous_number_of_samples_is_refused(inputs: Any, targets: Any) -> None:
     with pytest.raises(UsageError, match="a batch's inputs are a"):
         Loop(Trainer()).run([(inputs, targets)], Steps(1))
 
 
 @pytest.mark.parametrize("batch", [([1],), ([1], [2], [3]), {"inputs": [1], "targets": [2]}])
-def test_what_is_no_pair_is_refused(batch: Any) -> None:
+def test_batches_other_than_pairs_are_refused(batch: Any) -> None:
     with pytest.raises(UsageError, match="it must be a pair"):
         Loop(Trainer()).run([batch], Steps(1))
 
 
-def test_data_that_end_early_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_data_shorter_than_their_length_give_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     class Short(list[Any]):
         def __len__(self) -> int:
             return 5
@@ -346,7 +346,7 @@ def test_data_that_end_early_are_told_of(caplog: pytest.LogCaptureFixture) -> No
     assert "epoch 1 had 2 batches, and the data say that it has 5" in caplog.text
 
 
-def test_pairs_are_batches() -> None:
+def test_pairs_are_accepted_as_batches() -> None:
     trainer = Trainer()
     loop = Loop(trainer).run([([1, 2], [3, 4]), [[5], [6]]], Epochs(2))
     assert [type(batch) for batch in trainer.batches] == [PlainBatch] * 4
@@ -355,7 +355,7 @@ def test_pairs_are_batches() -> None:
     assert loop.num_batches == 2
 
 
-def test_what_has_a_length_only_sometimes() -> None:
+def test_data_whose_len_raises_type_error_have_no_known_length() -> None:
     class Loader:
         def __len__(self) -> int:
             raise TypeError("an iterable dataset has no len()")
@@ -368,7 +368,7 @@ def test_what_has_a_length_only_sometimes() -> None:
 
 
 @pytest.mark.parametrize("batch", [{"x": [1], "y": [2]}, ([1], [2], [3]), 5, SimpleNamespace(size=lambda: 3)])
-def test_what_is_no_batch(batch: Any) -> None:
+def test_objects_that_are_not_batches_are_refused(batch: Any) -> None:
     with pytest.raises(UsageError, match=r"must be a pair \(inputs, targets\)"):
         Loop(Trainer()).run([batch], Epochs(1))
 
@@ -384,7 +384,7 @@ def test_stop_ends_after_the_present_step_with_a_checkpoint(known: bool) -> None
     assert log.names()[-4:] == ["checkpoint_end", "log", "evaluation_end", "run_end"]
 
 
-def test_a_stop_that_was_asked_for_before_the_run_counts_once() -> None:
+def test_a_stop_requested_before_the_run_applies_once() -> None:
     checkpointer = Checkpointer()
     loop = Loop(Trainer(), checkpointer=checkpointer)
     loop.stop("a signal while the state was loaded")
@@ -414,7 +414,7 @@ def test_stop_from_any_event(event: str, step: int) -> None:
     assert loop.stop_reason == event
 
 
-def test_several_processes_stop_together_at_a_pause() -> None:
+def test_processes_stop_together_at_a_pause() -> None:
     asked = []
 
     def agree(flag: bool) -> bool:
@@ -426,7 +426,7 @@ def test_several_processes_stop_together_at_a_pause() -> None:
     assert loop.progress.step == 3
 
 
-def test_exceptions_reach_every_hook_and_one_that_fails_does_not_hide_them() -> None:
+def test_exceptions_reach_every_hook_even_when_a_hook_fails_too() -> None:
     class Failing:
         def on_step_end(self, run: Loop) -> None:
             raise DivergedError("away it goes")
@@ -500,7 +500,7 @@ def test_an_error_carries_the_hook_and_the_event(event: str) -> None:
 
 
 @pytest.mark.parametrize("event", [*FAILING, "state_dict"])
-def test_a_run_that_goes_on_without_a_hook(event: str) -> None:
+def test_a_run_continues_without_a_failed_hook(event: str) -> None:
     asked = []
 
     def go_on(run: Loop, part: Any, where: str, error: Exception) -> bool:
@@ -520,7 +520,7 @@ def test_a_run_that_goes_on_without_a_hook(event: str) -> None:
     assert set(hook.heard[first + 1 :]) <= {"state_dict"}, "it hears of nothing after it failed"
 
 
-def test_a_hook_that_fails_late_within_an_event_that_another_caused() -> None:
+def test_a_hook_that_fails_in_a_nested_event_skips_the_outer_event() -> None:
     """The second hook falls away while the first one is still being told of the step: the step skips it, too."""
 
     class Reader:
@@ -534,7 +534,7 @@ def test_a_hook_that_fails_late_within_an_event_that_another_caused() -> None:
 
 @pytest.mark.parametrize("error", [DivergedError("x"), UsageError("x"), KeyboardInterrupt()])
 @pytest.mark.parametrize("event", [*FAILING, "state_dict"])
-def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException) -> None:
+def test_errors_meant_for_the_user_end_the_run(event: str, error: BaseException) -> None:
     asked: list[Any] = []
     with pytest.raises(type(error)) as caught:
         fragile_loop(Fragile(event, error), hook_failed=lambda *args: not asked.append(args)).run(Data(2), Epochs(1))  # type: ignore[func-returns-value]  # for brevity
@@ -545,7 +545,7 @@ def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException
 
 @pytest.mark.parametrize("kind", [UsageError, DataError, SaveError, DivergedError])
 @pytest.mark.parametrize("event", [*FAILING, "state_dict"])
-def test_a_hook_that_only_watches_takes_no_run_down(event: str, kind: type[WfError]) -> None:
+def test_errors_of_a_watching_hook_do_not_end_the_run(event: str, kind: type[WfError]) -> None:
     fragile = Fragile(event, kind("x"))
     loop = fragile_loop(fragile, hook_failed=lambda *_: True, watches=lambda part: part is fragile)
     if event == "on_run_start" or kind in (SaveError, DivergedError):
@@ -557,7 +557,7 @@ def test_a_hook_that_only_watches_takes_no_run_down(event: str, kind: type[WfErr
 
 @pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
 @pytest.mark.parametrize("event", [*FAILING, "state_dict"])
-def test_what_would_end_the_process_is_a_failure_like_others(event: str, kind: type[BaseException]) -> None:
+def test_system_exit_in_a_hook_is_a_hook_failure(event: str, kind: type[BaseException]) -> None:
     with pytest.raises(kind) as caught:
         fragile_loop(Fragile(event, kind())).run(Data(2), Epochs(1))
     assert [note for note in caught.value.__notes__ if note.endswith(f"at {event}")]
@@ -565,7 +565,7 @@ def test_what_would_end_the_process_is_a_failure_like_others(event: str, kind: t
     assert loop.run(Data(2), Epochs(1)).progress.epoch == 1
 
 
-def test_the_hook_that_failed_is_blamed_and_not_the_one_that_called_it() -> None:
+def test_the_failed_hook_is_blamed_rather_than_its_caller() -> None:
     class Caller:
         def on_step_end(self, run: Loop) -> None:
             run.log()
@@ -582,7 +582,7 @@ def test_the_hook_that_failed_is_blamed_and_not_the_one_that_called_it() -> None
     assert caught.value.__notes__ == ["in Fragile, at on_log"]
 
 
-def test_parts_that_listen_are_named_too() -> None:
+def test_a_failing_trainer_event_is_blamed_on_the_trainer() -> None:
     class Broken(Trainer):
         def on_epoch_end(self, run: Loop) -> None:
             raise RuntimeError("boom")
@@ -592,7 +592,7 @@ def test_parts_that_listen_are_named_too() -> None:
     assert caught.value.__notes__ == ["in trainer 'Broken', at on_epoch_end"]
 
 
-def test_a_hook_without_a_state_begins_anew() -> None:
+def test_a_hook_without_saved_state_starts_fresh() -> None:
     fragile = Fragile("state_dict")
     loop = fragile_loop(fragile, hook_failed=lambda *_: True).run(Data(2), Epochs(1))
     state = loop.checkpointer.load("latest")  # type: ignore[union-attr]  # ours
@@ -616,7 +616,7 @@ def test_a_disabled_hook_costs_one_empty_call_a_step() -> None:
     assert calls_a_step([Failing()], hook_failed=lambda *_: True) == calls_a_step([]) + 1
 
 
-def test_a_loss_that_is_not_finite_is_told_before_the_commit() -> None:
+def test_a_non_finite_loss_is_logged_before_the_checkpoint_commit() -> None:
     class Guard:
         def on_log(self, run: Loop, record: dict[str, Any]) -> None:
             if not math.isfinite(record["loss"]):
@@ -694,7 +694,7 @@ def committed(log: Log) -> list[tuple[int, str]]:
     return [(event[3], event[5]) for event in log.events if event[0] == "on_checkpoint_end"]
 
 
-def test_a_checkpoint_is_told_of_at_the_first_step_after_it_is_durable() -> None:
+def test_a_checkpoint_is_reported_at_the_first_step_after_it_is_durable() -> None:
     writer = Writer()
     log, loop = write_in_background(writer, FinishAt(writer, 5))
     loop.run(Data(10), Epochs(1))
@@ -702,7 +702,7 @@ def test_a_checkpoint_is_told_of_at_the_first_step_after_it_is_durable() -> None
     assert writer.max_writing == 1
 
 
-def test_no_save_is_missed_by_a_pause_that_was_being_set() -> None:
+def test_a_save_that_finishes_before_the_pause_is_set_is_reported() -> None:
     """A save that finishes before the next pause is set, as a small one does, is reported after the next step."""
     writer = Writer()
     writer.save = lambda *args: (Writer.save(writer, *args), writer.finish())[0]  # type: ignore[method-assign,func-returns-value]
@@ -712,7 +712,7 @@ def test_no_save_is_missed_by_a_pause_that_was_being_set() -> None:
 
 
 @pytest.mark.parametrize("step", [4, 20])
-def test_a_save_that_failed_ends_the_run_at_the_next_step(step: int) -> None:
+def test_a_failed_save_ends_the_run_at_the_next_step(step: int) -> None:
     writer = Writer(1)
     log, loop = write_in_background(writer, FinishAt(writer, step))
     with pytest.raises(SaveError, match="save 1 failed"):
@@ -721,7 +721,7 @@ def test_a_save_that_failed_ends_the_run_at_the_next_step(step: int) -> None:
     assert committed(log) == []
 
 
-def test_a_run_that_goes_on_after_a_failed_save_tries_again_when_the_next_is_due() -> None:
+def test_a_failed_save_is_retried_when_the_next_checkpoint_is_due() -> None:
     writer, failed = Writer(1), []
     log, loop = write_in_background(
         writer, save_failed=lambda run, error: not failed.append((run.progress.step, str(error)))
@@ -731,7 +731,7 @@ def test_a_run_that_goes_on_after_a_failed_save_tries_again_when_the_next_is_due
     assert committed(log) == [(9, "step-6"), (10, "step-9"), (10, "step-10")]
 
 
-def test_a_run_whose_last_state_is_not_saved_does_not_end_well() -> None:
+def test_a_failed_last_save_is_an_error() -> None:
     writer = Writer(3)
     log, loop = write_in_background(writer, save_failed=lambda *_: True)
     with pytest.raises(SaveError, match="save 3 failed"):
@@ -766,7 +766,7 @@ def test_an_error_waits_for_the_checkpoint_and_is_not_hidden_by_it(fails: bool) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_several_processes_hear_of_a_save_at_the_same_pause(first: bool) -> None:
+def test_processes_report_a_save_at_the_same_pause(first: bool) -> None:
     """In the other processes no save is ever done; the first process decides."""
     writer = Writer()
     log, loop = write_in_background(writer, *([FinishAt(writer, 4)] if first else []), log_every=2)
@@ -781,7 +781,7 @@ def test_several_processes_hear_of_a_save_at_the_same_pause(first: bool) -> None
     assert committed(log) == [(5, "step-3"), (6, "step-6")]
 
 
-def test_a_checkpoint_makes_no_record_of_its_own() -> None:
+def test_a_checkpoint_adds_no_record() -> None:
     logs = []
     for cadence in (None, Every(1, "steps")):
         log = Log()
@@ -803,7 +803,7 @@ def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
         Loop(Trainer(), **settings)
 
 
-def test_the_length_must_be_said_in_epochs_or_steps() -> None:
+def test_a_length_without_a_unit_is_refused() -> None:
     with pytest.raises(UsageError, match=r"say Epochs\(10\) or Steps"):
         Loop(Trainer()).run(Data(), 10)  # type: ignore[arg-type]  # the mistake
 
@@ -837,7 +837,9 @@ class Weights:
         ([math.nan, 2.0, 2.0, 3.0], False, 4, 2.0),
     ],
 )
-def test_the_best_weights_are_kept_and_judged(losses: list[float], larger: bool, steps: int, best: float) -> None:
+def test_the_best_weights_are_restored_and_evaluated(
+    losses: list[float], larger: bool, steps: int, best: float
+) -> None:
     trainer, evaluator = Trainer(), Evaluator(losses)
     weights, checkpointer = Weights(trainer), Checkpointer()
     if larger:
@@ -856,7 +858,7 @@ def test_the_best_weights_are_kept_and_judged(losses: list[float], larger: bool,
     assert evaluator.splits[4:] == ["validation", "test"]
 
 
-def test_the_best_need_a_figure_that_there_is() -> None:
+def test_keeping_the_best_needs_a_figure_of_the_evaluation() -> None:
     with pytest.raises(UsageError, match="validation/acc") as caught:
         Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", monitor="validation/acc").run(Data(), Epochs(1))
     assert "available: validation/loss" in str(caught.value)
@@ -882,7 +884,7 @@ def test_the_best_need_a_figure_that_there_is() -> None:
     known=st.booleans(),
     final_splits=st.sampled_from([(), ("train", "validation")]),
 )
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     num_batches: int,
     num_epochs: int,
     stops: list[int],
@@ -966,7 +968,7 @@ class Ends(Log):
     known=st.booleans(),
     signal=st.booleans(),
 )
-def test_a_run_that_a_part_has_ended_is_at_its_end_from_every_checkpoint(
+def test_a_run_ended_by_a_part_stays_ended_from_every_checkpoint(
     num_batches: int,
     event: str,
     step: int,
@@ -1001,7 +1003,7 @@ def test_a_run_that_a_part_has_ended_is_at_its_end_from_every_checkpoint(
             assert told(log) == told(whole_log)
 
 
-def test_what_was_decided_after_the_checkpoint_is_forgotten_when_the_run_goes_back() -> None:
+def test_a_rollback_undoes_a_stop_requested_after_the_checkpoint() -> None:
     class Guard:
         def on_step_end(self, run: Loop) -> None:
             if run.progress.step == 3 and not run.rollbacks:
@@ -1019,7 +1021,7 @@ def told(log: Log) -> list[Any]:
     return [event for event in log.events if event[0] not in own]
 
 
-def test_state_dict_between_records_loses_no_loss() -> None:
+def test_state_dict_between_records_keeps_unlogged_losses() -> None:
     states = []
 
     class Saver:
@@ -1030,7 +1032,7 @@ def test_state_dict_between_records_loses_no_loss() -> None:
     assert states[2]["losses"] == {"last": 4.0, "since_record": [3.0, 4.0], "epoch_sum": 20.0, "epoch_samples": 6}
 
 
-def test_hooks_of_one_class_keep_a_state_each() -> None:
+def test_hooks_of_one_class_keep_separate_states() -> None:
     first, second = Log(), Log()
     first.events, second.events = [1], [2]
     state = Loop(Trainer(), hooks=[first, second]).state_dict()
@@ -1039,7 +1041,7 @@ def test_hooks_of_one_class_keep_a_state_each() -> None:
     assert (third.events, fourth.events) == ([1], [2])
 
 
-def test_a_checkpoint_of_other_parts_is_refused() -> None:
+def test_a_checkpoint_with_other_parts_is_refused() -> None:
     state = Loop(Trainer(), hooks=[Log()]).state_dict()
     with pytest.raises(UsageError, match=r"only in the checkpoint: \['hook/Log'\]\n  only in the run: -"):
         Loop(Trainer()).load_state_dict(state)

@@ -61,7 +61,7 @@ def options(target: Any, **fields: Any) -> dict[str, Param]:
 # From signatures
 
 
-def test_a_class() -> None:
+def test_options_of_a_class() -> None:
     found = options(Focal)
     assert list(found) == ["gamma", "num_classes", "path"]
     assert (found["gamma"].type, found["gamma"].default) == (float, 2.0)
@@ -71,7 +71,7 @@ def test_a_class() -> None:
     assert (found["path"].type, found["path"].help) == (Path | None, "A file.")
 
 
-def test_a_default_is_never_filled_by_the_run() -> None:
+def test_parameters_with_a_default_are_not_filled_in_by_the_run() -> None:
     def make(seed: int, num_classes: int = 3) -> None: ...
 
     assert {name: param.source for name, param in options(make, kind="model").items()} == {
@@ -80,7 +80,7 @@ def test_a_default_is_never_filled_by_the_run() -> None:
     }
 
 
-def test_what_cannot_be_resolved_leaves_the_others_alone() -> None:
+def test_an_unresolvable_annotation_does_not_affect_the_others() -> None:
     def make(gamma: float, what: Unresolvable | None, name: str = "a") -> None: ...
 
     found = options(make, kind="model")
@@ -91,16 +91,16 @@ def test_what_cannot_be_resolved_leaves_the_others_alone() -> None:
     assert convert(found["what"], [1], "x") == [1]
 
 
-def test_no_annotation_no_docstring() -> None:
+def test_parameter_without_annotation_and_docstring() -> None:
     assert options(lambda gamma=1: None, kind="model")["gamma"] == Param(name="gamma", type=Any, default=1)
 
 
 @pytest.mark.parametrize("target", [dict, len, int, print])
-def test_builtins_without_a_signature_have_no_options_or_some(target: Any) -> None:
+def test_builtins_without_a_signature_raise_no_error(target: Any) -> None:
     assert isinstance(from_signature(target), tuple)
 
 
-def test_a_strange_docstring_is_no_obstacle() -> None:
+def test_a_malformed_docstring_is_ignored() -> None:
     def make(a: int = 1) -> None: ...
 
     for text in (":param", "Args:\n  : x\n a", "Parameters\n----", "\x00", ":param int: :type"):
@@ -149,7 +149,7 @@ def test_a_misspelt_inject(inject: dict[str, str], words: str) -> None:
         Annotated[int, "other", Nested("optimizer")],
     ],
 )
-def test_nested(annotation: Any) -> None:
+def test_nested_component_annotations_are_recognised(annotation: Any) -> None:
     assert nested_kind(annotation) == "optimizer"
     assert type_name(annotation).startswith("an optimizer")
     assert nested_kind(int | None) is None
@@ -158,7 +158,7 @@ def test_nested(annotation: Any) -> None:
 # Functions as losses
 
 
-def test_functions_as_losses() -> None:
+def test_functions_that_are_losses_are_recognised() -> None:
     def mine(predictions: Any, targets: Any, gamma: float = 2.0) -> None: ...
     def makes(num_classes: int, gamma: float) -> None: ...
     def keywords(*, a: int, b: int) -> None: ...
@@ -177,7 +177,7 @@ def test_functions_as_losses() -> None:
     assert list(options(mine, call="factory")) == ["predictions", "targets", "gamma"]
 
 
-def test_functions_with_arguments_before() -> None:
+def test_loss_functions_with_leading_fixed_arguments() -> None:
     def mine(name: str, predictions: Any, targets: Any, gamma: float = 2.0) -> None: ...
 
     assert list(options(mine, args=("a",))) == ["gamma"]
@@ -221,7 +221,7 @@ class Color(Enum):
         (5, "an annotation that is no type", "an annotation that is no type"),
     ],
 )
-def test_convert(annotation: Any, value: Any, wanted: Any) -> None:
+def test_convertible_values(annotation: Any, value: Any, wanted: Any) -> None:
     converted = convert(Param(name="x", type=annotation), value, "loss 'a'")
     assert converted == wanted
     assert type(converted) is type(wanted)
@@ -256,7 +256,7 @@ def test_convert(annotation: Any, value: Any, wanted: Any) -> None:
         (Path, 5, "option 'x' wants Path, not 5"),
     ],
 )
-def test_what_does_not_fit(annotation: Any, value: Any, words: str) -> None:
+def test_unconvertible_values(annotation: Any, value: Any, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         convert(Param(name="x", type=annotation, help="What it does."), value, "loss 'a'")
     assert words in str(caught.value)
@@ -275,7 +275,7 @@ def test_numbers_become_floats(values: list[float]) -> None:
     assert all(type(value) is float for value in converted)
 
 
-def test_without_null_leaves_other_objects_alone() -> None:
+def test_without_null_replaces_null_in_containers_only() -> None:
     pair, thing = ("@null", 1), object()
     assert without_null(pair) is pair
     assert without_null(thing) is thing
@@ -317,7 +317,7 @@ def test_type_name(annotation: Any, text: str) -> None:
     assert type_name(annotation) == text
 
 
-def test_every_run_value_says_its_type_or_what_it_is() -> None:
+def test_every_run_value_is_described() -> None:
     assert all(name.isidentifier() and text for name, text in VALUES.items())
 
 
@@ -347,7 +347,7 @@ def test_plain_values_stay_as_they_are_and_take_no_pydantic(
 
 
 @pytest.mark.parametrize(("annotation", "value"), [(int, True), (list[int], [1, True]), (float, "fast"), (str, 3)])
-def test_what_only_looks_plain_is_refused(annotation: Any, value: Any) -> None:
+def test_values_of_a_similar_plain_type_are_refused(annotation: Any, value: Any) -> None:
     with pytest.raises(UsageError, match="option 'option' wants"):
         convert(Param(name="option", type=annotation), value, "a test")
 

@@ -153,19 +153,19 @@ def test_control_c_is_not_swallowed(tmp_path: Path) -> None:
     assert caught.value.__notes__ == ["while plugin 'mine' was loaded"]
 
 
-def test_what_a_plugin_prints_is_not_mixed_with_what_was_asked_for(
+def test_output_of_a_plugin_at_import_goes_to_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert one(GOOD + "print('hello')", tmp_path).status == "ok"
     assert capsys.readouterr() == ("", "hello\n")
 
 
-def test_a_file_that_failed_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_plugin_file_is_imported_again(tmp_path: Path) -> None:
     assert one("x = 1 / 0", tmp_path).status == "failed"
     assert one(GOOD, tmp_path).status == "ok"
 
 
-def test_nobody_takes_a_name_of_wfs_own_plugins(install: Install) -> None:
+def test_names_of_builtin_plugins_cannot_be_taken(install: Install) -> None:
     """They are loaded first, whatever the others are called."""
     clock = "from wf import Kind, hookimpl\n@hookimpl\ndef wf_kinds(): return [Kind(name='clock')]\n"
     install("a-stranger", main=clock)
@@ -226,19 +226,19 @@ def test_the_fix_of_a_distribution_whose_package_is_gone(install: Install, tmp_p
         ("torch.nn:NoSuchLoss", None),
     ],
 )
-def test_a_target_that_is_certainly_not_there(install: Install, target: str, error: str | None) -> None:
+def test_a_target_that_does_not_exist(install: Install, target: str, error: str | None) -> None:
     install("broken", main=GOOD.replace("m:Good", target), losses="class Huber: pass\n")
     (plugin,) = discover()
     assert plugin.error == (error and f"PluginError: target '{target}' is not there: {error}")
 
 
 @pytest.mark.parametrize("text", ["from elsewhere import *", "def __getattr__(name): ...", "globals()['A' + 'B'] = 1"])
-def test_a_target_that_may_be_there(install: Install, text: str) -> None:
+def test_a_target_in_a_dynamic_module_is_not_checked(install: Install, text: str) -> None:
     install("dynamic", main=GOOD.replace("m:Good", "dynamic_of_test.losses:Huber"), losses=text)
     assert discover()[0].status == "ok"
 
 
-def test_a_plugin_that_is_not_loaded_says_what_it_would_bring(install: Install) -> None:
+def test_components_of_an_unloaded_plugin_are_read_from_its_source(install: Install) -> None:
     declares = "Component('loss', 'a', 'm:A', aliases=('b', \"c\")), Component(kind='model', name=\"d\", target='m:D')"
     declares += ", Catalogue('model', prefix='zoo', target='m:make')"
     install("broken", main=f"import nowhere\nx = [{declares}, Component(kind, 'e', 'm:E')]\ndef (")
@@ -254,14 +254,14 @@ def test_functions_that_are_named_like_a_hook_and_not_marked(install: Install) -
     assert discover()[0].unmarked == ("wf_component",)
 
 
-def test_what_a_declaration_pulls_in_is_told(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heavy_imports_of_a_declaration_are_reported(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "sklearn", raising=False)
     install("heavy", main="import sys, types\nsys.modules['sklearn'] = types.ModuleType('sklearn')\n" + GOOD)
     assert discover()[0].pulled_in == ("sklearn",)
     del sys.modules["sklearn"]
 
 
-def test_the_same_module_twice_is_loud(install: Install, tmp_path: Path) -> None:
+def test_a_module_registered_twice_is_an_error(install: Install, tmp_path: Path) -> None:
     install("first", main=GOOD)
     install("second", main=GOOD)
     points = tmp_path / "site" / "second-1.0.dist-info" / "entry_points.txt"
@@ -290,7 +290,7 @@ def test_damaged_entry_points_harm_no_other(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-def test_metadata_that_says_nothing(install: Install, tmp_path: Path) -> None:
+def test_undecodable_metadata_gives_unknown_name_and_version(install: Install, tmp_path: Path) -> None:
     install("nameless", main=GOOD)
     (tmp_path / "site" / "nameless-1.0.dist-info" / "METADATA").write_bytes(b"Name: \xff\n")
     (plugin,) = discover()
@@ -394,7 +394,7 @@ def allowing(*names: str, place: str = "here") -> AllowList:
         ((allowing("y"), allowing("x", place="there")), "not in the allow-list of here and there"),
     ],
 )
-def test_an_allow_list_is_heeded_before_importing(
+def test_the_allow_list_is_checked_before_importing(
     install: Install, lists: tuple[AllowList, ...], error: str | None
 ) -> None:
     install("My_Losses", main="raise RuntimeError('imported!')" if error else GOOD)
@@ -402,13 +402,13 @@ def test_an_allow_list_is_heeded_before_importing(
     assert (plugin.status, plugin.error) == ("blocked" if error else "ok", error)
 
 
-def test_an_allow_list_may_name_what_comes_with_wf(install: Install) -> None:
+def test_builtin_in_an_allow_list_means_the_plugins_of_wf(install: Install) -> None:
     install("wf-losses", main=GOOD)
     install("stranger", main="raise RuntimeError('imported!')")
     assert [plugin.status for plugin in discover(Selection(allow=(allowing("builtin"),)))] == ["blocked", "ok"]
 
 
-def test_what_the_line_names_needs_no_allow_list(install: Install, tmp_path: Path) -> None:
+def test_plugins_named_on_the_command_line_need_no_allow_list(install: Install, tmp_path: Path) -> None:
     install("theirs", main=GOOD)
     (tmp_path / "mine.py").write_text(GOOD)
     names = (str(tmp_path / "mine.py"), "theirs_of_test.main")
@@ -416,7 +416,7 @@ def test_what_the_line_names_needs_no_allow_list(install: Install, tmp_path: Pat
     assert [(plugin.name, plugin.status) for plugin in found] == [("mine", "ok"), ("theirs", "ok")]
 
 
-def test_blocking_what_is_not_there(install: Install) -> None:
+def test_blocking_an_unknown_plugin_is_refused(install: Install) -> None:
     install("my-losses", main=GOOD)
     with pytest.raises(UsageError, match="unknown plugin in -p no: 'my-loss'\n  did you mean 'my-losses'"):
         discover(Selection.parse(["no:my-loss"]))
@@ -431,12 +431,12 @@ def test_autoload_can_be_turned_off(install: Install, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("value", ["", "0"])
-def test_autoload_is_on_otherwise(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_autoload_is_on_for_an_empty_or_zero_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("WF_DISABLE_PLUGIN_AUTOLOAD", value)
     assert Selection.parse([]).autoload
 
 
-def test_only_what_comes_with_wf(install: Install, tmp_path: Path) -> None:
+def test_only_builtin_loads_the_plugins_of_wf_alone(install: Install, tmp_path: Path) -> None:
     assert "wf-losses" in builtin_distributions()
     origin = importlib.metadata.distribution("wf-losses").read_text("direct_url.json") or ""
     install("WF.losses", main=GOOD)  # the name alone, which anybody may take on an index
@@ -454,7 +454,7 @@ def test_normalize() -> None:
 # -p
 
 
-def test_a_module_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_given_by_module_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plugin_by_name.py").write_text(GOOD)
     monkeypatch.syspath_prepend(tmp_path)
     (plugin,) = discover(Selection(extra=("plugin_by_name",), autoload=False))
@@ -480,7 +480,7 @@ def test_a_module_in_a_broken_package_is_listed_as_failed(tmp_path: Path, monkey
     )
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_plugin_file_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "losses.py").touch()
     with pytest.raises(UsageError, match=r"there is no such file\n  did you mean .*/losses\.py"):
         discover(Selection(extra=(f"{tmp_path}/loses.py",), autoload=False))
@@ -504,7 +504,7 @@ def test_files_of_the_same_name(tmp_path: Path) -> None:
     assert [(plugin.name, plugin.status) for plugin in found] == [("good", "ok"), (f"good[{files[1]}]", "ok")]
 
 
-def test_import_by_path(tmp_path: Path) -> None:
+def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "größe net.py"
     file.write_text("import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\n")
     made = import_module(str(file))
@@ -519,7 +519,7 @@ def test_is_path(name: str, wanted: bool) -> None:
     assert is_path(name) is wanted
 
 
-def test_no_hint_names_a_package_that_anybody_may_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hints_for_missing_modules_suggest_no_unknown_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     file = tmp_path / "plug.py"
@@ -552,7 +552,7 @@ def test_no_hint_names_a_package_that_anybody_may_own(tmp_path: Path, monkeypatc
         (("file:///w/corelib", "dir_info"), ("damaged", ""), False),
     ],
 )
-def test_built_in_is_what_came_from_where_wf_core_came(
+def test_builtin_distributions_share_the_origin_of_wf_core(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, core: Any, losses: Any, same: bool
 ) -> None:
     for name, origin in {"wf-core": core, "wf-losses": losses, "wf-losses2": core}.items():
@@ -568,7 +568,7 @@ def test_built_in_is_what_came_from_where_wf_core_came(
     assert builtin_distributions() == ({"wf-losses"} if same else set())
 
 
-def test_wf_s_own_names_are_not_looked_up_on_an_index() -> None:
+def test_install_hints_for_wf_distributions_use_the_checkout() -> None:
     assert how_to_install("wf_losses", "--upgrade") == "pip install --upgrade ./plugins/losses in a checkout of wf"
     assert "./corelib" in how_to_install("wf-core", "--force-reinstall")
     assert how_to_install("acme", "--upgrade") == "pip install --upgrade acme"
@@ -578,7 +578,7 @@ PLAIN = ("0.1", "0.1.0", "0.2", "0.10", "1", "1.0.1", "0")
 
 
 @pytest.mark.parametrize("version", [*PLAIN, "0.2.0.dev1", "1.0rc1"])
-def test_plain_ranges_are_read_as_packaging_reads_them(version: str) -> None:
+def test_version_ranges_are_read_as_packaging_reads_them(version: str) -> None:
     ranges = [f">={low},<{high}" for low in PLAIN for high in PLAIN]
     for allowed in [*ranges, *(f"<{one}" for one in PLAIN), *(f">={one}" for one in PLAIN), "~=0.1", ">=0.1,!=0.1.0"]:
         expected = SpecifierSet(allowed).contains(version, prereleases=True)

@@ -44,7 +44,7 @@ def test_underscores_and_case_do_not_matter(name: str) -> None:
     assert REGISTRY.find("loss", name).component.name == "my_loss"
 
 
-def test_case_matters_after_a_slash() -> None:
+def test_catalogue_member_names_are_case_sensitive() -> None:
     assert REGISTRY.find("model", "deep/Net").component.name == "deep/Net"
     with pytest.raises(UsageError, match="did you mean 'deep/Net'"):
         REGISTRY.find("model", "deep/net")
@@ -61,7 +61,7 @@ def test_a_name_of_two_plugins_needs_the_provider(reverse: bool) -> None:
     assert len([entry for entry in registry.entries("loss") if entry.component.name == "focal"]) == 2
 
 
-def test_no_plugin_takes_away_the_alias_of_another() -> None:
+def test_a_name_equal_to_an_alias_of_another_plugin_is_ambiguous() -> None:
     with pytest.raises(UsageError, match="say which one: mae@theirs or l1@ours"):
         REGISTRY.find("loss", "mae")
     assert REGISTRY.find("loss", "mae@ours").component.name == "l1"
@@ -69,7 +69,7 @@ def test_no_plugin_takes_away_the_alias_of_another() -> None:
     assert REGISTRY.is_ambiguous(REGISTRY.find("loss", "mae@theirs").component)
 
 
-def test_every_name_that_is_shared() -> None:
+def test_shared_names_lists_names_of_several_plugins() -> None:
     assert REGISTRY.shared_names() == [("loss", "focal"), ("loss", "mae")]
     zoo = Catalogue("model", "zoo", "m:make", "m:names.txt")
     both = Registry([plugin("a", zoo), plugin("b", zoo)])
@@ -91,7 +91,7 @@ def test_a_pin_settles_a_name(provider: str) -> None:
     assert registry.is_ambiguous(registry.find("loss", "focal").component), "the run file says which one"
 
 
-def test_a_project_s_pin_that_takes_a_name_of_wf_s_own_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_project_pin_that_replaces_a_builtin_name_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     plugins = [plugin("wf-losses", loss("sharp")), plugin("strangers", loss("sharp"))]
     for provider, of_project, told in (
         ("strangers", False, ""),
@@ -110,19 +110,19 @@ def test_a_pin_holds_for_an_alias() -> None:
     assert pinned(l1="theirs", mae="ours").find("loss", "mae").component.name == "l1"
 
 
-def test_a_pin_does_not_take_away_the_alias_of_another() -> None:
+def test_a_pin_leaves_aliases_of_other_plugins_alone() -> None:
     ours = plugin("ours", Component("loss", "focal", "m:A", aliases=("focal-loss",)))
     registry = Registry([ours, plugin("theirs", loss("focal"))], [Pin("loss", "focal", "theirs", "settings.toml")])
     assert registry.find("loss", "focal").provider == "theirs"
     assert registry.find("loss", "focal-loss").provider == "ours"
 
 
-def test_the_first_of_two_pins_counts() -> None:
+def test_the_first_of_two_pins_wins() -> None:
     pins = [Pin("loss", "focal", "theirs", "pyproject.toml"), Pin("loss", "focal", "ours", "settings.toml")]
     assert Registry(REGISTRY.plugins, pins).find("loss", "focal").provider == "theirs"
 
 
-def test_a_pin_to_what_does_not_bring_it() -> None:
+def test_a_pin_to_a_plugin_without_the_component_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         pinned(l1="theirs").find("loss", "l1")
     assert str(caught.value) == (
@@ -146,12 +146,12 @@ def test_an_unknown_provider() -> None:
 
 
 @pytest.mark.parametrize("name", ["focal@", "@ours", "@", "focal@ "])
-def test_half_a_name(name: str) -> None:
+def test_incomplete_qualified_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"loss '{name}' is not of the form NAME or NAME@DISTRIBUTION"):
         REGISTRY.find("loss", name)
 
 
-def test_a_provider_that_is_not_there() -> None:
+def test_a_provider_that_is_not_installed_or_not_loaded() -> None:
     with pytest.raises(PluginError) as caught:
         REGISTRY.find("loss", "focal@my-losses")
     assert str(caught.value) == (
@@ -178,7 +178,7 @@ def test_every_way_to_name_a_provider(provider: str) -> None:
     assert registry.find("loss", f"{name}@{provider}").provider in ("my_file", "dist[more]")
 
 
-def test_an_unknown_name_says_what_there_is() -> None:
+def test_an_unknown_name_lists_the_available_names() -> None:
     with pytest.raises(UsageError) as caught:
         REGISTRY.find("loss", "focl")
     lines = str(caught.value).splitlines()
@@ -188,12 +188,12 @@ def test_an_unknown_name_says_what_there_is() -> None:
     assert lines[-1] == "  see: wf list loss   own code: --loss path.py:Name"
 
 
-def test_a_name_of_another_kind() -> None:
+def test_a_name_of_another_kind_suggests_that_kind() -> None:
     with pytest.raises(UsageError, match="'mlp' is a model: use --model mlp"):
         REGISTRY.find("loss", "mlp")
 
 
-def test_what_a_broken_plugin_would_have_brought() -> None:
+def test_a_component_of_a_broken_plugin_names_the_plugin() -> None:
     promised = (("loss", "Huber"), ("model", "zoo/*"))
     broken = plugin("broken", status="failed", error="ImportError: no", fix="fix it", promised=promised)
     with pytest.raises(PluginError) as caught:
@@ -206,7 +206,7 @@ def test_what_a_broken_plugin_would_have_brought() -> None:
         Registry([broken]).find("model", "zoo/any")
 
 
-def test_what_a_blocked_plugin_of_the_index_would_have_brought() -> None:
+def test_a_component_of_a_blocked_known_plugin_names_the_plugin() -> None:
     blocked = plugin("wf-losses", status="blocked", error="left out by -p no:wf-losses")
     with pytest.raises(
         PluginError, match=r"is brought by wf-losses, which is not loaded \(blocked\)\n  left out by -p no:wf-losses$"
@@ -214,14 +214,14 @@ def test_what_a_blocked_plugin_of_the_index_would_have_brought() -> None:
         Registry([blocked]).find("loss", "focal")
 
 
-def test_what_a_known_plugin_brings_that_is_not_installed() -> None:
+def test_a_component_of_a_known_uninstalled_plugin_names_the_plugin() -> None:
     with pytest.raises(
         UsageError, match=r"wf-example brings loss 'log-cosh' and is not installed: pip install \./examples/"
     ):
         REGISTRY.find("loss", "log-cosh")
 
 
-def test_what_a_known_catalogue_brings_that_is_not_installed() -> None:
+def test_a_member_of_a_known_uninstalled_catalogue_names_the_plugin() -> None:
     with pytest.raises(UsageError, match=r"wf-pytorch-optimizer brings optimizer 'pytorch-optimizer/lion' and is not"):
         REGISTRY.find("optimizer", "lion")
     with pytest.raises(UsageError, match=r"did you mean 'torchvision/resnet18'") as caught:
@@ -263,7 +263,7 @@ def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert both.is_ambiguous(zoo.member("vgg11"))
 
 
-def test_entries_come_by_kind_and_name() -> None:
+def test_entries_are_sorted_by_kind_and_name() -> None:
     assert [entry.component.name for entry in REGISTRY.entries()] == [
         *("deep/Net", "mlp", "focal", "focal", "l1", "mae", "my_loss")
     ]
@@ -277,7 +277,7 @@ def test_entries_come_by_kind_and_name() -> None:
     assert not REGISTRY.has("model", "mae")
 
 
-def test_files_find_their_dataset() -> None:
+def test_a_file_name_selects_the_dataset_that_reads_it() -> None:
     traits = DatasetTraits(files=(".csv", ".tsv"))
     csv = Component("dataset", "csv", "m:A", traits=traits)
     registry = Registry(
@@ -292,7 +292,7 @@ def test_files_find_their_dataset() -> None:
 
 
 @pytest.mark.parametrize(("word", "kind"), [("losses", "loss"), ("Loss", "loss"), ("metrics", "metric")])
-def test_read_kind(word: str, kind: str) -> None:
+def test_kinds_are_read_in_singular_and_plural(word: str, kind: str) -> None:
     assert read_kind(word) == kind
 
 
@@ -311,7 +311,7 @@ def own(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_own_code(own: str) -> None:
+def test_user_code_by_path_and_by_module(own: str) -> None:
     entry = REGISTRY.find("model", f"{own}:Net.Inner")
     assert entry.load().__name__ == "Inner"
     assert entry.provider == "own code"
@@ -320,17 +320,17 @@ def test_own_code(own: str) -> None:
     assert REGISTRY.find("model", "wf.declarations.component:Param").load().__name__ == "Param"
 
 
-def test_own_code_in_a_file_with_a_long_name() -> None:
+def test_user_code_in_a_file_with_a_long_name() -> None:
     assert REGISTRY.find("model", f"{'a' * 120}.py:Net").component.name == "a" * 76 + "-net"
 
 
 @pytest.mark.parametrize("name", [":Net", "net.py:", ":"])
-def test_what_is_not_of_the_form(name: str) -> None:
+def test_malformed_references_to_code_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"is not of the form path.py:Attr or package.module:Attr"):
         REGISTRY.find("model", name)
 
 
-def test_own_code_that_is_not_there(own: str) -> None:
+def test_user_code_that_does_not_exist(own: str) -> None:
     with pytest.raises(UsageError, match=r"unknown name in .*'Nett'\n  did you mean 'Net'\?\n  available: Net, make$"):
         REGISTRY.find("model", f"{own}:Nett").load()
     with pytest.raises(UsageError, match=r"is int, which cannot be called"):
@@ -342,7 +342,7 @@ def test_own_code_that_is_not_there(own: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["import nowhere", "raise SystemExit(2)", "def (:"])
-def test_own_code_that_cannot_be_imported(tmp_path: Path, text: str) -> None:
+def test_user_code_that_cannot_be_imported(tmp_path: Path, text: str) -> None:
     (tmp_path / "net.py").write_text(text)
     with pytest.raises(PluginError, match="model 'net-net' of own code could not be loaded\n  ") as caught:
         REGISTRY.find("model", f"{tmp_path}/net.py:Net").load()
@@ -350,7 +350,7 @@ def test_own_code_that_cannot_be_imported(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["nowhere.deep:A", "wf.declarations.component:Nothing"])
-def test_a_plugin_whose_target_is_not_there(target: str) -> None:
+def test_a_plugin_whose_target_does_not_exist(target: str) -> None:
     registry = Registry([plugin("ours", Component("loss", "x", target))])
     with pytest.raises(PluginError):
         registry.find("loss", "x").load()
@@ -367,11 +367,11 @@ MOVED = loss("huber", moved_from={"Old_Name": "old_name:Huber"})
 
 
 @pytest.mark.parametrize("name", ["huber", "huber@new", "huber@old-name"])
-def test_a_component_that_moved_is_found_by_the_plugin_that_brought_it(name: str) -> None:
+def test_a_moved_component_is_found_under_its_old_plugin(name: str) -> None:
     assert Registry([plugin("new", MOVED)]).find("loss", name).provider == "new"
 
 
-def test_a_pin_to_a_plugin_holds_for_a_component_that_moved_from_it() -> None:
+def test_a_pin_to_the_old_plugin_finds_a_moved_component() -> None:
     pin = Pin("loss", "huber", "old-name", "runs/a", made_with="old-name 1")
     assert (
         Registry([plugin("new", MOVED), plugin("other", loss("huber"))], [pin]).find("loss", "huber").provider == "new"
@@ -380,14 +380,14 @@ def test_a_pin_to_a_plugin_holds_for_a_component_that_moved_from_it() -> None:
         Registry([plugin("new", loss("huber"))], [pin]).find("loss", "huber")
 
 
-def test_a_plugin_that_still_brings_it_comes_before_one_to_which_it_moved() -> None:
+def test_a_plugin_that_has_the_component_wins_over_a_moved_one() -> None:
     registry = Registry([plugin("new", MOVED), plugin("old-name", loss("huber"))])
     assert registry.find("loss", "huber@old-name").provider == "old-name"
     with pytest.raises(UsageError, match="comes from 2 plugins"):
         registry.find("loss", "huber")
 
 
-def test_a_hook_that_takes_arguments_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_hook_implementation_with_arguments_is_refused(tmp_path: Path) -> None:
     (tmp_path / "eager.py").write_text(
         "from wf import hookimpl\n\n\n@hookimpl\ndef wf_components(config, registry):\n    return []\n"
     )
@@ -396,7 +396,7 @@ def test_a_hook_that_takes_arguments_is_told_in_one_line(tmp_path: Path) -> None
     assert plugin.error == "PluginError: wf_components(config, registry) takes arguments; wf gives none"
 
 
-def test_what_nobody_names_is_settled_by_a_pin(tmp_path: Path) -> None:
+def test_an_ambiguous_run_value_can_only_be_pinned(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(
             "from wf import RunValue, hookimpl\n\n\n@hookimpl\ndef wf_values():\n"

@@ -30,12 +30,12 @@ def user(text: str) -> Path:
     return file
 
 
-def test_nothing_is_settled_by_default(tmp_path: Path) -> None:
+def test_no_settings_by_default(tmp_path: Path) -> None:
     project(tmp_path, "[tool.other]\nx = 1\n")
     assert load(tmp_path) == Settings()
 
 
-def test_the_nearest_project_that_has_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_project_with_settings_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outer = project(tmp_path, '[tool.wf.pin.loss]\nfocal = "outer"\n')
     project(tmp_path / "a", "[project]\nname = 'tool.wf'\n")
     project(tmp_path / "a" / "b", '[tool.wf]\nallow = ["inner"]\n')
@@ -48,7 +48,7 @@ def test_the_nearest_project_that_has_settings(tmp_path: Path, monkeypatch: pyte
     assert load().files == (outer,)
 
 
-def test_project_before_user(tmp_path: Path) -> None:
+def test_project_settings_win_over_user_settings(tmp_path: Path) -> None:
     mine = user('allow = ["a", "b"]\n[pin.loss]\nfocal = "mine"\nl1 = "mine"\n[check.skip]\nx = "mine"\ny = "mine"\n')
     ours = project(tmp_path, '[tool.wf]\nallow = ["b"]\npin.loss.focal = "ours"\ncheck.skip.x = "ours"\n')
     found = load(tmp_path)
@@ -58,7 +58,7 @@ def test_project_before_user(tmp_path: Path) -> None:
     assert [one.place for one in found.allow] == [str(ours), str(mine)]
 
 
-def test_the_environment_is_one_list_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_adds_an_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user('allow = ["a"]\n')
     monkeypatch.setenv("WF_PLUGINS_ALLOW", " builtin , wf-x,,")
     assert load(tmp_path).allow[1] == AllowList(("builtin", "wf-x"), "WF_PLUGINS_ALLOW")
@@ -73,7 +73,7 @@ def test_an_empty_list_allows_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not AllowList((), "x").allows("wf-losses", builtin=True)
 
 
-def test_builtin_is_known_by_any_case() -> None:
+def test_builtin_is_case_insensitive_in_allow_lists() -> None:
     assert AllowList(("Builtin",), "x").allows("wf-losses", builtin=True)
     assert not AllowList(("Builtin",), "x").allows("mine", builtin=False)
 
@@ -108,19 +108,19 @@ def test_no_home_folder_and_no_working_directory(tmp_path: Path, monkeypatch: py
         ("tool.wf.check = []", r"'check' in .* must hold tables, as \[check.skip\]"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, text: str, message: str) -> None:
     project(tmp_path, text)
     with pytest.raises(UsageError, match=message):
         load(tmp_path)
 
 
-def test_a_pin_of_a_kind_that_no_plugin_declares(tmp_path: Path) -> None:
+def test_a_pin_of_an_undeclared_kind_is_refused(tmp_path: Path) -> None:
     project(tmp_path, 'tool.wf.pin.los.focal = "x"')
     with pytest.raises(UsageError, match=r"unknown kind 'los'\n  did you mean 'loss'.*\n.*\n  in 'pin' of"):
         load(tmp_path).check_kinds()
 
 
-def test_the_user_writes_the_keys_at_the_top(tmp_path: Path) -> None:
+def test_user_settings_have_no_tool_table(tmp_path: Path) -> None:
     user("[tool.wf]\nallow = []\n")
     with pytest.raises(UsageError, match=r"unknown setting 'tool'\n.*\n  in .*; its keys stand at the top, without"):
         load(tmp_path)
@@ -129,12 +129,12 @@ def test_the_user_writes_the_keys_at_the_top(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ['[tool]\nwf.allow = ["x"]', '[ tool . "wf" ]\nallow = ["x"]', 'tool = {wf = {allow = ["x"]}}']
 )
-def test_every_way_to_write_the_table(tmp_path: Path, text: str) -> None:
+def test_every_toml_spelling_of_the_table_is_read(tmp_path: Path, text: str) -> None:
     project(tmp_path, text)
     assert [one.names for one in load(tmp_path).allow] == [("x",)]
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_an_undecodable_settings_file(tmp_path: Path) -> None:
     user("").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"the settings in .*settings\.toml cannot be read"):
         load(tmp_path)

@@ -13,5 +13,5 @@ from wf.discovery.source import has_word
 @given(st.text("aB_1é. "), st.text("aB_1é", min_size=1, max_size=3))
 @example("class Focals: Focal", "Focal")
 @example("Focals", "Focal")
-def test_a_word_is_found_as_a_pattern_finds_it(text: str, word: str) -> None:
+def test_has_word_agrees_with_a_regular_expression(text: str, word: str) -> None:
     assert has_word(text, word) == (re.search(rf"\b{word}\b", text) is not None)

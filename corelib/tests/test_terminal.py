@@ -25,12 +25,12 @@ from wf.terminal import message, visible
         ("two\n\tlines", "two\n\tlines"),
     ],
 )
-def test_what_steers_is_shown(text: str, shown: str) -> None:
+def test_control_characters_are_shown_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_nothing_steers(text: str) -> None:
+def test_visible_text_has_no_control_characters(text: str) -> None:
     shown = visible(text)
     assert not {character for character in shown if unicodedata.category(character) in ("Cc", "Cs")} - {"\n", "\t"}
     assert not {"\n", "\t"} & {*visible(text, line=True)}
@@ -39,7 +39,7 @@ def test_nothing_steers(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_json_stays_json(text: str) -> None:
+def test_json_is_left_unchanged(text: str) -> None:
     written = json.dumps({text: text}).replace("\x7f", "\\u007f")
     assert visible(written) == written
 

@@ -36,17 +36,17 @@ def option(annotation: Any, **fields: Any) -> Param:
         ("yes", "yes"),
     ],
 )
-def test_text_is_taken_as_it_was_typed(annotation: Any, value: Any, text: str) -> None:
+def test_text_options_keep_the_typed_text(annotation: Any, value: Any, text: str) -> None:
     assert convert(option(annotation), value, "x") == text
 
 
 @pytest.mark.parametrize("annotation", [Path, Path | None])
-def test_a_path_may_be_a_number(annotation: Any) -> None:
+def test_path_options_keep_the_typed_text(annotation: Any) -> None:
     assert convert(option(annotation), typed(2021, "2021"), "x") == Path("2021")
 
 
 @pytest.mark.parametrize("annotation", [list[str], tuple[str, ...], str | list[str], list[str] | None])
-def test_so_are_the_texts_of_a_list(annotation: Any) -> None:
+def test_lists_of_text_keep_the_typed_text(annotation: Any) -> None:
     assert [*convert(option(annotation), typed([2021, True, typed(1.5, "1.50"), "a"]), "x")] == [
         "2021",
         "true",
@@ -80,12 +80,12 @@ def test_numbers_stay_numbers(annotation: Any, value: Any, wanted: Any) -> None:
     assert type(made) is type(wanted)
 
 
-def test_a_word_of_a_choice_may_look_like_a_number() -> None:
+def test_choices_that_look_like_numbers_keep_the_typed_text() -> None:
     assert convert(option(Literal["2", "3"]), typed(2, "2"), "x") == "2"
 
 
 @pytest.mark.parametrize("value", [2021, True, 1.5, [1]])
-def test_a_run_file_says_by_quotes_what_is_text(value: Any) -> None:
+def test_numbers_in_run_files_are_refused_for_text_options(value: Any) -> None:
     with pytest.raises(UsageError, match="wants str"):
         convert(option(str), value, "x")
 
@@ -96,7 +96,7 @@ def test_a_repeated_option_is_a_list(annotation: Any) -> None:
 
 
 @given(annotation=st.sampled_from([str, int, float, Any, str | None]), values=st.lists(st.integers(2, 9), min_size=2))
-def test_of_a_repeated_option_that_takes_one_value_the_last_one_counts(annotation: Any, values: list[int]) -> None:
+def test_the_last_value_of_a_repeated_single_option_counts(annotation: Any, values: list[int]) -> None:
     given_values = Repeated(map(typed, values))
     with mock.patch("wf.typed._LOG") as log:
         found = [convert(option(annotation), given_values, "x") for _ in range(2)]
@@ -116,13 +116,13 @@ def test_a_number_beyond_float32_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1])
-def test_a_number_of_things_that_the_run_fills_in_is_at_least_one(value: int) -> None:
+def test_counts_filled_in_by_the_run_must_be_at_least_one(value: int) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         convert(option(Annotated[int, FromRun("num_outputs")], source="num_outputs"), value, "x")
 
 
 @pytest.mark.parametrize("value", [3, "adam", [3], {"a": 1}])
-def test_what_only_the_run_can_make_is_not_written(value: Any) -> None:
+def test_values_only_the_run_can_make_are_refused_as_options(value: Any) -> None:
     with pytest.raises(UsageError, match="filled in by the run"):
         convert(option(Any, source="params"), value, "x")
     thing = object()
@@ -133,13 +133,13 @@ def test_what_only_the_run_can_make_is_not_written(value: Any) -> None:
     ("annotation", "default", "value", "hint"),
     [(list[int], [512], "abc", "'[512]'"), (list[int], [], 64, "'[64]'"), (list[str], [], "abc", "'[\"abc\"]'")],
 )
-def test_the_example_of_a_list_is_one_that_works(annotation: Any, default: Any, value: Any, hint: str) -> None:
+def test_the_suggested_list_matches_the_element_type(annotation: Any, default: Any, value: Any, hint: str) -> None:
     with pytest.raises(UsageError) as error:
         convert(option(annotation, default=default), value, "x")
     assert f"write a list, for example {hint}" in str(error.value)
 
 
-def test_plain() -> None:
+def test_plain_drops_the_typed_text() -> None:
     assert plain(typed(True, "true")) is True
     assert type(plain(typed(1000, "1_000"))) is int
     assert type(plain(typed(1.0, "1.00"))) is float

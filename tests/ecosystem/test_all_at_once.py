@@ -25,7 +25,7 @@ def test_every_plugin_is_fine(wf: Any) -> None:
     assert {plugin["status"] for plugin in plugins} == {"ok"}
 
 
-def test_doctor_has_nothing_to_say(wf_process: Any) -> None:
+def test_doctor_finds_no_problem(wf_process: Any) -> None:
     result = wf_process("doctor", "--json")
     assert result.code == 0, result.stdout
     assert not [found for found in result.json() if found["level"] == "problem"]
@@ -63,7 +63,7 @@ def test_suggestions_cross_catalogues(wf: Any, kind: str, typed: str, wanted: st
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_the_library_is_within_the_range_that_the_adapter_states(name: str) -> None:
+def test_installed_libraries_are_within_the_declared_ranges(name: str) -> None:
     from packaging.requirements import Requirement
 
     foreign = [
@@ -77,7 +77,7 @@ def test_the_library_is_within_the_range_that_the_adapter_states(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_readme_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for fence in read_fences((ROOT / ADAPTER_FOLDERS[name] / "README.md").read_text(encoding="utf-8")):

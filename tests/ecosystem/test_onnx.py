@@ -22,7 +22,7 @@ RUNS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_file_gives_the_outputs_of_the_model(
+def test_an_onnx_file_gives_the_outputs_of_the_model(
     wf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

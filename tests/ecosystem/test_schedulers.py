@@ -123,7 +123,7 @@ def test_slurm(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "code"), [('dataset = "irs"', 2), ('max_time = "1s"\ndataset = "iris"', 6)])
-def test_slurm_puts_back_what_can_go_on_alone(folder: Path, line: str, code: int) -> None:
+def test_slurm_requeues_only_runs_that_can_continue(folder: Path, line: str, code: int) -> None:
     (folder / "job.toml").write_text(JOB.replace('dataset = "iris"', line))
     assert sbatch(folder, None) == code
     assert requeues(folder) == (["requeue 7"] if code in REQUEUES else [])
@@ -186,7 +186,7 @@ def test_kubernetes(folder: Path) -> None:
     check_done(folder)
 
 
-def test_kubernetes_fails_what_would_end_the_same_way(folder: Path) -> None:
+def test_kubernetes_does_not_retry_permanent_errors(folder: Path) -> None:
     gone = 'dataset = {use = "csv", path = "gone.csv", target = "y"}'
     (folder / "job.toml").write_text(JOB.replace('dataset = "iris"', gone))
     assert Cluster(folder, yaml.safe_load(block("job.yaml"))).pod() == (4, "Failed")

@@ -53,21 +53,21 @@ def test_no_shuffling_takes_the_first_samples_for_training() -> None:
     assert found == {"train": [0, 1, 4, 5], "validation": [2, 6], "test": [3, 7]}
 
 
-def test_a_split_of_its_own_stays_and_the_others_share_the_rest() -> None:
+def test_a_given_split_is_kept_and_the_rest_is_divided() -> None:
     own = TensorSamples(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
     splits = split_dataset(dataset([0, 1] * 17, test=own), "70/15/15", 0, shuffle=True)
     assert splits.samples["test"] is own
     assert (len(splits.samples["train"]), len(splits.samples["validation"])) == (28, 6)
 
 
-def test_few_samples_are_for_training() -> None:
+def test_very_few_samples_all_go_to_train() -> None:
     splits = split_dataset(dataset([0, 1, 2]), "70/15/15", 0, shuffle=True)
     assert list(splits.samples) == ["train"]
     with pytest.raises(UsageError, match="choose from 2 to 3"):
         split_dataset(dataset([0, 1, 2]), "70/15/15", 0, shuffle=True, fold=(0, 4))
 
 
-def test_empty_and_unequal() -> None:
+def test_empty_and_unequal_data_are_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
         Dataset(train=TensorSamples(torch.zeros(0, 1), torch.zeros(0, 1)), targets="real")
     with pytest.raises(DataError, match="3 inputs but 2 targets"):
@@ -80,7 +80,7 @@ def test_class_index_sorts_numbers_as_numbers() -> None:
     assert class_index(["b", "a"])[1] == ["a", "b"]
 
 
-def test_draws_are_uniform_and_a_function_of_the_sample_alone() -> None:
+def test_draws_are_uniform_and_depend_on_the_sample_alone() -> None:
     ids = torch.arange(20_000)
     draws = sample_uniform(3, 1, ids, 2)
     assert draws.shape == (20_000, 2)

@@ -8,7 +8,7 @@ import torch
 from wf_base.figures import regression_hint
 
 
-def test_measures_are_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regression_hint_does_not_sort_fractional_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "unique", lambda *_, **__: pytest.fail("it takes long"))
     assert regression_hint([0.0, 1.0, 1.0, 0.0, 2.5]) is None
     assert regression_hint([0.0, 1.0, float("nan"), 1.0]) is None
@@ -23,6 +23,6 @@ def test_measures_are_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
         ([5.0] * 4, None),
     ],
 )
-def test_whole_numbers_that_may_be_classes(numbers: list[float], words: str | None) -> None:
+def test_regression_hint_for_whole_numbers(numbers: list[float], words: str | None) -> None:
     hint = regression_hint(numbers)
     assert hint is None if words is None else hint is not None and words in hint

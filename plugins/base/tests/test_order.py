@@ -30,12 +30,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_others_are_taken_at_random() -> None:
+def test_samples_without_an_order_are_shuffled() -> None:
     samples = TensorSamples(torch.arange(7), torch.arange(7))
     assert shuffled(samples, generator()).tolist() == torch.randperm(7, generator=generator()).tolist()
 
 
-def test_positions_in_a_split_and_in_a_split_of_it() -> None:
+def test_subsets_follow_the_order_of_the_whole() -> None:
     whole = Backwards()
     assert shuffled(whole, generator()).tolist() == whole.epoch_order(torch.arange(10), generator()).tolist()
     part = Subset(whole, [7, 1, 4, 9])

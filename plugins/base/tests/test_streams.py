@@ -59,7 +59,7 @@ def rows(batches: Any) -> list[tuple[list[int], list[float], list[float]]]:
     world=st.integers(1, 2),
     shuffle=st.booleans(),
 )
-def test_an_epoch_begun_in_its_middle_goes_on_as_it_would_have(
+def test_an_epoch_entered_in_the_middle_gives_the_remaining_batches(
     num: int, chunk: int, buffer: int, batch: int, epoch: int, start: int, world: int, shuffle: bool
 ) -> None:
     seen: list[int] = []
@@ -90,7 +90,7 @@ def test_every_sample_is_in_one_split(num: int, seed: int, shuffle: bool) -> Non
         }
 
 
-def test_the_drawn_shares_are_about_what_was_asked_for() -> None:
+def test_drawn_splits_have_about_the_requested_shares() -> None:
     data = serve(streamed(20_000, chunk=1000), split="70/20/10")
     assert [round(data.num_samples(split) / 20_000, 2) for split in data.splits] == pytest.approx(
         [0.7, 0.2, 0.1], abs=0.011
@@ -99,7 +99,7 @@ def test_the_drawn_shares_are_about_what_was_asked_for() -> None:
     assert next(iter(data.batches("test"))).sample_ids.tolist() != next(iter(other.batches("test"))).sample_ids.tolist()
 
 
-def test_samples_meet_others_in_the_next_epoch() -> None:
+def test_the_buffer_shuffles_differently_each_epoch() -> None:
     data = serve(streamed(40, buffer=10))
     orders = [[number for ids, _, _ in rows(data.epoch(epoch)) for number in ids] for epoch in range(3)]
     assert orders[0] != orders[1] != orders[2]
@@ -107,7 +107,7 @@ def test_samples_meet_others_in_the_next_epoch() -> None:
     assert all(abs(place - number) < 10 for order in orders for place, number in enumerate(order))
 
 
-def test_no_more_is_read_than_a_buffer_beyond_what_is_needed() -> None:
+def test_at_most_one_buffer_is_read_ahead() -> None:
     source = Source(10_000, chunk=1)
     data = serve(Dataset(train=Stream(num_samples=10_000, read=source.read, buffer=50), targets="real"))
     source.given, source.begun = 0, []
@@ -117,7 +117,7 @@ def test_no_more_is_read_than_a_buffer_beyond_what_is_needed() -> None:
     assert source.given <= 100
 
 
-def test_one_sample() -> None:
+def test_a_stream_gives_single_samples() -> None:
     stream = streamed(30).train
     assert [int(stream[number][1]) for number in (0, 7, 29)] == [0, 49, 841]
 
@@ -130,7 +130,7 @@ def test_other_splits_may_be_in_memory() -> None:
     assert [ids for ids, _, _ in rows(data.batches("test"))] == [[0, 1, 2, 3], [4, 5]]
 
 
-def test_what_a_stream_cannot_do() -> None:
+def test_streams_refuse_folds_and_surplus_workers() -> None:
     with pytest.raises(UsageError, match="a stream cannot be divided into folds"):
         split_dataset(streamed(30), "70/30", 0, shuffle=True, fold=(0, 3))
     with pytest.raises(UsageError, match="2 workers would be unused"):
@@ -163,7 +163,7 @@ def test_the_first_samples_are_checked() -> None:
         ((torch.zeros(3, 1), torch.zeros(3, 1, dtype=torch.int64)), "from sample 6 on it yields .* torch.int64"),
     ],
 )
-def test_what_a_stream_yields_is_looked_at(later: Any, message: str) -> None:
+def test_malformed_batches_of_a_stream_are_refused(later: Any, message: str) -> None:
     def read(_: int) -> Iterator[Any]:
         yield torch.zeros(6, 1), torch.zeros(6, 1)
         yield later

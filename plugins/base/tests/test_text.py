@@ -20,7 +20,7 @@ def test_tokens_are_words_and_signs() -> None:
     assert tokenize(" \n") == []
 
 
-def test_the_most_frequent_first() -> None:
+def test_vocabulary_is_sorted_by_frequency() -> None:
     texts = [["b", "a", "c"], ["b", "a"], ["b"]]
     assert make_vocabulary(texts, 10) == [PADDING, UNKNOWN, "b", "a", "c"]
     assert make_vocabulary(texts, 3) == [PADDING, UNKNOWN, "b"]

@@ -51,7 +51,7 @@ def equal(one: Any, other: Any) -> bool:
 
 @settings(max_examples=30)
 @given(trees(), st.integers(1, NUM + 1))
-def test_parts_make_the_whole(whole: Any, size: int) -> None:
+def test_split_parts_concatenate_to_the_whole(whole: Any, size: int) -> None:
     parts = list(tree.split(whole, size))
     assert [tree.length(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert equal(tree.cat(parts), whole)
@@ -79,7 +79,7 @@ def test_a_leaf_is_found_and_replaced_by_its_path(whole: Any) -> None:
 
 @settings(max_examples=30)
 @given(trees())
-def test_the_form_of_inputs_is_kept_as_json(whole: Any) -> None:
+def test_the_form_of_inputs_survives_json(whole: Any) -> None:
     form = form_of(whole)
     assert form_from(json.loads(json.dumps(record_of(form))), None) == form
     check_form(form, whole, "here")
@@ -87,7 +87,7 @@ def test_the_form_of_inputs_is_kept_as_json(whole: Any) -> None:
     assert [leaf.path for leaf in leaves_of(form)] == [path for path, _ in tree.leaves(whole)]
 
 
-def test_a_model_is_called_as_its_inputs_are() -> None:
+def test_a_model_gets_dict_and_tuple_inputs_as_arguments() -> None:
     class Model(nn.Module):
         def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
             return tokens * mask
@@ -113,7 +113,7 @@ def test_samples_whose_leaves_differ_in_length_are_refused(inputs: Any, targets:
         TensorSamples(inputs, targets)
 
 
-def test_what_a_model_gives_is_gathered() -> None:
+def test_outputs_of_batches_are_gathered() -> None:
     alike = [({"a": torch.zeros(2, 3)}, 2), ({"a": torch.ones(1, 3)}, 1)]
     assert tree.gathered(alike)["a"].shape == (3, 3)
     ragged = [(torch.zeros(2, 3), 2), (torch.ones(1, 4), 1)]
@@ -141,7 +141,7 @@ IMAGES = tree.Rows(torch.full((1, size, 2), float(size)) for size in (1, 3, 2))
 
 
 @pytest.mark.parametrize("whole", [IMAGES, {"image": IMAGES, "number": torch.arange(3)}, (IMAGES, torch.arange(3))])
-def test_samples_that_differ_in_size_are_divided_one_by_one(whole: Any) -> None:
+def test_samples_of_different_sizes_are_divided_one_by_one(whole: Any) -> None:
     assert tree.length(whole) == 3
     parts = list(tree.split(whole, 2))
     assert [tree.length(part) for part in parts] == [2, 1]
@@ -151,18 +151,18 @@ def test_samples_that_differ_in_size_are_divided_one_by_one(whole: Any) -> None:
     assert equal(tree.part(whole, 1, 2), list(tree.split(whole, 1))[1])
 
 
-def test_a_model_is_given_samples_that_differ_in_size_as_one_argument() -> None:
+def test_samples_of_different_sizes_are_one_argument() -> None:
     assert tree.call(len, IMAGES) == 3
     assert tree.call(lambda one, other: (one, other), [1, 2]) == (1, 2)
 
 
-def test_what_is_found_in_each_sample_stays_apart() -> None:
+def test_lists_of_results_per_sample_are_not_concatenated() -> None:
     """Also if each sample has as many items as there are samples, which looks like one tensor for all."""
     one = tree.Rows([{"boxes": torch.zeros(1, 4)}])
     assert len(tree.gathered([(one, 1), (one, 1)])) == 2
 
 
-def test_bytes_of_images_that_differ_in_size_are_numbers() -> None:
+def test_uint8_images_of_different_sizes_are_scaled_to_1() -> None:
     image = torch.full((3, 2, 2), 255, dtype=torch.uint8)
     for whole in (tree.Rows([image]), {"image": tree.Rows([image]), "ids": tree.Rows([image[0]])}):
         found = dict(tree.leaves(floats(whole)))
@@ -170,7 +170,7 @@ def test_bytes_of_images_that_differ_in_size_are_numbers() -> None:
     assert isinstance(floats(tree.Rows([image])), tree.Rows)
 
 
-def test_the_form_of_samples_that_differ_in_size() -> None:
+def test_the_form_of_samples_of_different_sizes() -> None:
     images = tree.Rows(torch.zeros(3, size, 4, dtype=torch.uint8) for size in (2, 5))
     form = form_of(images, any_size=True)
     assert form_from(json.loads(json.dumps(record_of(form))), None) == form

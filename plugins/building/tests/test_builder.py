@@ -109,7 +109,7 @@ def builder(**values: Any) -> Builder:
     return Builder(REGISTRY, values)
 
 
-def test_options_run_values_and_defaults() -> None:
+def test_arguments_come_from_options_run_values_and_defaults() -> None:
     built = builder(num_classes=10).build("model", {"use": "thing", "gamma": 2})
     assert built.value.options == {"gamma": 2.0, "num_classes": 10, "width": 3}
     assert built.options == {"gamma": 2.0, "width": 3}
@@ -128,7 +128,7 @@ def test_a_default_is_not_overridden_by_the_run() -> None:
     assert builder(num_classes=1, width=9).build("model", {"use": "thing", "gamma": 1}).value.options["width"] == 3
 
 
-def test_inject() -> None:
+def test_injected_run_values() -> None:
     built = builder(num_channels=1, classes=9).build("model", "injected")
     assert built.value.options == {"in_chans": 1, "classes": 7}
     assert built.options == {"classes": 7}
@@ -136,7 +136,7 @@ def test_inject() -> None:
     assert builder(num_channels=1).build("model", {"use": "injected", "in_chans": 4}).value.options["in_chans"] == 4
 
 
-def test_what_the_run_does_not_know() -> None:
+def test_a_needed_run_value_that_is_missing() -> None:
     with pytest.raises(UsageError) as caught:
         builder(seed=1, batch_size=2).build("model", {"use": "thing", "gamma": 2})
     assert str(caught.value) == (
@@ -172,7 +172,7 @@ def test_a_required_option() -> None:
         ),
     ],
 )
-def test_a_required_option_of_one_of_several_and_of_a_nested_one(kind: str, table: Any, message: str) -> None:
+def test_a_required_option_of_list_kinds_and_nested_components(kind: str, table: Any, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         builder().build(kind, table)
 
@@ -215,7 +215,7 @@ def test_a_list_of_nested_components() -> None:
         builder(num_classes=4).build("optimizer", {"use": "all", "parts": "inner"})
 
 
-def test_traits_are_noted_beside_an_object() -> None:
+def test_traits_are_noted_without_changing_the_object() -> None:
     assert traits_of(None) is None
     assert traits_of([]) is None
     thing = Thing()
@@ -252,7 +252,7 @@ def test_an_error_in_a_nested_option() -> None:
 # Functions as losses
 
 
-def test_a_function_is_the_loss() -> None:
+def test_a_loss_function_is_used_as_it_is() -> None:
     assert builder().build("loss", "margin").value(5, 3) == 2
     assert builder().build("loss", {"use": "margin", "scale": 2}).value(5, 3) == 4
     assert builder().build("loss", {"use": margin, "scale": 3}).value(5, 3) == 6
@@ -273,7 +273,7 @@ def test_live_objects() -> None:
         builder().build("model", {"use": thing, "lr": 1})
 
 
-def test_a_partial_has_its_options_and_takes_those_of_the_run() -> None:
+def test_a_partial_keeps_its_arguments_and_gets_run_values() -> None:
     built = builder(num_classes=3).build("model", functools.partial(make, gamma=1))
     assert built.value.options == {"gamma": 1.0, "num_classes": 3, "width": 3}
     assert not built.repeatable
@@ -285,7 +285,7 @@ def test_a_class_takes_options() -> None:
     assert built.table() == {"use": f"{__name__}:make", "gamma": 1.0}
 
 
-def test_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "net.py").write_text("def make(width: int = 2): return ['net', width]\n")
     monkeypatch.chdir(tmp_path)
@@ -310,7 +310,7 @@ def test_paths_are_looked_up_beside_the_run_file(tmp_path: Path) -> None:
 # What a run file can hold
 
 
-def test_a_default_that_a_run_file_cannot_hold_is_left_to_the_component(tmp_path: Path) -> None:
+def test_defaults_that_toml_cannot_hold_are_not_written(tmp_path: Path) -> None:
     built = builder().build("model", "odd")
     assert built.value.options == {"size": Size.SMALL, "kind": int, "number": None, "pair": (1, 2)}
     assert built.options == {"number": None, "pair": (1, 2)}
@@ -338,7 +338,7 @@ def test_live_options_are_not_repeatable() -> None:
     assert not type(built)(built.value, built.entry, {"base": {"use": "live m:A"}}).repeatable
 
 
-def test_a_name_of_two_plugins_is_written_with_its_provider() -> None:
+def test_an_ambiguous_name_is_written_with_its_provider() -> None:
     plugins = [
         Plugin(name=name, distribution=name, version="1", module=name, status="ok", components=COMPONENTS)
         for name in ("ours", "theirs")
@@ -376,7 +376,7 @@ def make(name, **options):
 '''
 
 
-def test_a_target_that_hides_its_options_is_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_factory_takes_its_options_from_the_like_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "library_of_test.py").write_text(LIBRARY)
     monkeypatch.syspath_prepend(tmp_path)
     component = Component(

@@ -42,7 +42,7 @@ def test_each_value_is_made_once_and_after_what_it_needs() -> None:
     assert values.asked_by["a"] == ["maker of b", "maker of c"]
 
 
-def test_what_is_known_wins_over_a_provider() -> None:
+def test_a_given_value_wins_over_a_provider() -> None:
     values = resolver({"a": lambda values: 1}, a=2)
     with values.asking("model 'mlp'"):
         assert values.need("a") == 2
@@ -56,14 +56,14 @@ def test_a_value_that_needs_itself() -> None:
     assert not values.made
 
 
-def test_a_value_that_nobody_provides() -> None:
+def test_a_value_without_a_provider() -> None:
     values = resolver({})
     assert not values.provides("a")
     with pytest.raises(KeyError, match="a"):
         values.need("a")
 
 
-def test_generators_end_in_reverse_order() -> None:
+def test_generators_are_closed_in_reverse_order() -> None:
     ended: list[str] = []
 
     def opened(name: str) -> Callable[[Resolver], Iterator[str]]:
@@ -107,7 +107,7 @@ def test_a_provider_that_fails_leaves_nothing_behind() -> None:
 
 
 @given(st.data())
-def test_any_acyclic_needs_are_met(data: st.DataObject) -> None:
+def test_any_acyclic_needs_are_resolved_once_in_order(data: st.DataObject) -> None:
     """Whichever value is requested first, every value is made once, after all its needs."""
     num = data.draw(st.integers(1, 8))
     needs = {
@@ -141,7 +141,7 @@ def of_run(made: Resolver, names: dict[str, tuple[str, ...]]) -> Callable[[str],
     )
 
 
-def test_needs_are_made_before_the_random_numbers_are_set() -> None:
+def test_needs_of_a_provider_are_made_before_its_random_context() -> None:
     order: list[str] = []
 
     @contextmanager
@@ -160,7 +160,7 @@ def test_needs_are_made_before_the_random_numbers_are_set() -> None:
     assert values.made == ["b", "a"]  # the run saves the state of its own values itself
 
 
-def test_what_the_run_makes_later_is_told() -> None:
+def test_comes_later_tells_which_values_are_still_to_be_made() -> None:
     values = Resolver()
     names: dict[str, tuple[str, ...]] = {"model": (), "params": ("model",), "run_dir": ("params",), "other": ()}
     values._find = of_run(values, names)
@@ -179,7 +179,7 @@ def test_what_the_run_makes_later_is_told() -> None:
     assert not values.comes_later("model")
 
 
-def test_what_is_registered_ends_in_reverse_order_too() -> None:
+def test_at_close_callbacks_run_in_reverse_order() -> None:
     ended: list[str] = []
     values = Resolver()
     for name in ("first", "second"):
@@ -189,7 +189,7 @@ def test_what_is_registered_ends_in_reverse_order_too() -> None:
     assert ended == ["second", "first"]
 
 
-def test_values_of_a_scope_are_put_back() -> None:
+def test_values_of_a_scope_are_restored() -> None:
     values = resolver({"b": lambda values: values.need("a") + 1}, a=1)
     with values.within({"a": 5, "c": 7}):
         assert (values.need("b"), values["c"]) == (6, 7)

@@ -77,7 +77,7 @@ def test_parameters_are_the_named_ones_with_their_annotations() -> None:
     assert parameters_of(Fresh) == {"task": option("task", Literal["a", "b"]).replace(kind=found["eps"].kind)}
 
 
-def test_an_annotation_that_cannot_be_resolved_spares_the_others() -> None:
+def test_an_unresolvable_annotation_does_not_affect_the_others() -> None:
     def function(one: Fraction, two: int = 3) -> None: ...
 
     assert {name: row.annotation for name, row in parameters_of(function).items()} == {"one": "Fraction", "two": int}
@@ -107,17 +107,17 @@ def test_an_annotation_that_cannot_be_resolved_spares_the_others() -> None:
         (int | Sequence[int], int | list[int]),
     ],
 )
-def test_what_a_run_file_can_hold_is_left(annotation: Any, left: Any) -> None:
+def test_writable_keeps_the_types_that_toml_can_hold(annotation: Any, left: Any) -> None:
     assert writable(annotation) == left
 
 
-def test_something_stands_in_the_place_of_a_type() -> None:
+def test_writable_replaces_mapped_types() -> None:
     assert writable(Tensor | None, {Tensor: list[float]}) == list[float] | None
     assert writable(list[Tensor], {Tensor: float}) == list[float]
     assert writable(Sequence, {Sequence: list[float]}) == list[float]
 
 
-def test_the_first_description_counts() -> None:
+def test_the_first_description_of_a_parameter_wins() -> None:
     assert descriptions(Library) == {
         "weight": "One factor a zoo.Label, see zoo.labels.",
         "eps": "A small number.",
@@ -145,7 +145,7 @@ def test_a_text_without_markup_stays(text: str) -> None:
     assert without_markup(text) == text
 
 
-def test_a_stand_in_says_its_options_and_leads_to_the_class() -> None:
+def test_a_stand_in_has_the_options_and_wraps_the_class() -> None:
     rows = [option("eps", float, 1.0), *parameters_of(Fresh).values()]
     function = stand_in(Library, rows, headline("a class", "zoo.Library"), {"eps": "Small."})
     assert function.__name__ == "Library"
@@ -168,7 +168,7 @@ MEMBER = Member(
 )
 
 
-def test_a_member_says_what_differs_from_the_library() -> None:
+def test_a_member_describes_its_changed_options() -> None:
     rows = {row.name: row for row in from_signature(MEMBER.described())}
     assert list(rows) == ["num_classes", "weight", "eps"]
     assert rows["num_classes"].source is None
@@ -178,11 +178,11 @@ def test_a_member_says_what_differs_from_the_library() -> None:
     assert rows["eps"].help == "A small number."
 
 
-def test_a_member_is_made_with_what_is_fixed() -> None:
+def test_a_member_is_made_with_its_fixed_arguments() -> None:
     assert MEMBER.make(eps=2.0).given == {"weight": None, "eps": 2.0, "reduction": "sum", "hook": None}
 
 
-def test_what_cannot_be_written_needs_a_default() -> None:
+def test_parameters_that_toml_cannot_hold_need_a_default() -> None:
     class Picky:
         def __init__(self, weight: Tensor, hook: Callable[[int], int] | None = None) -> None: ...
 

@@ -34,12 +34,12 @@ def texts(chart: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
-def test_every_chart_is_an_svg_of_the_same_bytes(chart: Any) -> None:
+def test_drawing_a_chart_twice_gives_the_same_svg_bytes(chart: Any) -> None:
     assert as_bytes(chart) == as_bytes(chart)
     ElementTree.fromstring(as_bytes(chart))
 
 
-def test_names_stand_as_they_are_and_cells_have_their_counts() -> None:
+def test_matrix_names_are_literal_and_cells_show_counts() -> None:
     assert {"$a$", "<b>", "3", "1", "Confusion"} <= texts(MATRIX)
 
 
@@ -56,12 +56,12 @@ def test_thinning_keeps_a_single_peak() -> None:
     assert (kept.x[list(kept.y).index(9.0)], max(kept.y)) == (3210, 9.0)
 
 
-def test_shares_are_of_the_row() -> None:
+def test_matrix_shares_are_fractions_of_the_row() -> None:
     assert MATRIX.shares() == [[0.75, 0.25], [0, 0]]
 
 
 @pytest.mark.parametrize(("values", "wide"), [([1, 101], True), ([1, 99], False), ([0, 1e6], False), ([], False)])
-def test_when_an_axis_is_logarithmic(values: list[float], wide: bool) -> None:
+def test_axes_over_two_decades_are_logarithmic(values: list[float], wide: bool) -> None:
     assert is_wide(values) is wide
 
 

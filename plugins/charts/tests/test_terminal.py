@@ -28,7 +28,7 @@ FOREST = Intervals(
 WORST = Samples(name="w", title="Worst", samples=[Sample(caption="sample 1: cat, predicted dog", text="word " * 40)])
 
 
-def test_curves_have_axes_and_a_legend_that_tells_them_apart() -> None:
+def test_curves_have_axes_and_a_legend() -> None:
     lines = as_text(LOSS, 60).splitlines()
     assert lines[0].strip() == "Loss"
     assert lines[-1] == "▚ train   + validation"
@@ -43,11 +43,11 @@ def test_no_line_is_wider_than_the_terminal(chart: Any, width: int) -> None:
     assert max(map(len, as_text(chart, width).splitlines())) <= width
 
 
-def test_colours_are_on_request() -> None:
+def test_colours_only_on_request() -> None:
     assert "\033[38;5;" in as_text(LOSS, 60, colour=True)
 
 
-def test_a_matrix_has_names_counts_and_the_share_that_is_right() -> None:
+def test_a_matrix_has_names_counts_and_the_share_of_correct_ones() -> None:
     assert as_text(MATRIX).splitlines()[1:] == [
         "true  cat  dog  right",
         "cat    30   10    75%",
@@ -55,24 +55,24 @@ def test_a_matrix_has_names_counts_and_the_share_that_is_right() -> None:
     ]
 
 
-def test_a_forest_has_its_reference_and_means() -> None:
+def test_a_forest_plot_shows_the_reference_and_the_means() -> None:
     lines = as_text(FOREST, 40).splitlines()
     assert lines[1].count("─") > 10
     assert ("●" in lines[1], "●" in lines[2], "┊" in lines[2]) == (True, True, True)
 
 
-def test_nothing_finite_is_said() -> None:
+def test_a_chart_without_finite_values_says_so() -> None:
     chart = Lines(name="loss", title="Loss", series=[Series(name="train", x=[1], y=[float("nan")])])
     assert as_text(chart).splitlines() == ["Loss", "nothing to draw: no finite values"]
 
 
-def test_a_logarithmic_axis_is_labelled_in_its_values() -> None:
+def test_logarithmic_y_axis_is_labelled_with_plain_values() -> None:
     chart = Lines(name="l", title="L", series=[Series(name="a", x=[0, 1, 2], y=[1.0, 0.1, 0.01])], log_y=True)
     assert "0.01" in as_text(chart, 60)
     assert "0.1" in as_text(chart, 60)
 
 
-def test_a_logarithmic_axis_across_has_decades_and_the_label() -> None:
+def test_logarithmic_x_axis_has_decades_and_a_label() -> None:
     rates = [10.0**power for power in range(-6, 1)]
     chart = Lines(
         name="rates",

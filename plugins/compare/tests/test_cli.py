@@ -139,7 +139,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_grid_is_trained_and_judged(compare: Compare, folder: Path) -> None:
+def test_a_grid_is_trained_and_compared(compare: Compare, folder: Path) -> None:
     result = compare("--vary", "lr=0.01,0.1", "--json", name="grid")
     record = result.json()
     assert [row["name"] for row in record["rows"]] == ["adam, lr 0.01", "adam, lr 0.1", "sgd, lr 0.01", "sgd, lr 0.1"]
@@ -155,9 +155,7 @@ def test_a_grid_is_trained_and_judged(compare: Compare, folder: Path) -> None:
     assert len(cells(folder, "grid")) == 8
 
 
-def test_the_same_command_again_trains_nothing_and_more_repeats_only_those(
-    compare: Compare, wf: Any, folder: Path
-) -> None:
+def test_repeating_the_command_trains_only_the_missing_runs(compare: Compare, wf: Any, folder: Path) -> None:
     first = compare("--repeats", 1)
     before = {cell: (cell / "manifest.json").stat().st_mtime_ns for cell in cells(folder, "c")}
     again = compare("--repeats", 1)
@@ -188,7 +186,9 @@ def test_the_same_command_again_trains_nothing_and_more_repeats_only_those(
         ("getppid", "SIGTERM", 1),
     ],
 )
-def test_broken_off_and_gone_on(wf: Any, folder: Path, straight: Path, whom: str, how: str, jobs: int) -> None:
+def test_an_interrupted_comparison_resumes_to_the_same_result(
+    wf: Any, folder: Path, straight: Path, whom: str, how: str, jobs: int
+) -> None:
     """After kill -9 of a run's process, kill -9 or a signal to the command: all is as of an undisturbed comparison."""
     (folder / "kill.py").write_text(KILL.replace("WHOM", whom).replace("SIGKILL", how))
     broken = wf("compare", *KILLED, "--jobs", jobs)
@@ -223,7 +223,7 @@ def test_broken_off_and_gone_on(wf: Any, folder: Path, straight: Path, whom: str
     assert without_times(ours) == without_times(theirs)
 
 
-def test_the_default_name_is_that_of_the_same_rows(wf: Any, folder: Path) -> None:
+def test_the_default_name_depends_on_the_rows_and_their_code(wf: Any, folder: Path) -> None:
     nets = folder / "nets.py"
     nets.write_text(NETS)
     line = ("compare", *IRIS, "--repeats", 1, "--vary", "model=nets.py:Net,linear", "--quiet")
@@ -239,7 +239,7 @@ def test_the_default_name_is_that_of_the_same_rows(wf: Any, folder: Path) -> Non
     assert len(list((folder / "runs").glob("compare-iris-model-*"))) == 2, "changed code is another comparison"
 
 
-def test_a_run_that_diverges_is_shown_and_the_others_are_trained(wf: Any, folder: Path) -> None:
+def test_a_diverging_run_is_shown_and_the_others_are_trained(wf: Any, folder: Path) -> None:
     line = ("compare", *TINY, "--vary", "loss=ce,my.py:bad,focal", "--name", "c")
     result = wf(*line)
     assert result.code == 5, result.stderr
@@ -254,7 +254,7 @@ def test_a_run_that_diverges_is_shown_and_the_others_are_trained(wf: Any, folder
     assert [run["status"] for run in again.json()["rows"][1]["runs"]] == ["diverged", "diverged"]
 
 
-def test_a_run_that_fails_is_shown_and_tried_again(wf: Any, folder: Path) -> None:
+def test_a_failing_run_is_shown_and_retried(wf: Any, folder: Path) -> None:
     (folder / "nets.py").write_text(NETS)
     line = ("compare", *IRIS, "--vary", "model=linear,nets.py:Crash", "--name", "c")
     result = wf(*line)
@@ -280,13 +280,13 @@ def test_rows_that_cannot_be_built_are_refused_together(wf: Any, folder: Path) -
     assert not (folder / "runs").exists()
 
 
-def test_why_a_row_cannot_be_trained_is_said_once(wf: Any, folder: Path) -> None:
+def test_the_reason_that_a_row_cannot_be_trained_is_printed_once(wf: Any, folder: Path) -> None:
     result = wf("compare", *IRIS, "--vary", "model=linear,net.py:Net", "--quiet")
     assert result.code == 2
     assert result.stderr.startswith("wf: these rows cannot be trained\n  net.py:Net: model 'net-net' gives shape")
 
 
-def test_variants(wf: Any, folder: Path) -> None:
+def test_variants_of_a_run_file_become_rows(wf: Any, folder: Path) -> None:
     (folder / "grid.toml").write_text(
         'epochs = 2\n[dataset]\nuse = "iris"\n[model]\nuse = "linear"\n[optimizer]\nuse = "adam"\nlr = 0.1\n'
         '[[variant]]\nname = "as it is"\n[[variant]]\nname = "slow"\noptimizer = { lr = 0.001 }\n'
@@ -351,7 +351,7 @@ def test_finished_runs_on_different_data_are_refused(wf: Any, folder: Path) -> N
     assert "different data" in result.stderr
 
 
-def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf: Any, folder: Path) -> None:
+def test_comparing_different_losses_is_refused_before_training(wf: Any, folder: Path) -> None:
     result = wf("compare", *TINY, "--vary", "loss=ce,focal", "--by", "validation/loss")
     assert result.code == 2
     assert "ce" in result.stderr
@@ -381,7 +381,7 @@ def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf
         (["nothing", "--epochs", "3", "--loss.gamma", "1"], ["--epochs, --loss.gamma", "cannot be changed"]),
     ],
 )
-def test_refused(wf: Any, folder: Path, line: Sequence[str], words: list[str]) -> None:
+def test_invalid_comparisons_are_refused(wf: Any, folder: Path, line: Sequence[str], words: list[str]) -> None:
     (folder / "same.toml").write_text('[[variant]]\nname = "a"\n[[variant]]\nname = "a"\nbatch_size = 8\n')
     result = wf("compare", *line)
     assert result.code in (2, 4)
@@ -396,7 +396,7 @@ def test_a_name_that_is_taken_is_refused(wf: Any, compare: Compare, folder: Path
     assert "different rows" in compare("--batch-size", 8, code=2).stderr
 
 
-def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, folder: Path, trained: Path) -> None:
+def test_a_damaged_run_is_reported_and_retrained(compare: Compare, wf: Any, folder: Path, trained: Path) -> None:
     before = wf("compare", "c")
     (trained / "adam/seed-43/manifest.json").write_text('{"status"')
     shown = wf("compare", "c")
@@ -423,7 +423,7 @@ def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, fold
     assert "damaged: figures missing" in compare(code=4).stderr
 
 
-def test_a_run_that_is_gone_is_told_and_trained_again(wf: Any, folder: Path, trained: Path) -> None:
+def test_a_missing_run_is_reported_and_retrained(wf: Any, folder: Path, trained: Path) -> None:
     before = wf("compare", "c")
     shutil.rmtree(trained / "sgd/seed-42")
     shown = wf("compare", "c", "--json")
@@ -438,7 +438,7 @@ def test_a_run_that_is_gone_is_told_and_trained_again(wf: Any, folder: Path, tra
     assert figures(again.stdout) == figures(before.stdout)
 
 
-def test_a_row_that_lost_its_run_file_is_told(wf: Any, folder: Path, trained: Path) -> None:
+def test_a_row_without_its_run_file_is_refused(wf: Any, folder: Path, trained: Path) -> None:
     (trained / "sgd/run.toml").unlink()
     for line in (["c"], ["--resume", "c"]):
         refused = wf("compare", *line)

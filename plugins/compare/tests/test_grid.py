@@ -35,7 +35,7 @@ def test_a_key_and_its_values_are_read_back(key: str, values: list[str]) -> None
         ("loss.x=a=b", ("loss.x", ("a=b",))),
     ],
 )
-def test_values(text: str, expected: tuple[str, tuple[str, ...]]) -> None:
+def test_vary_options_are_parsed(text: str, expected: tuple[str, tuple[str, ...]]) -> None:
     assert parse_vary(text) == expected
 
 
@@ -51,14 +51,14 @@ def test_values(text: str, expected: tuple[str, tuple[str, ...]]) -> None:
         ("dataset.path='a,b", "' is missing"),
     ],
 )
-def test_what_cannot_be_read_is_refused(text: str, word: str) -> None:
+def test_malformed_vary_options_are_refused(text: str, word: str) -> None:
     with pytest.raises(UsageError, match="--vary") as error:
         parse_vary(text)
     assert word in str(error.value)
 
 
 @given(varied=st.lists(st.tuples(KEYS, VALUES), max_size=4, unique_by=lambda pair: pair[0]))
-def test_every_combination_is_there_once_and_the_first_key_is_slowest(varied: list[tuple[str, list[str]]]) -> None:
+def test_every_combination_appears_once_with_the_first_key_slowest(varied: list[tuple[str, list[str]]]) -> None:
     found = points(varied)
     assert len(found) == math.prod(len(values) for _, values in varied)
     assert len({tuple(point.items()) for point in found}) == len(found)
@@ -72,7 +72,7 @@ def test_a_key_twice_is_refused() -> None:
         points([("epochs", ["1"]), ("epochs", ["2"])])
 
 
-def test_names() -> None:
+def test_row_names_join_the_varied_values() -> None:
     assert name_of({"optimizer": "adam", "optimizer.lr": "0.1", "batch_size": "16"}) == "adam, lr 0.1, batch_size 16"
 
 
@@ -83,7 +83,7 @@ def test_folders_differ_on_any_file_system(names: list[str]) -> None:
     assert all(name and "/" not in name and not name.startswith(".") for name in found)
 
 
-def test_folders_are_like_the_names() -> None:
+def test_folder_names_resemble_the_row_names() -> None:
     assert folder_names(["adam, lr 0.1", "torch/lbfgs", "Torch lbfgs"]) == [
         "adam-lr-0.1",
         "torch-lbfgs",

@@ -39,7 +39,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
-def test_runs_that_differ_in_the_seed_are_repeats(make: Any) -> None:
+def test_runs_that_differ_only_in_the_seed_are_repeats(make: Any) -> None:
     sgd = {"optimizer": {"use": "sgd", "lr": 0.1}}
     names = [make("a"), make("b", seed=43), make("c", **sgd), make("d", **sgd, seed=43)]
     rows = rows_of(names)
@@ -67,7 +67,7 @@ def test_runs_that_differ_in_the_seed_are_repeats(make: Any) -> None:
         ([{}, {"hook": [{"use": "early-stopping", "patience": 3}]}], ["ce, adam", "early-stopping"]),
     ],
 )
-def test_rows_are_called_by_what_sets_them_apart(make: Any, changes: list[dict[str, Any]], names: list[str]) -> None:
+def test_rows_are_named_after_their_differences(make: Any, changes: list[dict[str, Any]], names: list[str]) -> None:
     found = rows_of([make(f"run-{number}", **change) for number, change in enumerate(changes)])
     assert [row.name for row in found] == names
 
@@ -80,7 +80,7 @@ def test_folds_are_repeats(make: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [None, "1/3"])
-def test_folds_and_other_divisions_have_no_common_mean(make: Any, other: str | None) -> None:
+def test_folds_and_whole_runs_are_not_averaged_together(make: Any, other: str | None) -> None:
     make("cv/fold-1", fold="1/2")
     make("b", **({} if other is None else {"fold": other}))
     with pytest.raises(
@@ -94,7 +94,7 @@ def test_a_run_twice_is_refused(make: Any) -> None:
         rows_of([make("a"), make("b")])
 
 
-def test_other_code_of_the_same_name_is_another_row(make: Any) -> None:
+def test_changed_code_of_the_same_name_is_another_row(make: Any) -> None:
     names = [make("a"), make("b", seed=43)]
     RunDirectory(Path("runs/b")).update_manifest(code=[{"file": "net.py", "sha256": "1f"}])
     assert len(rows_of(names)) == 2
@@ -108,7 +108,7 @@ def test_rows_that_differ_in_metrics_alone_are_refused(make: Any) -> None:
     assert len(rows_of(watched)) == 2
 
 
-def test_a_run_that_lost_a_file_is_told(make: Any) -> None:
+def test_a_run_without_its_run_file_is_refused(make: Any) -> None:
     for name in ("all/a", "all/b"):
         make(name, seed=ord(name[-1]))
         (Path("runs") / name / "metrics.jsonl").touch()
@@ -117,7 +117,7 @@ def test_a_run_that_lost_a_file_is_told(make: Any) -> None:
         rows_of(["all"])
 
 
-def test_where_there_is_no_run(make: Any) -> None:
+def test_missing_runs_are_refused(make: Any) -> None:
     make("real")
     with pytest.raises(DataError, match="there is no run directory 'reel'"):
         rows_of(["reel"])

@@ -17,7 +17,7 @@ SAMPLES = st.lists(NUMBERS, min_size=2, max_size=12)
 
 
 @given(SAMPLES)
-def test_interval_is_that_of_scipy(values: list[float]) -> None:
+def test_interval_agrees_with_scipy(values: list[float]) -> None:
     assume(np.std(values) > 1e-6)
     found = estimate(values)
     low, high = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
@@ -27,7 +27,7 @@ def test_interval_is_that_of_scipy(values: list[float]) -> None:
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=12))
-def test_paired_difference_is_that_of_scipy(pairs: list[tuple[float, float]]) -> None:
+def test_paired_difference_agrees_with_scipy(pairs: list[tuple[float, float]]) -> None:
     values, reference = zip(*pairs, strict=True)
     differences = [value - other for value, other in pairs]
     assume(np.std(differences) > 1e-3)
@@ -53,7 +53,7 @@ def test_coverage() -> None:
     assert 0.935 < share < 0.965
 
 
-def test_one_repeat_says_nothing() -> None:
+def test_one_repeat_gives_no_verdict() -> None:
     assert estimate([0.5]).interval is None
     found = difference([0.9], [0.5], larger_is_better=True)
     assert found.verdict == "unknown"
@@ -75,13 +75,13 @@ def test_equal_rows_are_a_tie() -> None:
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=5), st.sampled_from([1 / 270, -1 / 270, 0.1]))
-def test_an_interval_without_a_width_is_no_evidence(reference: list[float], step: float) -> None:
+def test_an_interval_of_zero_width_gives_no_verdict(reference: list[float], step: float) -> None:
     found = difference([value + step for value in reference], reference, larger_is_better=True)
     assert found.verdict == "unknown"
     assert "same number" in found.why
 
 
-def test_pairing_sees_what_the_means_do_not() -> None:
+def test_pairing_finds_a_difference_hidden_in_the_means() -> None:
     reference = [0.1, 0.5, 0.9]
     values = [0.13, 0.52, 0.925]
     assert difference(values, reference, larger_is_better=True).verdict == "better"
@@ -114,7 +114,7 @@ def test_holm_is_at_most_bonferroni_and_keeps_the_order(p_values: list[float]) -
     assert [found[number] for number in order] == sorted(found)
 
 
-def test_of_several_differences_a_doubtful_one_gets_a_question_mark() -> None:
+def test_doubtful_differences_among_several_get_a_question_mark() -> None:
     reference = [0.10, 0.20, 0.30, 0.40]
     clear = difference([1.10, 1.21, 1.32, 1.41], reference, larger_is_better=True)
     close = difference([0.12, 0.23, 0.31, 0.44], reference, larger_is_better=True)
@@ -131,7 +131,7 @@ def verdicts(differences: list[Difference]) -> list[str]:
     return [one.verdict for one in differences]
 
 
-def test_of_many_tables_without_a_difference_few_show_one() -> None:
+def test_tables_of_equal_rows_rarely_show_a_difference() -> None:
     """Five rows against a first one, all alike: a verdict without a question mark in about one table of twenty."""
     generator = np.random.default_rng(1)
     single = joint = 0

@@ -53,7 +53,7 @@ def test_rows_are_judged_against_the_first() -> None:
     assert lines[0].seconds == 2.0
 
 
-def test_pairs_are_made_by_seed_whatever_the_order() -> None:
+def test_runs_are_paired_by_seed_in_any_order() -> None:
     one = make_row("a", [0.1, 0.2, 0.3])
     other = make_row("b", [0.5, 0.4, 0.9])
     turned = Row(name="b", settings={}, document=DOCUMENT, runs=tuple(reversed(other.runs)))
@@ -76,7 +76,7 @@ def test_only_common_seeds_are_paired() -> None:
         (Row(name="b", settings={}, document=DOCUMENT, runs=(make_run(42, 0.5, samples={"test": 9}),)), "in size"),
     ],
 )
-def test_what_cannot_be_paired_is_said(other: Row, why: str) -> None:
+def test_unpairable_rows_say_why(other: Row, why: str) -> None:
     reference = with_run(make_row("a", [0.4, 0.5]), make_run(50, 0.3, samples={"test": 10}))
     table = make_table([reference, other], BY, True)
     assert table.lines[1].difference is None
@@ -119,7 +119,7 @@ def test_a_row_without_any_figure_is_shown() -> None:
     assert "b, seed 42: failed: boom" in to_text(table, 80)
 
 
-def test_a_figure_that_is_not_finite_is_said() -> None:
+def test_a_non_finite_figure_is_noted() -> None:
     row = with_run(make_row("a", [0.5]), make_run(43, None))
     assert "a, seed 43: done, but its validation/accuracy is not a finite number" in to_text(
         make_table([row], BY, True), 100
@@ -151,7 +151,7 @@ def test_losses_of_different_functions_are_not_compared(other: dict[str, Any]) -
         (["validation/loss", "train/accuracy"], "validation/loss"),
     ],
 )
-def test_figure_by_default(figures: list[str], chosen: str) -> None:
+def test_the_default_figure(figures: list[str], chosen: str) -> None:
     assert choose_figure(None, figures, [DOCUMENT]) == chosen
 
 
@@ -167,7 +167,7 @@ def test_one_metric_with_different_options_is_not_compared() -> None:
     assert choose_figure("test/loss", FIGURES, top) == "test/loss"
 
 
-def test_a_verdict_that_may_be_chance_has_a_question_mark() -> None:
+def test_a_verdict_that_may_be_chance_gets_a_question_mark() -> None:
     rows = [make_row("a", [0.10, 0.20, 0.30, 0.40]), make_row("b", [0.12, 0.23, 0.31, 0.44])]
     assert "better?" not in to_text(make_table(rows, BY, True), 100)
     rows += [make_row(name, [0.10, 0.21, 0.29, 0.40]) for name in "cd"]
@@ -181,7 +181,7 @@ def test_a_verdict_that_may_be_chance_has_a_question_mark() -> None:
     assert found["p"] < 0.05 < found["holm_p"]
 
 
-def test_runs_made_with_other_versions_are_told() -> None:
+def test_different_library_versions_are_noted() -> None:
     old = make_run(42, 0.1, made_with={"torch": "2.13.0", "wf": "0.1.0"})
     new = make_run(42, 0.2, made_with={"torch": "2.14.1", "wf": "0.1.0"})
     rows = [Row(name=name, settings={}, document=DOCUMENT, runs=(run,)) for name, run in (("a", old), ("b", new))]
@@ -190,7 +190,7 @@ def test_runs_made_with_other_versions_are_told() -> None:
     assert make_table(rows[:1], BY, True).notes == []
 
 
-def test_what_is_not_over_is_told() -> None:
+def test_unfinished_and_failed_runs_are_noted() -> None:
     runs = [make_run(42, 0.1), make_run(43, None, "running"), make_run(44, None, "failed", reason="boom")]
     rows = [Row(name="a", settings={}, document=DOCUMENT, runs=tuple(runs))]
     text = to_text(make_table(rows, BY, True, Path("runs/x")), 100)
@@ -208,18 +208,18 @@ def test_a_row_without_all_of_its_runs_gets_no_verdict(status: str) -> None:
         assert (found.verdict, found.why) == ("unknown", "only 2 of 3 runs of 'b' exist")
 
 
-def test_fewer_pairs_than_repeats_are_said() -> None:
+def test_fewer_pairs_than_repeats_are_noted() -> None:
     table = make_table([make_row("a", [0.1, 0.2, 0.3]), make_row("b", [0.5, 0.7], first=43)], BY, True)
     assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference uses the 2 common ones."]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
-def test_a_damaged_run_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_run_is_noted(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     assert read_run(tmp_path, "seed 1").status == "damaged"
 
 
-def test_what_a_run_was_made_with(tmp_path: Path) -> None:
+def test_made_with_lists_versions_plugins_and_device(tmp_path: Path) -> None:
     loss = {"kind": "loss", "name": "ce", "target": "wf_losses:CE", "distribution": "wf-losses", "version": "0.2"}
     parts = [loss, {**loss, "distribution": None, "version": None}]
     versions = {"wf": "0.1", "python": "3.11.7", "torch": "2.14.1"}
@@ -233,7 +233,7 @@ def test_different_data_are_refused() -> None:
         check_same_data([DOCUMENT, {**DOCUMENT, "dataset": {"use": "iris"}}], ["a", "b"])
 
 
-def test_one_repeat_is_no_comparison() -> None:
+def test_one_repeat_suggests_more_repeats() -> None:
     table = make_table([make_row("a", [0.1]), make_row("b", [0.9])], BY, True)
     text = to_text(table, 100)
     assert "±" not in text
@@ -248,7 +248,7 @@ def test_ties_are_explained() -> None:
 
 
 @pytest.mark.parametrize("width", [66, 80, 120])
-def test_text_keeps_to_the_width(width: int) -> None:
+def test_text_fits_the_width(width: int) -> None:
     names = ["adam", "pytorch-optimizer/schedulefreeadamw, pytorch-metric-learning/arcface, lr 0.0001"]
     text = to_text(make_table([make_row(name, [0.91, 0.92, 0.9]) for name in names], BY, True), width)
     assert max(map(len, text.splitlines())) <= width
@@ -261,7 +261,7 @@ def test_record_is_plain_json() -> None:
     assert [run["value"] for run in record["rows"][0]["runs"]] == [0.1, 0.2]
 
 
-def test_time_of_a_run_that_went_on(tmp_path: Path) -> None:
+def test_time_of_a_resumed_run(tmp_path: Path) -> None:
     RunDirectory(tmp_path).update_manifest(status="done", metrics={BY: 1.0})
     seconds = [1.0, 2.0, 0.5, 3.0, 0.25]
     (tmp_path / "timings.jsonl").write_text("".join(json.dumps({"elapsed_sec": value}) + "\n" for value in seconds))
@@ -301,7 +301,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_rounding_alone_makes_no_decimals() -> None:
+def test_rounding_errors_add_no_decimals() -> None:
     table = make_table([make_row("a", [0.1, 0.7]), make_row("b", [0.1 + 0.2, 0.9])], BY, True)
     assert "0.20" in to_text(table, 100)
     assert not re.search(r"\.\d{5}", to_text(table, 100))

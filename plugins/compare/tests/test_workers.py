@@ -53,7 +53,7 @@ def crash() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_every_task_is_carried_out_once(jobs: int) -> None:
+def test_every_task_runs_once(jobs: int) -> None:
     pool: Pool[int] = Pool(double, jobs)
     found = list(pool.run((number, (number,)) for number in range(7)))
     assert sorted(found) == [(number, 2 * number) for number in range(7)]
@@ -68,7 +68,7 @@ def test_a_result_larger_than_a_pipe_comes_through() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_task_whose_process_is_killed_is_started_again(tmp_path: Path, how: int) -> None:
+def test_a_task_whose_process_is_killed_is_restarted(tmp_path: Path, how: int) -> None:
     told: list[tuple[str, str]] = []
     pool: Pool[str] = Pool(die, 1, lambda task, why: told.append((task, why)))
     found = dict(pool.run([("a", (tmp_path / "a", 1, how)), ("b", (tmp_path / "b", 0, how))]))
@@ -88,7 +88,7 @@ def test_a_process_that_ends_without_a_result_has_died() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_processes_in_order(tmp_path: Path, number: int) -> None:
+def test_a_signal_stops_the_worker_processes(tmp_path: Path, number: int) -> None:
     files = [tmp_path / "a", tmp_path / "b"]
     before = signal.getsignal(number)
 
@@ -108,7 +108,7 @@ def test_a_signal_stops_the_processes_in_order(tmp_path: Path, number: int) -> N
     assert signal.getsignal(number) is before
 
 
-def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
+def test_closing_the_results_early_ends_the_processes(tmp_path: Path) -> None:
     file, quick = tmp_path / "slow", tmp_path / "quick"
     pool: Pool[str] = Pool(_either, 2)
     with closing(pool.run([("slow", (file,)), ("quick", (quick,))])) as results:
@@ -123,7 +123,7 @@ def _either(file: Path) -> None:
         time.sleep(0.01)
 
 
-def test_preload_leaves_what_cannot_be_imported() -> None:
+def test_preload_skips_modules_that_cannot_be_imported() -> None:
     sys.modules.pop("this", None)
     preload(["no_such_module_of_anybody", "colorsys"])
     assert "colorsys" in sys.modules
@@ -139,13 +139,13 @@ def ask_and_wait(file: Path, ask: Any) -> None:
     file.write_text(f"answered {ask('what')}")
 
 
-def test_a_task_asks_while_it_is_at_work() -> None:
+def test_a_task_can_ask_questions_while_it_runs() -> None:
     pool: Pool[str] = Pool(ask_twice, 2, answer=lambda task, question: f"{task}{question}")
     assert dict(pool.run([("a", (1,)), ("b", (5,))])) == {"a": ["a1", "a2"], "b": ["b5", "b6"]}
 
 
 @pytest.mark.timeout(20)
-def test_a_task_that_asks_in_vain_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_task_whose_question_fails_does_not_hang_the_pool(tmp_path: Path) -> None:
     def fail(*_: Any) -> None:
         raise ValueError("nobody knows")
 
@@ -158,7 +158,7 @@ def test_a_task_that_asks_in_vain_is_not_waited_for(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "answered None"
 
 
-def test_a_task_is_taken_when_a_process_is_free_for_it() -> None:
+def test_tasks_are_drawn_lazily_when_a_process_is_free() -> None:
     ended: list[int] = []
 
     def tasks() -> Any:
@@ -171,7 +171,7 @@ def test_a_task_is_taken_when_a_process_is_free_for_it() -> None:
     assert ended == [0, 1, 2, 3]
 
 
-def test_a_pool_beats_while_tasks_are_at_work() -> None:
+def test_a_pool_calls_its_heartbeat_while_tasks_run() -> None:
     beats: list[int] = []
     pool: Pool[int] = Pool(time.sleep, 1, beat=lambda: beats.append(1), beat_sec=0.1)
     list(pool.run([(1, (0.5,))]))

@@ -93,7 +93,7 @@ BAD_SAMPLES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "bad", "message"), BAD_SAMPLES)
-def test_a_bad_sample_is_named_before_it_is_trained_on(kind: str, bad: Any, message: str) -> None:
+def test_a_bad_sample_is_named_before_its_batch_is_served(kind: str, bad: Any, message: str) -> None:
     data = serve(Own(lambda index: bad if index == BAD else good(kind, index)), kind)
     batches = data.epoch(0)
     assert next(batches).size == 4
@@ -113,13 +113,13 @@ def test_good_samples_pass(kind: str) -> None:
     ("label", "message"),
     [(1.0, "torch.float32"), (True, "torch.bool"), ("b", "a str, which is not a tensor"), ([1], "a list of 1 items")],
 )
-def test_labels_of_another_type_are_refused_at_once(label: Any, message: str) -> None:
+def test_labels_of_the_wrong_type_are_refused_at_once(label: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         serve(Own(lambda _: (torch.ones(2), label)), "class_index")
 
 
 @pytest.mark.parametrize("where", ["workers", "stream", "memory"])
-def test_it_does_not_matter_where_samples_are_read(where: str) -> None:
+def test_checks_apply_wherever_samples_are_read(where: str) -> None:
     labels = torch.arange(NUM) % 3
     labels[BAD] = 5
     inputs = torch.rand(NUM, 2)
@@ -138,7 +138,7 @@ def test_it_does_not_matter_where_samples_are_read(where: str) -> None:
 
 
 @given(values=st.lists(st.integers(-3, 5), min_size=4, max_size=4), ignored=st.sampled_from([-100, -1, 4]))
-def test_class_indices_fit_or_are_left_out(values: list[int], ignored: int) -> None:
+def test_class_indices_out_of_range_are_refused_unless_ignored(values: list[int], ignored: int) -> None:
     wrong = [index for index, value in enumerate(values) if not 0 <= value < 3 and value != ignored]
     said = f"sample {wrong[0]}, {values[wrong[0]]}" if wrong else ""
     task = task_of("class_index", class_names=CLASSES, ignore_index=ignored)
@@ -151,14 +151,14 @@ def test_class_indices_fit_or_are_left_out(values: list[int], ignored: int) -> N
     assert said in refused
 
 
-def test_a_length_that_lies_is_told_with_the_sample() -> None:
+def test_a_length_beyond_the_samples_is_reported_with_the_sample() -> None:
     data = serve(Own(lambda index: [good("class_index", number) for number in range(9)][index]), "class_index")
     with pytest.raises(DataError, match=r"sample 9 cannot be read: IndexError.*\n.*__len__") as found:
         read(data)
     assert isinstance(found.value.__cause__, IndexError)
 
 
-def test_an_error_in_a_sample_says_which_one() -> None:
+def test_an_error_in_a_sample_names_the_sample() -> None:
     def fails(index: int) -> Any:
         if index == BAD:
             raise OSError("no such picture")
@@ -175,7 +175,7 @@ class UnsentError(Exception):
         super().__init__(f"{one} and {other}")
 
 
-def test_an_error_that_cannot_be_sent_is_told_in_words() -> None:
+def test_an_unpicklable_error_of_a_worker_keeps_its_message() -> None:
     with pytest.raises(TypeError):
         pickle.loads(pickle.dumps(UnsentError("this", "that")))
 
@@ -198,18 +198,18 @@ def test_a_sample_that_ends_iteration_does_not_end_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_inputs_that_want_gradients_are_read_without(workers: int) -> None:
+def test_inputs_are_detached_from_gradients(workers: int) -> None:
     data = serve(Own(lambda index: (torch.ones(2, requires_grad=True), index % 3)), "class_index", workers=workers)
     assert not any(batch.inputs.requires_grad for batch in data.epoch(0))
     data.close()
 
 
-def test_what_cannot_be_stacked_is_told() -> None:
+def test_samples_that_cannot_be_stacked_are_refused() -> None:
     with pytest.raises(DataError, match=r"input of sample 0, torch.float32 \[2\], cannot be in a batch: .*sparse"):
         serve(Own(lambda index: (torch.ones(2).to_sparse(), index % 3)), "class_index")
 
 
-def test_many_at_once_must_be_as_many() -> None:
+def test_getitems_must_return_all_requested_samples() -> None:
     class Few(Own):
         def __getitems__(self, indices: list[int]) -> list[Any]:
             return [self[index] for index in indices[:3]]
@@ -218,7 +218,7 @@ def test_many_at_once_must_be_as_many() -> None:
         read(serve(Few(lambda index: good("class_index", index)), "class_index"))
 
 
-def test_classes_need_names() -> None:
+def test_class_targets_without_class_names_are_refused() -> None:
     unnamed = Dataset(train=Own(lambda index: good("class_index", index)), targets="class_index")
     splits = split_dataset(unnamed, "100/0/0", 0, shuffle=False)
     with pytest.raises(DataError, match="class_index targets but no class_names"):

@@ -37,7 +37,7 @@ class Named(Files):
         return list(self.names)
 
 
-def test_every_byte_of_tensors_counts_and_where_they_lie_does_not() -> None:
+def test_fingerprints_depend_on_content_and_not_on_memory_layout() -> None:
     one = of_dataset(dataset())
     assert one == of_dataset(dataset(INPUTS.t().contiguous().t(), TARGETS.clone()))
     changed = INPUTS.clone()
@@ -51,13 +51,13 @@ def test_every_byte_of_tensors_counts_and_where_they_lie_does_not() -> None:
     assert len({one["train"], *(of_dataset(other)["train"] for other in others)}) == 5
 
 
-def test_each_split_that_the_dataset_brings_has_its_own() -> None:
+def test_each_given_split_has_its_own_fingerprint() -> None:
     found = of_dataset(dataset(test=TensorSamples(INPUTS + 1, TARGETS)))
     assert found.keys() == {"train", "test"}
     assert found["train"] == of_dataset(dataset())["train"] != found["test"]
 
 
-def test_samples_that_are_not_in_memory() -> None:
+def test_fingerprints_of_samples_on_disk() -> None:
     def of(samples: Any, targets: Tensor | None = None) -> str:
         return of_dataset(Dataset(train=samples, targets="class_index", target_tensor=targets))["train"]
 
@@ -66,5 +66,5 @@ def test_samples_that_are_not_in_memory() -> None:
     assert of(Named("a", "b")) == of(Named("a", "b")) != of(Named("a", "c"))
 
 
-def test_names_of_weights_count() -> None:
+def test_fingerprints_of_weights_depend_on_names() -> None:
     assert of_tensors({"a": INPUTS}) != of_tensors({"b": INPUTS})

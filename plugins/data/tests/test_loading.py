@@ -73,7 +73,7 @@ def rows(batches: Iterator[Batch]) -> list[Any]:
 
 
 @pytest.mark.parametrize("samples", [Drawing(), DrawingAtOnce()])
-def test_what_a_sample_draws_depends_on_seed_epoch_and_sample_alone(samples: Any) -> None:
+def test_random_draws_of_a_sample_depend_on_seed_epoch_and_sample_alone(samples: Any) -> None:
     data = {workers: serve(samples, workers=workers) for workers in (0, 1, 2)}
     epochs = [rows(data[0].epoch(epoch)) for epoch in range(2)]
     evaluated = rows(data[0].batches("validation"))
@@ -110,7 +110,7 @@ class StillAtOnce(Still):
 
 
 @pytest.mark.parametrize("samples", [Still(), StillAtOnce()])
-def test_samples_that_draw_nothing_are_not_seeded(samples: Any) -> None:
+def test_samples_declared_deterministic_are_not_seeded(samples: Any) -> None:
     data = serve(samples)
     torch.manual_seed(3)
     read = [row for batch in rows(data.batches("validation")) for row in batch]
@@ -118,7 +118,7 @@ def test_samples_that_draw_nothing_are_not_seeded(samples: Any) -> None:
     assert read == [torch.rand(1).tolist() for _ in read]
 
 
-def test_a_collate_that_draws_is_seeded_where_samples_are_not() -> None:
+def test_a_random_collate_is_seeded_even_if_samples_are_not() -> None:
     def collate(samples: list[Any]) -> tuple[Tensor, Tensor]:
         return torch.rand(len(samples), 1), torch.stack([target for _, target in samples])
 
@@ -136,7 +136,7 @@ def test_draws_of_a_sample_do_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize("samples", [Drawing(), DrawingAtOnce()])
-def test_reading_leaves_the_generators_of_this_process(samples: Any) -> None:
+def test_reading_leaves_the_global_generators_unchanged(samples: Any) -> None:
     data = serve(samples)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     for _ in (*data.epoch(0), *data.batches("validation"), data.first("train")):
@@ -150,7 +150,7 @@ def processes(batches: Iterator[Batch]) -> set[float]:
     return {row[1] for batch in rows(batches) for row in batch}
 
 
-def test_processes_live_from_epoch_to_epoch() -> None:
+def test_workers_live_from_epoch_to_epoch() -> None:
     data = serve(Readers(), workers=2)
     first = processes(data.epoch(0))
     assert len(first) == 2
@@ -167,7 +167,7 @@ def test_processes_live_from_epoch_to_epoch() -> None:
     data.close()
 
 
-def test_a_split_can_be_read_while_it_is_read() -> None:
+def test_a_split_can_be_read_twice_at_once() -> None:
     data = serve(Readers(), workers=2)
     pairs = zip(data.epoch(0), data.epoch(0), strict=True)
     assert all(torch.equal(one.inputs[:, 0], other.inputs[:, 0]) for one, other in pairs)
@@ -215,7 +215,7 @@ class Stuck(Readers):
         return super().__getitem__(index)
 
 
-def test_an_error_ends_the_processes_while_its_traceback_is_held() -> None:
+def test_an_error_ends_the_workers_while_its_traceback_is_held() -> None:
     samples = Readers()
     data = serve(samples, workers=2)
     samples.broken = 3
@@ -225,7 +225,7 @@ def test_an_error_ends_the_processes_while_its_traceback_is_held() -> None:
     assert held.tb is not None
 
 
-def test_processes_end_with_the_data_that_nobody_holds_any_more() -> None:
+def test_workers_end_when_the_data_are_garbage_collected() -> None:
     data: RunData | None = serve(Readers(), workers=2)
     assert data is not None
     batches: Iterator[Batch] | None = data.epoch(0)
@@ -238,7 +238,7 @@ def test_processes_end_with_the_data_that_nobody_holds_any_more() -> None:
     assert gone(pids)
 
 
-def test_processes_end_although_they_are_stuck_in_a_sample() -> None:
+def test_workers_stuck_in_a_sample_are_ended() -> None:
     data = serve(Stuck(), workers=2)
     order = [int(index) for batch in data.epoch(0) for index in batch.inputs[:, 0]]
     data.close()
@@ -251,7 +251,7 @@ def test_processes_end_although_they_are_stuck_in_a_sample() -> None:
     assert gone(pids, 0)
 
 
-def test_processes_outlive_signals_to_all_of_a_run() -> None:
+def test_workers_survive_signals_to_the_process_group() -> None:
     data = serve(Readers(), workers=2)
     batches = data.epoch(0)
     first = next(batches)
@@ -294,7 +294,7 @@ def _end(how: str, pids: connection.Connection[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("error", 1), ("exit", 3), ("kill", -9), ("term", -15)])
-def test_processes_end_whatever_way_their_parent_does(how: str, code: int) -> None:
+def test_workers_end_however_their_parent_ends(how: str, code: int) -> None:
     """As in a script that holds an experiment: nothing is closed, and the traceback keeps all of it."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     parent = multiprocessing.get_context("fork").Process(target=_end, args=(how, sender))
@@ -325,7 +325,7 @@ class Noise:
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_every_place_serves_the_same_bits(shuffle: bool) -> None:
+def test_serving_from_memory_device_or_loader_gives_the_same_bits(shuffle: bool) -> None:
     plain: dict[str, Any] = {"shuffle": shuffle, "transforms": [(Noise(), True)]}
     ways = [{"serve_from": "memory"}, {"serve_from": "loader"}, {"serve_from": "loader", "workers": 2}]
     if torch.cuda.is_available():
@@ -360,7 +360,7 @@ def free(monkeypatch: pytest.MonkeyPatch, num: int) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (num, 10 * num))
 
 
-def test_the_choice_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_automatic_choice_of_serve_from(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = images()
     size = samples.inputs.nbytes + samples.targets.nbytes
     stream = Stream(num_samples=3, read=lambda _: iter(()))
@@ -394,7 +394,7 @@ def test_the_choice_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         ("loader", Stream(num_samples=3, read=lambda _: iter(())), CPU, "is a stream.*cannot be served from loader"),
     ],
 )
-def test_what_cannot_be_had_is_refused(
+def test_impossible_choices_of_serve_from_are_refused(
     monkeypatch: pytest.MonkeyPatch, asked: str, samples: Any, device: torch.device, message: str
 ) -> None:
     free(monkeypatch, 1)
@@ -402,7 +402,7 @@ def test_what_cannot_be_had_is_refused(
         where.choose_places(asked, {"train": samples}, device, "x")
 
 
-def test_the_choice_in_words() -> None:
+def test_the_choice_of_serve_from_is_described() -> None:
     sizes = {"train": 1000, "test": 234}
     assert where.describe_places({"train": "memory", "test": "memory"}, sizes, CPU, 0) == (
         "data: 1,234 samples in memory, served as slices"

@@ -111,7 +111,7 @@ def assert_same(found: Any, wanted: Any) -> None:
     epoch=st.integers(0, 3),
 )
 @settings(deadline=None)
-def test_an_update_is_the_same_however_it_is_divided(
+def test_an_update_is_the_same_for_any_accumulation_and_processes(
     num: int, parts: tuple[int, int], place: str, mixing: int, epoch: int
 ) -> None:
     """Into parts whose gradients are added up, or over processes, to the bit."""
@@ -128,14 +128,14 @@ def test_an_update_is_the_same_however_it_is_divided(
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_workers_change_nothing(world_size: int) -> None:
+def test_mixing_is_the_same_for_any_number_of_workers(world_size: int) -> None:
     for rank in range(world_size):
         shared = {"rank": rank, "world_size": world_size}
         wanted = epoch_of(serve(place="memory", **shared))
         assert_same(epoch_of(serve(place="disk", workers=2, **shared)), wanted)
 
 
-def test_a_stream_is_mixed_likewise() -> None:
+def test_a_stream_is_mixed_like_data_in_memory() -> None:
     options = {"shuffle": False, "batch_size": 8}
     whole = epoch_of(serve(**options))
     assert_same(epoch_of(serve(place="stream", **options)), whole)
@@ -144,14 +144,14 @@ def test_a_stream_is_mixed_likewise() -> None:
 
 
 @pytest.mark.parametrize("place", ["memory", "disk", "stream"])
-def test_an_epoch_goes_on_where_it_was_left(place: str) -> None:
+def test_a_mixed_epoch_can_be_entered_in_the_middle(place: str) -> None:
     data = serve(place=place)
     whole = epoch_of(data)
     assert_same(epoch_of(data, start=2), whole[2:])
     assert epoch_of(data, start=6) == []
 
 
-def test_partners_are_others_in_each_update_and_each_epoch() -> None:
+def test_mixing_partners_change_with_each_update_and_epoch() -> None:
     plain = {int(ids): value for ids, value in shown(serve(mixing=0))}
     mixed = [value - plain[int(ids)] for ids, value in shown(serve(mixing=1))]
     assert len({round(float(value), 3) for value in mixed}) == NUM
@@ -180,6 +180,6 @@ def test_batches_that_a_dataset_collates_are_not_mixed() -> None:
 
 
 @pytest.mark.parametrize("given", [{"joint": "batch"}, {"joint": True, "gives_targets": "soft"}, {"targets": ("x",)}])
-def test_traits_that_contradict_each_other(given: dict[str, Any]) -> None:
+def test_contradicting_transform_traits_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="TransformTraits: "):
         TransformTraits(**given)

@@ -29,7 +29,7 @@ class Doubled:
         return self._factor * torch.tensor([[float(line)] for line in path.read_text().split()])
 
 
-def test_a_dataset_asks_for_what_was_learned() -> None:
+def test_a_new_run_passes_no_learned_values_to_its_dataset() -> None:
     seen = []
 
     def numbers(learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None) -> Dataset:

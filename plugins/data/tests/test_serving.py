@@ -87,7 +87,7 @@ def test_an_epoch_has_every_sample_once_in_a_new_order(on_disk: bool) -> None:
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_an_epoch_can_be_entered_anywhere(on_disk: bool) -> None:
+def test_an_epoch_can_be_entered_at_any_batch(on_disk: bool) -> None:
     data = serve(regression(on_disk=on_disk), [(Noise(), True)])
     whole = list(data.epoch(2))
     for start in range(6):
@@ -124,7 +124,7 @@ class Counted(OnDisk):
 
 
 @pytest.mark.parametrize(("epoch", "start"), [(0, 1), (0, 3), (50, 2)])
-def test_entering_an_epoch_reads_nothing_of_what_was_done(epoch: int, start: int) -> None:
+def test_entering_an_epoch_reads_no_skipped_sample(epoch: int, start: int) -> None:
     inputs = torch.arange(23, dtype=torch.float32).unsqueeze(1)
     samples = Counted(inputs, inputs)
     data = serve(Dataset(train=samples, targets="real"), [(Noise(), True)])
@@ -145,7 +145,7 @@ def test_memory_and_disk_serve_the_same_bits() -> None:
         assert ours.targets.shape == theirs.targets.shape
 
 
-def test_two_random_transforms_draw_apart() -> None:
+def test_two_random_transforms_draw_independently() -> None:
     once = next(iter(serve(regression(), [(Noise(), True)]).epoch(0)))
     twice = next(iter(serve(regression(), [(Noise(), True), (Noise(), True)]).epoch(0)))
     first, both = (batch.inputs - batch.targets / 3 for batch in (once, twice))
@@ -160,7 +160,7 @@ def test_random_transforms_are_for_training_alone() -> None:
     assert any(not torch.equal(batch.inputs, batch.targets / 3 * 2) for batch in data.epoch(0))
 
 
-def test_a_transform_is_fitted_once_on_train_as_the_ones_before_leave_it() -> None:
+def test_a_transform_is_fitted_once_on_train_after_the_previous_ones() -> None:
     center = Center()
     data = serve(regression(), [(Double(), False), (center, False)])
     assert len(center.fits) == 1
@@ -186,7 +186,7 @@ def test_images_stay_bytes_until_they_are_served() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 100])
-def test_one_batch(batch_size: int | None) -> None:
+def test_one_batch_may_hold_the_whole_split(batch_size: int | None) -> None:
     data = serve(regression(), batch_size=batch_size)
     assert [batch.size for batch in data.epoch(0)] == [16]
     assert data.num_batches == 1
@@ -210,7 +210,7 @@ def test_processes_share_a_split() -> None:
     assert sorted(itertools.chain(*validation)) == ids_of(serve(regression()).batches("validation"))
 
 
-def test_in_run_files_of_format_1_each_process_has_batches_of_its_own() -> None:
+def test_run_files_of_format_1_give_each_process_its_own_batches() -> None:
     shares = [serve(regression(), rank=rank, world_size=3, per_process=True) for rank in range(3)]
     assert [data.num_batches for data in shares] == [2, 2, 2]
     train = [ids_of(data.epoch(0)) for data in shares]
@@ -218,7 +218,7 @@ def test_in_run_files_of_format_1_each_process_has_batches_of_its_own() -> None:
     assert set(itertools.chain(*train)) == set(ids_of(serve(regression()).epoch(0)))
 
 
-def test_batches_that_are_too_small_to_be_shared() -> None:
+def test_batches_smaller_than_the_number_of_processes_are_refused() -> None:
     with pytest.raises(UsageError, match="batches of 1 are too small for 2 processes"):
         serve(regression(), rank=0, world_size=2, batch_size=1)
 
@@ -228,7 +228,7 @@ def test_more_processes_than_samples() -> None:
         serve(regression(), rank=0, world_size=5)
 
 
-def test_double_precision_becomes_the_models() -> None:
+def test_float64_data_are_served_in_the_dtype_of_the_model() -> None:
     inputs = torch.arange(6, dtype=torch.float64).unsqueeze(1)
     for given in ((inputs, inputs), Dataset(train=TensorSamples(inputs, inputs), targets="real")):
         data = serve(as_dataset(given, "x"))
@@ -250,7 +250,7 @@ def test_a_pair_may_hold_dicts() -> None:
         as_dataset(({"a": ["x"]}, torch.zeros(1)), "x")
 
 
-def test_pairs() -> None:
+def test_pairs_of_tensors_become_datasets() -> None:
     inputs = torch.zeros(4, 2)
     assert as_dataset((inputs, torch.zeros(4)), "x").train[0][1].shape == (1,)
     column = as_dataset((inputs, torch.tensor([[0], [1], [0], [1]])), "x")
@@ -275,7 +275,7 @@ def test_pairs() -> None:
         ([[1.0], [1.0, 2.0]], [0, 1], "inputs that are list cannot be made a tensor"),
     ],
 )
-def test_pairs_that_are_no_samples(inputs: Any, targets: Any, message: str) -> None:
+def test_invalid_pairs_are_refused(inputs: Any, targets: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         as_dataset((inputs, targets), "x")
 
@@ -284,12 +284,12 @@ def test_pairs_that_are_no_samples(inputs: Any, targets: Any, message: str) -> N
     ("shape", "warned"),
     [((8, 8, 3), True), ((9, 16, 1), True), ((3, 8, 8), False), ((1, 8, 3), False), ((8, 3), False)],
 )
-def test_images_with_their_channels_last_are_told(shape: tuple[int, ...], warned: bool) -> None:
+def test_images_with_channels_last_give_a_warning(shape: tuple[int, ...], warned: bool) -> None:
     data = serve(as_dataset((torch.zeros(6, *shape), torch.arange(6) % 2), "x"))
     assert any("put the channels first" in text for text in data.warnings) is warned
 
 
-def test_a_pair_that_requires_gradients_is_taken_without_them() -> None:
+def test_a_pair_that_requires_gradients_is_detached() -> None:
     dataset = as_dataset((torch.zeros(4, 2, requires_grad=True), torch.arange(4)), "x")
     assert not dataset.train[0][0].requires_grad
 
@@ -377,14 +377,14 @@ def labelled(*labels: int) -> TensorSamples:
         ),
     ],
 )
-def test_a_class_that_a_split_lacks_is_told(train: Any, validation: Any, test: Any, wanted: list[str]) -> None:
+def test_a_class_missing_in_a_split_gives_a_warning(train: Any, validation: Any, test: Any, wanted: list[str]) -> None:
     splits = {"train": labelled(*train), "validation": labelled(*validation), "test": labelled(*test)}
     dataset = Dataset(**splits, targets="class_index", class_names=["a", "b", "c"])
     data = RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True), batch_size=2)
     assert data.warnings == [f"dataset 'dataset': {text}" for text in wanted]
 
 
-def test_a_class_that_samples_on_disk_lack_is_told() -> None:
+def test_a_class_missing_among_samples_on_disk_gives_a_warning() -> None:
     """As far as their targets are known: those of all train samples, which are divided."""
     samples = [(torch.zeros(1), index % 2 if index < 30 else 2) for index in range(31)]
     targets = torch.tensor([target for _, target in samples])
@@ -395,7 +395,7 @@ def test_a_class_that_samples_on_disk_lack_is_told() -> None:
     ]
 
 
-def test_a_set_with_a_class_that_training_lacks_is_told() -> None:
+def test_a_validation_set_with_an_untrained_class_gives_a_warning() -> None:
     dataset = Dataset(train=labelled(0, 1, 0, 1), targets="class_index", class_names=["a", "b", "c"])
     further = Dataset(train=labelled(0, 2), targets="class_index", class_names=["a", "b", "c"])
     splits = split_dataset(dataset, "100/0/0", 0, shuffle=True)

@@ -59,7 +59,7 @@ def ids(batch: Batch) -> list[int]:
     drop_last=st.booleans(),
 )
 @settings(deadline=None)
-def test_each_sample_is_there_once_in_the_update_of_one_process(
+def test_processes_share_the_samples_of_each_update(
     num: int,
     size: int,
     accumulate: int,
@@ -98,7 +98,7 @@ def test_each_sample_is_there_once_in_the_update_of_one_process(
     where=st.sampled_from(["memory", "disk", "stream", "collated"]),
 )
 @settings(deadline=None)
-def test_an_evaluation_has_each_sample_once(num: int, size: int, world: int, where: str) -> None:
+def test_processes_share_the_samples_of_an_evaluation(num: int, size: int, world: int, where: str) -> None:
     shared = [serve(num, where, batch_size=size, rank=rank, world_size=world) for rank in range(world)]
     uneven = [list(data.batches("train")) for data in shared]
     even = [list(data.batches("train", even=True)) for data in shared]
@@ -108,7 +108,7 @@ def test_an_evaluation_has_each_sample_once(num: int, size: int, world: int, whe
         assert [ids(batch) for batch in one if batch.share] == list(map(ids, other))
 
 
-def test_who_has_no_sample_is_given_another_that_counts_nothing() -> None:
+def test_a_process_without_a_sample_gets_one_of_weight_zero() -> None:
     own = [Shares(rank, 4).is_own(torch.arange(6), 6, 4).tolist() for rank in range(4)]
     assert [[place for place, mine in enumerate(one) if mine] for one in own] == [[0, 4], [1, 5], [2, 4], [3, 5]]
     assert [Shares(rank, 4).num(2) for rank in range(4)] == [1, 1, 0, 0]

@@ -16,7 +16,9 @@ from wf_datasets import bundled
         (bundled.digits, (1797, 1, 8, 8), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180], "0"),
     ],
 )
-def test_classes(factory: Callable[[], Dataset], shape: tuple[int, ...], counts: list[int], first_name: str) -> None:
+def test_bundled_classification_datasets(
+    factory: Callable[[], Dataset], shape: tuple[int, ...], counts: list[int], first_name: str
+) -> None:
     dataset = factory()
     x, y = dataset.train.inputs, dataset.train.targets
     assert (x.shape, x.dtype, y.dtype, dataset.targets) == (shape, torch.float32, torch.int64, "class_index")

@@ -116,7 +116,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-def test_nothing_else_is_unpickled(tmp_path: Path) -> None:
+def test_other_pickled_objects_are_refused(tmp_path: Path) -> None:
     contents = {name: python2(number) for number, name in enumerate(PYTHON)}
     contents["data_batch_3"] = pickle.dumps({"data": Evil(tmp_path / "touched"), "labels": []}, protocol=2)
     save(tmp_path, contents)
@@ -150,7 +150,7 @@ def test_damaged_python_version(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("download", [True, False])
-def test_nowhere(tmp_path: Path, download: bool) -> None:
+def test_missing_files_name_the_places_searched(tmp_path: Path, download: bool) -> None:
     with pytest.raises(DataError) as caught:
         cifar10(tmp_path / "data", download=download)
     message = str(caught.value)

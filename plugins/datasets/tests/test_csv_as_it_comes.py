@@ -36,7 +36,7 @@ def again(dataset: Dataset) -> TableReader:
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-def test_dialect_is_found_and_said(
+def test_the_dialect_is_detected_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, delimiter: str, bom: bytes
 ) -> None:
     text = 'a,note,y\n1!5,"two\nlines",0!25\n-2!75,x,1!125\n3,y,2\n'.replace(",", delimiter).replace("!", ",")
@@ -79,13 +79,13 @@ def test_points_and_commas_in_one_file_are_refused(tmp_path: Path) -> None:
         csv_file(write(tmp_path, "a;y\n1,5;1\n2.5;2\n"), target="y", decimal=",")
 
 
-def test_a_column_of_texts_has_a_dataset_of_its_own(tmp_path: Path) -> None:
+def test_a_column_of_texts_suggests_the_texts_dataset(tmp_path: Path) -> None:
     path = write(tmp_path, "said,y\na very good film,1\na bad one,0\n")
     with pytest.raises(DataError, match=rf"--dataset texts --dataset.path {path.name} --dataset.text said"):
         csv_file(path, target="y")
 
 
-def test_a_file_for_prediction_has_the_comma_of_training(tmp_path: Path) -> None:
+def test_prediction_files_are_read_with_the_decimal_comma_of_training(tmp_path: Path) -> None:
     dataset = csv_file(write(tmp_path, "a;y\n1,5;0,5\n2,25;3\n"), target="y")
     assert again(dataset).read(write(tmp_path, "a;b\n5,125;1\n", "one.csv")).tolist() == [[5.125]]  # type: ignore[union-attr]
     assert again(dataset).read(write(tmp_path, "a\n1.5\n", "point.csv")).tolist() == [[1.5]]  # type: ignore[union-attr]
@@ -162,13 +162,13 @@ def test_a_column_of_dates(tmp_path: Path) -> None:
         (["", ""], r"column 'd' has no date(?s:.)*--dataset.ignore"),
     ],
 )
-def test_dates_that_are_none(tmp_path: Path, cells: list[str], message: str) -> None:
+def test_invalid_dates_are_refused(tmp_path: Path, cells: list[str], message: str) -> None:
     path = write(tmp_path, "d,y\n" + "".join(f"{cell},{row}.5\n" for row, cell in enumerate(cells)))
     with pytest.raises(DataError, match=message):
         csv_file(path, target="y", date="d")
 
 
-def test_the_order_of_dates_is_told_by_all_of_them_or_said(tmp_path: Path) -> None:
+def test_the_order_of_day_and_month_is_inferred_or_given(tmp_path: Path) -> None:
     def first(cells: list[str], **options: Any) -> list[float]:
         path = write(tmp_path, "d,y\n" + "".join(f"{cell},{row}.5\n" for row, cell in enumerate(cells)))
         return inputs_of(csv_file(path, target="y", date="d", date_features=("parts",), **options))[0].tolist()
@@ -184,7 +184,7 @@ def test_the_order_of_dates_is_told_by_all_of_them_or_said(tmp_path: Path) -> No
         csv_file(tmp_path / "data.csv", target="y", date="d", date_features=("cyclical",))  # type: ignore[arg-type]
 
 
-def test_a_date_in_a_file_for_prediction_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_date_in_a_prediction_file_is_refused(tmp_path: Path) -> None:
     reader = again(csv_file(write(tmp_path, DATED), target="y", date="sold", missing="fill"))
     with pytest.raises(DataError, match=r"new.csv, line 3, column 'sold': 'soon' is no date"):
         reader.read(write(tmp_path, "sold,x\n2024-01-01,1\nsoon,2\n", "new.csv"))
@@ -196,7 +196,7 @@ HOUSES = "street,city,rooms,price\n" + "".join(
 )
 
 
-def test_a_missing_category_is_one(tmp_path: Path) -> None:
+def test_missing_categories_become_a_category_of_their_own(tmp_path: Path) -> None:
     path = write(tmp_path, HOUSES)
     with pytest.raises(DataError, match=r"missing in all(?s:.)*--dataset.missing fill"):
         csv_file(path, target="price", categorical=("street", "city"), missing="mean")
@@ -207,7 +207,7 @@ def test_a_missing_category_is_one(tmp_path: Path) -> None:
     assert found.nan_to_num(-1).tolist() == [[1, 0, 0, -1]]  # type: ignore[union-attr]
 
 
-def test_embedded_categories_are_numbers_of_their_own(tmp_path: Path) -> None:
+def test_embedded_categories_are_separate_integer_inputs(tmp_path: Path) -> None:
     path = write(tmp_path, HOUSES)
     dataset = csv_file(path, target="price", categorical=("street", "city"), embed="auto", missing="fill")
     assert list(dataset.feature_names) == ["street=(missing)", "street=gravel", "street=paved", "rooms"]
@@ -235,7 +235,7 @@ def test_unseen_categories_are_counted(tmp_path: Path, caplog: pytest.LogCapture
         again(strict).read(tmp_path / "new.csv")
 
 
-def test_columns_that_are_new_missing_or_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_missing_and_renamed_columns_in_a_prediction_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset = csv_file(write(tmp_path, "area,rooms,note,y\n1,2,a,0.5\n3,4,b,1.5\n"), target="y", ignore="note")
     reader = again(dataset)
     reader.read(write(tmp_path, "rooms,area,y,note\n1,2,3,4\n", "same.csv"))
@@ -253,7 +253,7 @@ def test_an_empty_column_is_named(tmp_path: Path) -> None:
             csv_file(path, target="y", missing=missing)
 
 
-def test_what_a_column_is_can_be_told_by_its_cells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_column_types_are_inferred_from_their_cells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = "day;colour;size;none;y\n1.2.2024;red;1,5;;0,5\n13.2.2024;blue;2;;1,5\n"
     with caplog.at_level(logging.INFO):
         dataset = csv_file(write(tmp_path, text), target="y", infer=True, date_features=("age",))
@@ -267,7 +267,9 @@ def test_what_a_column_is_can_be_told_by_its_cells(tmp_path: Path, caplog: pytes
     "cells", [("1.200,5", "2.300,75"), ("1,234", "12,5"), ("1,234", "2,345"), ("$5", "$7"), ("5", "6 kg")]
 )
 @pytest.mark.parametrize("infer", [False, True])
-def test_numbers_in_another_notation_are_no_categories(tmp_path: Path, cells: tuple[str, str], infer: bool) -> None:
+def test_numbers_in_another_notation_are_not_taken_as_categories(
+    tmp_path: Path, cells: tuple[str, str], infer: bool
+) -> None:
     path = write(tmp_path, f"size;other;y\n{cells[0]};0.5;1\n{cells[1]};1.5;2\n")
     with pytest.raises(DataError, match=r"column 'size': '.*' is not a number\n  it looks like a") as caught:
         csv_file(path, target="y", infer=infer)
@@ -275,7 +277,7 @@ def test_numbers_in_another_notation_are_no_categories(tmp_path: Path, cells: tu
     assert list(csv_file(path, target="y", categorical="size").feature_names)[-1] == "other"
 
 
-def test_the_advice_about_dates_works(tmp_path: Path) -> None:
+def test_the_suggestions_for_date_columns_work(tmp_path: Path) -> None:
     path = write(tmp_path, "day,word,x,y\n2022-01-03,a,1,0.5\n2022-01-05,b,2,1.5\n")
     with pytest.raises(DataError) as caught:
         csv_file(path, target="y")
@@ -309,7 +311,7 @@ def test_contradicting_roles(tmp_path: Path) -> None:
         csv_file(path, target="price", embed="cty")
 
 
-def test_a_run_reads_rows_alike_without_its_data(tmp_path: Path) -> None:
+def test_a_run_reads_rows_without_its_training_file(tmp_path: Path) -> None:
     rows = "".join(
         f"{1 + row % 28}.{1 + row % 12}.2024;{row % 7},{row % 10};{('a', 'b', '')[row % 3]};t{row % 23};{row},5\n"
         for row in range(60)

@@ -63,7 +63,9 @@ def test_several_targets_of_zero_and_one_are_multilabel(tmp_path: Path) -> None:
         (["none", "mild", "none"], ["mild", "none"], [1, 0, 1]),
     ],
 )
-def test_auto_takes_for_classes(tmp_path: Path, cells: list[str], names: list[str], indices: list[int]) -> None:
+def test_auto_detects_classification_targets(
+    tmp_path: Path, cells: list[str], names: list[str], indices: list[int]
+) -> None:
     path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
     dataset = csv_file(path, target="y")
     assert (dataset.targets, list(dataset.class_names)) == ("class_index", names)
@@ -83,12 +85,12 @@ def test_auto_takes_for_classes(tmp_path: Path, cells: list[str], names: list[st
         ["5", "5", "5"],
     ],
 )
-def test_auto_takes_for_a_regression(tmp_path: Path, cells: list[str]) -> None:
+def test_auto_detects_regression_targets(tmp_path: Path, cells: list[str]) -> None:
     path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
     assert csv_file(path, target="y").targets == "real"
 
 
-def test_task_and_categorical_decide_otherwise(tmp_path: Path) -> None:
+def test_task_and_categorical_override_the_detection(tmp_path: Path) -> None:
     path = write(tmp_path, "x,y\n1,10\n2,9\n3,10\n")
     assert csv_file(path, target="y", task="classification").class_names == ["9", "10"]
     assert csv_file(path, target="y", categorical="y").class_names == ["9", "10"]
@@ -119,7 +121,7 @@ def test_booleans_are_numbers_as_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
+def test_delimiter_is_detected(tmp_path: Path, delimiter: str) -> None:
     path = write(tmp_path, HOUSES.replace(",", delimiter))
     assert list(csv_file(path, target="price").feature_names) == ["area", "rooms"]
 
@@ -168,9 +170,7 @@ def test_missing_values_are_refused(tmp_path: Path) -> None:
         ([*map(str, range(50)), "?"], "real", [[float(row)] for row in range(50)]),
     ],
 )
-def test_a_target_of_numbers_has_the_missing_values_of_numbers(
-    tmp_path: Path, cells: list[str], targets: str, rest: list[Any]
-) -> None:
+def test_missing_values_in_a_numeric_target(tmp_path: Path, cells: list[str], targets: str, rest: list[Any]) -> None:
     path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
     with pytest.raises(DataError, match="column 'y': the value is missing"):
         csv_file(path, target="y")
@@ -178,7 +178,7 @@ def test_a_target_of_numbers_has_the_missing_values_of_numbers(
     assert (dataset.targets, dataset.train.targets.tolist()) == (targets, rest)
 
 
-def test_missing_drop_says_what_it_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_drop_logs_the_number_of_dropped_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "a,c,y\n1,u,0.5\n,u,0.6\n3,,0.7\n4,v,nan\n5,v,0.9\n")
     with caplog.at_level(logging.WARNING):
         dataset = csv_file(path, target="y", categorical="c", missing="drop")
@@ -194,7 +194,7 @@ def test_missing_mean(tmp_path: Path) -> None:
     assert next(data.epoch(0)).inputs.tolist() == [[1, 7], [3, 8], [5, 9]]
 
 
-def test_the_mean_is_that_of_the_train_split(tmp_path: Path) -> None:
+def test_missing_mean_uses_the_train_split(tmp_path: Path) -> None:
     path = write(tmp_path, "a,y\n1,0.5\n3,0.6\n,0.7\n100,0.8\n,0.9\n")
     dataset = csv_file(path, target="y", missing="mean")
     data = RunData(dataset, split_dataset(dataset, "40/0/60", 0, shuffle=False), shuffle=False)
@@ -209,7 +209,7 @@ def test_the_mean_is_that_of_the_train_split(tmp_path: Path) -> None:
         RunData(dataset, splits, shuffle=False)
 
 
-def test_large_numbers_stay_apart(tmp_path: Path) -> None:
+def test_large_numbers_are_kept_in_float64(tmp_path: Path) -> None:
     rows = "".join(f"{1_700_000_000 + index},{index % 7},{index}.5\n" for index in range(40))
     dataset = csv_file(write(tmp_path, "time,x,y\n" + rows), target="y")
     assert isinstance(dataset.train, TensorSamples)
@@ -242,7 +242,7 @@ def test_large_numbers_stay_apart(tmp_path: Path) -> None:
         (["0", "2", "5"], None),
     ],
 )
-def test_says_that_it_took_a_regression(
+def test_a_regression_that_may_be_a_classification_gives_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, cells: list[str], hint: str | None
 ) -> None:
     path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
@@ -256,7 +256,7 @@ def test_says_that_it_took_a_regression(
     assert caplog.text == ""
 
 
-def test_codes_with_leading_zeros_stay_apart(tmp_path: Path) -> None:
+def test_codes_with_leading_zeros_stay_distinct(tmp_path: Path) -> None:
     path = write(tmp_path, "k,y\n007,01\n7,1\n007,01\n010,1\n")
     dataset = csv_file(path, target="y", categorical="k")
     assert list(dataset.feature_names) == ["k=007", "k=010", "k=7"]
@@ -290,7 +290,7 @@ def test_codes_with_leading_zeros_stay_apart(tmp_path: Path) -> None:
         ("１２", "another script"),
     ],
 )
-def test_numbers_as_people_write_them(tmp_path: Path, cell: str, looks: str) -> None:
+def test_numbers_in_local_notation_are_explained(tmp_path: Path, cell: str, looks: str) -> None:
     path = write(tmp_path, f"x;y\n1;0.5\n{cell};0.6\n")
     with pytest.raises(DataError) as caught:
         csv_file(path, target="y")
@@ -308,7 +308,7 @@ def test_numbers_as_people_write_them(tmp_path: Path, cell: str, looks: str) -> 
 
 
 @pytest.mark.parametrize("cell", ["abc", "1_2", "12 kg", '"1,5"'])
-def test_a_word_among_many_numbers_does_not_make_a_class_of_each(tmp_path: Path, cell: str) -> None:
+def test_one_word_in_a_numeric_target_is_refused(tmp_path: Path, cell: str) -> None:
     path = write(tmp_path, "x,y\n" + "".join(f"1,{row}.5\n" for row in range(40)) + f"2,{cell}\n3,7\n")
     shown = cell.strip('"')
     with pytest.raises(DataError, match=f"(?s)line 42, column 'y': '{shown}' is not a number.*--dataset.task classif"):
@@ -319,12 +319,12 @@ def test_a_word_among_many_numbers_does_not_make_a_class_of_each(tmp_path: Path,
     assert few.targets == ("real" if shown == "1,5" else "class_index"), "where nothing speaks against it, a comma"
 
 
-def test_dates_that_are_declared_to_be_classes(tmp_path: Path) -> None:
+def test_dates_declared_as_classes(tmp_path: Path) -> None:
     path = write(tmp_path, "x,y\n1,2024-01-31\n2,2024-02-29\n")
     assert csv_file(path, target="y", categorical="y").targets == "class_index"
 
 
-def test_utf16_is_told(tmp_path: Path) -> None:
+def test_utf16_is_refused_with_a_remedy(tmp_path: Path) -> None:
     for encoding, word in (("utf-16", "UTF-16"), ("utf-16le", "0x00"), ("utf-16be", "0x00")):
         with pytest.raises(DataError, match=f"(?s){word}.*iconv -f utf-16"):
             csv_file(write(tmp_path, HOUSES.encode(encoding)), target="price")
@@ -353,7 +353,7 @@ def test_long_fields_are_refused(tmp_path: Path) -> None:
         ("a,street\n1,pa\0ved\n", "line 2: it holds a byte 0x00"),
     ],
 )
-def test_a_file_for_prediction_that_does_not_fit(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_prediction_files_that_do_not_fit(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write(tmp_path, "a,street,y\n1,gravel,0.5\n2,paved,0.7\n")
     reader = csv_file(path, target="y", categorical="street", unseen="error").reader
     assert reader is not None
@@ -362,7 +362,7 @@ def test_a_file_for_prediction_that_does_not_fit(tmp_path: Path, text: str | byt
     assert "--dataset.ignore" not in str(caught.value)
 
 
-def test_a_file_for_prediction_may_be_written_in_another_way(tmp_path: Path) -> None:
+def test_a_prediction_file_may_have_another_dialect(tmp_path: Path) -> None:
     path = write(tmp_path, "a,k=v,new,y\n1,x,true,0.5\n2,y,false,0.7\n")
     reader = csv_file(path, target="y", categorical="k=v").reader
     assert reader is not None
@@ -379,7 +379,7 @@ def test_a_file_for_prediction_may_be_written_in_another_way(tmp_path: Path) -> 
         ("a,b,y\n1,2,cat\n3,4,wolf\n", "line 3, column 'y': unknown class 'wolf'"),
     ],
 )
-def test_reads_by_what_it_learned(tmp_path: Path, text: str, message: str | None) -> None:
+def test_a_reloaded_table_uses_the_learned_columns_and_classes(tmp_path: Path, text: str, message: str | None) -> None:
     first = csv_file(write(tmp_path, "a,b,y\n1,2,cat\n3,4,dog\n"), target="y")
     assert first.reader is not None
     learned = {"reader": first.reader.description(), "targets": "class_index", "class_names": ["cat", "dog"]}
@@ -402,12 +402,12 @@ def test_reads_by_what_it_learned(tmp_path: Path, text: str, message: str | None
         ("a,c,y\n,u,0.1\n,u,0.6\n", "line 2, column 'a'"),
     ],
 )
-def test_missing_mean_has_limits(tmp_path: Path, text: str, place: str) -> None:
+def test_missing_mean_is_refused_where_there_is_no_mean(tmp_path: Path, text: str, place: str) -> None:
     with pytest.raises(DataError, match=f"{place}(?s:.)*--dataset.(missing drop|ignore)"):
         csv_file(write(tmp_path, text), target="y", categorical="c", missing="mean")
 
 
-def test_nothing_left_after_drop(tmp_path: Path) -> None:
+def test_dropping_every_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="every one of its 2 rows"):
         csv_file(write(tmp_path, "a,y\n,1.5\n,2.5\n"), target="y", missing="drop")
 
@@ -449,7 +449,7 @@ def test_line_numbers_count_lines_not_rows(tmp_path: Path) -> None:
         csv_file(write(tmp_path, text), target="y", ignore="note")
 
 
-def test_text_says_which_columns_and_what_to_do(tmp_path: Path) -> None:
+def test_text_columns_are_named_with_remedies(tmp_path: Path) -> None:
     path = write(tmp_path, "street,x,alley,y\n1,1,Grvl,0.5\nPave,2,Grvl,0.6\n")
     with pytest.raises(DataError) as caught:
         csv_file(path, target="y")
@@ -467,7 +467,7 @@ def test_missing_column_names_the_closest(tmp_path: Path, option: str) -> None:
         csv_file(write(tmp_path, HOUSES), **options)
 
 
-def test_columns_with_commas_between_them_are_told_to_be_a_list(tmp_path: Path) -> None:
+def test_comma_separated_columns_suggest_a_list(tmp_path: Path) -> None:
     path = write(tmp_path, "street,x,alley,y\nPave,1,Grvl,0.5\nPave,2,Grvl,0.6\n")
     with pytest.raises(DataError) as caught:
         csv_file(path, target="y", categorical="street, alley")
@@ -493,7 +493,7 @@ def test_contradicting_options(tmp_path: Path) -> None:
             csv_file(path, target=target)
 
 
-def test_text_targets_that_cannot_be_numbers(tmp_path: Path) -> None:
+def test_text_in_numeric_targets_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "x,a,b,z\n1,0.5,cat,1\n2,0.6,dog,2\n")
     with pytest.raises(DataError, match=r"line 2, column 'b': 'cat' is not a number; a regression"):
         csv_file(path, target="b", ignore="a", task="regression")

@@ -53,7 +53,7 @@ def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
         dataset.train[3]
 
 
-def test_names_sizes_and_classes_tell_images_apart(tmp_path: Path) -> None:
+def test_image_identity_is_name_size_and_class(tmp_path: Path) -> None:
     def of(folder: Path) -> list[tuple[str, int, int]]:
         samples = image_folder(folder).train
         assert isinstance(samples, ImageFiles)
@@ -76,7 +76,7 @@ def test_size_and_channels(tmp_path: Path) -> None:
         image_folder(folder, image_size=(4, 100_000))
 
 
-def test_pixels_stand_where_they_stood(tmp_path: Path) -> None:
+def test_pixels_keep_their_position(tmp_path: Path) -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((2, 1), (0, 255, 0))
     image.save(tmp_path / "one.png")
@@ -114,7 +114,7 @@ def test_split_folders(tmp_path: Path) -> None:
     assert list(dataset.class_names) == ["a", "b"]
 
 
-def test_folders_beside_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_beside_train_are_refused_or_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "validation", "spare"):
         album(tmp_path / split, {"a": 1, "b": 1})
     with caplog.at_level(logging.WARNING):
@@ -126,7 +126,7 @@ def test_folders_beside_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         image_folder(tmp_path)
 
 
-def test_train_can_be_a_class(tmp_path: Path) -> None:
+def test_train_can_be_a_class_name(tmp_path: Path) -> None:
     assert list(image_folder(album(tmp_path, {"train": 2, "bus": 2})).class_names) == ["bus", "train"]
 
 
@@ -156,7 +156,7 @@ def test_splits_are_stratified(tmp_path: Path) -> None:
     assert sorted(labels) == [0, 0, 1]
 
 
-def test_workers_can_read(tmp_path: Path) -> None:
+def test_image_files_can_be_pickled_for_workers(tmp_path: Path) -> None:
     train = image_folder(album(tmp_path, {"a": 1, "b": 1}), image_size=4).train
     assert torch.equal(pickle.loads(pickle.dumps(train))[1][0], train[1][0])
 
@@ -267,7 +267,7 @@ def test_damaged_and_huge_images_are_refused(tmp_path: Path) -> None:
         reader.read(tmp_path / "gone.png")
 
 
-def test_hidden_files_are_no_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_hidden_files_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     album(tmp_path, {"a": 2, "b": 2})
     for name in (".DS_Store", "._000.png", ".hidden/000.png", "__MACOSX/000.png", "Thumbs.db"):
         (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
@@ -281,7 +281,7 @@ def test_hidden_files_are_no_images(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "skipped 2 files that are not images (.heic, .txt)" in caplog.text
 
 
-def test_prediction_reads_what_training_read(tmp_path: Path) -> None:
+def test_prediction_reads_images_as_training_does(tmp_path: Path) -> None:
     dataset = image_folder(album(tmp_path, {"a": 2, "b": 2}), image_size=(4, 6), channels=1)
     assert dataset.reader is not None
     reader = ImageReader(**json.loads(json.dumps(dataset.reader.description())))
@@ -293,7 +293,7 @@ def test_prediction_reads_what_training_read(tmp_path: Path) -> None:
         assert torch.equal(as_float(pixels), reader.read(file))
 
 
-def test_classes_are_those_that_were_learned(tmp_path: Path) -> None:
+def test_learned_classes_are_used_on_reload(tmp_path: Path) -> None:
     album(tmp_path, {"a": 1, "b": 2})
     learned = {"class_names": ["b", "a"]}
     dataset = image_folder(tmp_path, image_size=4, learned=learned)
@@ -326,7 +326,7 @@ def striped(file: Path, size: tuple[int, int]) -> Path:
 
 
 @pytest.mark.parametrize("size", [(90, 30), (30, 90)])
-def test_how_images_of_another_shape_are_fitted(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_fit_crops_pads_or_squashes_other_shapes(tmp_path: Path, size: tuple[int, int]) -> None:
     file = striped(tmp_path / "image.png", size)
     turned = (0, 2, 1) if size[1] > size[0] else (0, 1, 2)
 
@@ -346,14 +346,14 @@ def test_how_images_of_another_shape_are_fitted(tmp_path: Path, size: tuple[int,
 
 
 @pytest.mark.parametrize("shape", [(7, 13), (13, 7), (1, 1)])
-def test_every_shape_gets_the_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_every_image_is_fitted_to_the_requested_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     for size in [(1, 1), (3, 500), (200, 1), (17, 5)]:
         file = paint(tmp_path / f"{size}.png", size=size)
         for fit in ("crop", "pad", "squash"):
             assert read_image(file, Form(shape, 3, fit)).shape == (3, *shape)
 
 
-def test_a_reader_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_reader_survives_its_description(tmp_path: Path) -> None:
     file = striped(tmp_path / "image.png", (90, 30))
     for options in ({}, {"fit": "pad"}, {"fit": "crop", "resize_size": 20}, {"reduce": True}):
         reader = ImageReader((10, 10), 3, **options)
@@ -361,7 +361,7 @@ def test_a_reader_comes_back_as_it_was(tmp_path: Path) -> None:
         assert torch.equal(reader.read(file), again.read(file))
 
 
-def test_a_class_without_images_in_a_split_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_without_images_in_a_split_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     album(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
     album(tmp_path / "val", {"a": 1})
     dataset = image_folder(tmp_path)
@@ -389,7 +389,7 @@ def photo(file: Path, size: tuple[int, int], orientation: int = 1) -> Path:
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_jpeg_may_be_decoded_at_a_part_of_its_size(
+def test_reduce_decodes_large_jpegs_at_a_smaller_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Any, orientation: int
 ) -> None:
     sizes = []
@@ -430,7 +430,7 @@ def test_cached_images_are_decoded_once(tmp_path: Path) -> None:
         plain[0]
 
 
-def test_a_cache_knows_other_files_other_forms_and_half_written_rows(tmp_path: Path) -> None:
+def test_a_cache_detects_changed_files_other_sizes_and_torn_rows(tmp_path: Path) -> None:
     folder, cache = album(tmp_path / "photos", {"a": 2, "b": 1}), tmp_path / "cache"
 
     def images(**options: Any) -> list[torch.Tensor]:

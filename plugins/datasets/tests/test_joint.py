@@ -48,7 +48,7 @@ def given() -> tuple[Rows, Rows]:
 @pytest.mark.parametrize(
     "transform", [JointFlip(p=0.5), JointFlip(p=1.0, vertical=True), JointCrop(), JointCrop(0.3), JointResize([8, 24])]
 )
-def test_boxes_and_masks_stay_where_their_objects_are(transform: Any) -> None:
+def test_boxes_and_masks_move_with_their_objects(transform: Any) -> None:
     for seed in range(10):
         draws = torch.rand(3, transform.num_draws, generator=torch.Generator().manual_seed(seed))
         images, targets = transform(*given(), draws)
@@ -80,7 +80,7 @@ def test_a_flip_is_exact() -> None:
     assert own["boxes"].tolist() == [[2.0, 1.0, 5.0, 3.0]]
 
 
-def test_a_part_leaves_out_what_is_hardly_in_it_but_not_all() -> None:
+def test_a_crop_drops_cut_objects_but_keeps_at_least_one() -> None:
     image, targets = pictured(10, 20, (0, 0, 4, 4), (12, 4, 20, 10))
     corner = torch.tensor([[0.0, 0.999, 0.999]])  # the smallest part, at the bottom right
     (_,), (own,) = JointCrop(0.5)(Rows([image]), Rows([targets]), corner)
@@ -125,7 +125,9 @@ def test_masks_of_classes_move_too() -> None:
     ],
 )
 @pytest.mark.parametrize("transform", [JointFlip(p=1.0), JointCrop(), JointResize([8])])
-def test_samples_and_targets_that_it_does_not_take(transform: Any, inputs: Tensor, targets: Any, message: str) -> None:
+def test_unsupported_samples_and_targets_are_refused(
+    transform: Any, inputs: Tensor, targets: Any, message: str
+) -> None:
     with pytest.raises(UsageError, match=f"{type(transform).__name__} .*{message}"):
         transform(inputs, targets, torch.rand(4, transform.num_draws))
 

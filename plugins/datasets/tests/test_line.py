@@ -13,14 +13,14 @@ def test_default_has_the_bits_of_the_hand_written_line() -> None:
     assert (len(dataset.train), dataset.targets, dataset.num_classes) == (50, "real", None)
 
 
-def test_second_form() -> None:
+def test_weight_bias_and_step_options() -> None:
     x = torch.arange(0, 1, 0.01).unsqueeze(1)
     dataset = line(weight=0.3, bias=0.9, step=0.01)
     assert torch.equal(dataset.train.targets, 0.3 * x + 0.9)
     assert len(dataset.train) == 100
 
 
-def test_step_may_lead_downwards() -> None:
+def test_negative_step_goes_downwards() -> None:
     assert line(start=1.0, end=0.0, step=-0.25).train.inputs.flatten().tolist() == [1.0, 0.75, 0.5, 0.25]
 
 

@@ -31,7 +31,7 @@ def rows(labels: Tensor) -> Tensor:
     return functional.one_hot(labels, 3).float()
 
 
-def test_mixup_takes_the_same_mean_of_inputs_and_classes() -> None:
+def test_mixup_averages_inputs_and_classes_with_the_same_weight() -> None:
     inputs, targets = MixUp(3, alpha=1.0)(images(1.0), LABELS, (images(0.0), OTHERS), generator(1))
     share = inputs[0, 0, 0, 0]
     assert 0 < share < 1
@@ -40,14 +40,14 @@ def test_mixup_takes_the_same_mean_of_inputs_and_classes() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_the_shares_are_of_a_beta_distribution(alpha: float) -> None:
+def test_mixing_shares_follow_a_beta_distribution(alpha: float) -> None:
     mix = MixUp(3, alpha=alpha)
     shares = torch.tensor([mix.share(generator(seed)) for seed in range(3000)])
     assert abs(float(shares.mean()) - 0.5) < 0.03
     assert float(shares.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08)
 
 
-def test_mixup_of_trees_and_of_shares() -> None:
+def test_mixup_of_dict_inputs_and_soft_targets() -> None:
     inputs = {"image": images(1.0), "table": torch.ones(4, 3)}
     partners = {"image": images(0.0), "table": torch.zeros(4, 3)}
     mixed, targets = MixUp(3)(inputs, rows(LABELS), (partners, rows(OTHERS)), generator(1))
@@ -56,7 +56,7 @@ def test_mixup_of_trees_and_of_shares() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cutmix_puts_in_one_rectangle_and_counts_its_pixels(seed: int) -> None:
+def test_cutmix_pastes_one_rectangle_and_weights_classes_by_area(seed: int) -> None:
     inputs, targets = CutMix(3)(images(1.0), LABELS, (images(0.0), OTHERS), generator(seed))
     assert all(torch.equal(inputs[0, 0], image) for image in inputs.flatten(0, 1))
     put_in = (inputs[0, 0] == 0).nonzero()
@@ -65,7 +65,7 @@ def test_cutmix_puts_in_one_rectangle_and_counts_its_pixels(seed: int) -> None:
     torch.testing.assert_close(targets, rows(LABELS) * (1 - area / 54) + rows(OTHERS) * (area / 54))
 
 
-def test_cutmix_puts_in_as_much_as_drawn() -> None:
+def test_cutmix_pastes_the_drawn_share() -> None:
     """Where it is not cut off, the sides are W √(1 - λ) and H √(1 - λ)."""
     mix, large = CutMix(2), torch.zeros(1, 1, 200, 200)
     for seed in range(40):
@@ -81,7 +81,7 @@ def test_cutmix_puts_in_as_much_as_drawn() -> None:
 
 
 @pytest.mark.parametrize("mix", [MixUp(3, probability=0.0), CutMix(3, probability=0.0)])
-def test_an_update_that_is_not_mixed_has_shares_for_targets(mix: Any) -> None:
+def test_an_unmixed_update_has_one_hot_targets(mix: Any) -> None:
     inputs, targets = mix(images(1.0), LABELS, (images(0.0), OTHERS), generator(1))
     assert torch.equal(inputs, images(1.0))
     assert torch.equal(targets, rows(LABELS))
@@ -99,7 +99,7 @@ def test_an_update_that_is_not_mixed_has_shares_for_targets(mix: Any) -> None:
         (lambda: mixed(CutMix(3), torch.ones(4, 5)), r"cutmix: inputs float32 \[4, 5\] are not images \[N, C, H, W\]"),
     ],
 )
-def test_what_cannot_be_mixed(call: Any, words: str) -> None:
+def test_invalid_options_and_inputs_of_mixing_are_refused(call: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         call()
 
@@ -143,13 +143,13 @@ def mixed(mix: Any, inputs: Tensor, targets: Tensor = LABELS) -> Any:
         ),
     ],
 )
-def test_runs_that_it_does_not_fit(run: dict[str, Any], words: str) -> None:
+def test_runs_that_mixing_does_not_fit_are_refused(run: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         build(**SETTINGS, **run)
     assert str(caught.value).startswith(words)
 
 
-def test_cross_entropy_takes_shares_in_training_and_is_judged_by_classes() -> None:
+def test_cross_entropy_trains_on_shares_and_evaluates_on_classes() -> None:
     with build(**SETTINGS, dataset="digits", transform=["mixup", "cutmix"], metric=["accuracy", "auroc"]) as run:
         batch = next(iter(run.data.epoch(0)))
         assert batch.targets.shape == (50, 10)
@@ -163,7 +163,7 @@ def test_cross_entropy_takes_shares_in_training_and_is_judged_by_classes() -> No
     assert figures["accuracy"] == pytest.approx(right)
 
 
-def test_a_loss_that_takes_no_classes_is_judged_by_rows() -> None:
+def test_a_loss_of_soft_targets_is_evaluated_on_one_hot_rows() -> None:
     """Of two classes alone it would train one logit; mixed they are two, in evaluations, too."""
     options = {"dataset": "breast-cancer", "transform": ["standardize", "mixup"], "loss": "bce"}
     with build(**SETTINGS, **options) as run:

@@ -67,7 +67,7 @@ def test_reads_files(tmp_path: Path, inside: str, packed: bool) -> None:
     assert dataset.class_names == DIGITS
 
 
-def test_order_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_order_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, place in enumerate(("root/FashionMNIST/raw", "data", "system"), start=1):
         save(tmp_path / place, small(num_train=10 * number))
     root, data_dir = tmp_path / "root", tmp_path / "data"
@@ -79,14 +79,16 @@ def test_order_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(fashion_mnist(tmp_path / "other", root=Path("~/root")).train) == 10
 
 
-def test_incomplete_folder_is_passed_over(tmp_path: Path) -> None:
+def test_incomplete_folder_is_skipped(tmp_path: Path) -> None:
     save(tmp_path / "data", {name: content for name, content in small().items() if name != TEST_LABELS})
     save(tmp_path / "system", small(num_train=30))
     assert len(fashion_mnist(tmp_path / "data").train) == 30
 
 
 @pytest.mark.parametrize("download", [True, False])
-def test_nowhere(tmp_path: Path, download: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_name_the_places_searched(
+    tmp_path: Path, download: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(DataError) as caught:
         fashion_mnist(tmp_path / "data", root=tmp_path / "root", download=download)
     message = str(caught.value)
@@ -100,7 +102,7 @@ def test_nowhere(tmp_path: Path, download: bool, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-def test_download_goes_to_root_and_speaks_on_standard_error(
+def test_download_goes_to_root_and_prints_to_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fake(root: Path, download: bool) -> None:
@@ -122,7 +124,7 @@ def test_download_into_a_file(tmp_path: Path) -> None:
         mnist(tmp_path / "data" / "inside")
 
 
-def test_download_that_brings_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_that_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets, "MNIST", lambda *_, **__: None)
     with pytest.raises(DataError, match="after the download either"):
         mnist(tmp_path)

@@ -136,7 +136,7 @@ def test_missing_targets(tmp_path: Path) -> None:
         npz(save(tmp_path, x=np.full((6, 2), np.inf), y=np.arange(6)), missing="mean")
 
 
-def test_nothing_is_unpickled(tmp_path: Path) -> None:
+def test_object_arrays_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         npz(save(tmp_path, x=X, y=np.array([{}] * 6, dtype=object)))
 
@@ -178,7 +178,7 @@ def test_bad_files(tmp_path: Path) -> None:
         np.eye(4, 3, dtype=bool),
     ],
 )
-def test_prediction_reads_what_training_read(tmp_path: Path, inputs: Any) -> None:
+def test_prediction_reads_arrays_as_training_does(tmp_path: Path, inputs: Any) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, images=inputs, y=np.array([0, 1, 0, 1]))
     dataset = npz(path, inputs="images")
@@ -233,7 +233,7 @@ def test_damaged_files_are_refused(tmp_path: Path, data: bytes, head: int) -> No
         assert reader.read(tmp_path / "odd.npy").shape[1:] == (3,)
 
 
-def test_an_array_that_promises_terabytes(tmp_path: Path) -> None:
+def test_an_array_header_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
     path, stream = tmp_path / "odd.npy", io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**13, 3)})
     path.write_bytes(stream.getvalue() + b"0" * 24)
@@ -241,7 +241,7 @@ def test_an_array_that_promises_terabytes(tmp_path: Path) -> None:
         ArrayReader("x", (3,)).read(path)
 
 
-def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_images_of_another_dtype_are_refused(tmp_path: Path) -> None:
     bytes_, floats = np.full((2, 4, 4), 200, np.uint8), np.full((2, 4, 4), 0.5, np.float32)
     np.save(tmp_path / "bytes.npy", bytes_)
     np.save(tmp_path / "floats.npy", floats)
@@ -255,7 +255,7 @@ def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
         numbers.read(tmp_path / "bytes.npy")
 
 
-def test_reads_by_what_it_learned(tmp_path: Path) -> None:
+def test_a_reloaded_file_uses_the_learned_classes_and_shape(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, x=np.zeros((4, 3)), y=np.array(["b", "a", "b", "a"]))
     first = npz(path)
@@ -281,7 +281,7 @@ def test_reads_by_what_it_learned(tmp_path: Path) -> None:
         (np.array([5, 90, 3000] * 2), "3 different integers"),
     ],
 )
-def test_says_what_it_took_the_targets_for(
+def test_ambiguous_targets_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, labels: Any, hint: str | None
 ) -> None:
     np.savez(tmp_path / "data.npz", x=np.zeros((6, 3)), y=labels)

@@ -46,7 +46,7 @@ def test_declaration(component: Component) -> None:
     assert set(signature.parameters) <= set(hints)
 
 
-def test_only_augmentations_draw() -> None:
+def test_only_train_only_transforms_draw_random_numbers() -> None:
     for component in COMPONENTS:
         if component.kind == "transform":
             target: typing.Any = load(component)

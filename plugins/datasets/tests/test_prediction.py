@@ -60,7 +60,7 @@ CASES: dict[str, Callable[[Path], tuple[Path, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_file_and_split_are_predicted_alike(tmp_path: Path, name: str) -> None:
+def test_a_file_and_its_split_get_equal_predictions(tmp_path: Path, name: str) -> None:
     path, options = CASES[name](tmp_path)
     use = "npz" if path.suffix == ".npz" else "csv"
     ran = wf.run(
@@ -78,7 +78,7 @@ def test_file_and_split_are_predicted_alike(tmp_path: Path, name: str) -> None:
     assert torch.equal(trained.predict(trained.read(path)), ran.predict("train"))
 
 
-def test_images_are_predicted_alike(tmp_path: Path) -> None:
+def test_image_files_and_their_split_get_equal_predictions(tmp_path: Path) -> None:
     for number in range(8):
         image = Image.fromarray(RANDOM.integers(0, 60000, (20, 14)).astype(np.uint16))
         place = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"

@@ -31,7 +31,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("url", ["memory://x/house.csv", Path("memory://x/house.csv")])
-def test_a_table(there: Any, tmp_path: Path, url: Any) -> None:
+def test_a_remote_table_is_copied_once(there: Any, tmp_path: Path, url: Any) -> None:
     there.pipe("/x/house.csv", TABLE)
     (tmp_path / "house.csv").write_bytes(TABLE)
     one, other = csv_file(url, "price"), csv_file(tmp_path / "house.csv", "price")
@@ -67,7 +67,7 @@ def test_a_folder_of_images(there: Any, tmp_path: Path) -> None:
     assert one.train.identity() == other.train.identity()
 
 
-def test_what_is_wrong(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_urls_are_refused(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"no file 'memory://x/nothing\.csv'"):
         csv_file(Path("memory://x/nothing.csv"), "price")
     with pytest.raises(UsageError, match="known to fsspec"):
@@ -80,7 +80,7 @@ def test_what_is_wrong(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         copied("memory://x/a.csv")
 
 
-def test_a_copy_that_breaks_off_leaves_nothing(there: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_leaves_no_file(there: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there.pipe("/x/a.csv", b"one")
 
     def half(_: str, to: str) -> None:
@@ -94,7 +94,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(there: Any, tmp_path: Path, monke
     assert not list((tmp_path / "kept").rglob("*a.csv*"))
 
 
-def test_a_file_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_with_a_colon_is_not_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd:").mkdir()
     (tmp_path / "odd:" / "x.csv").write_bytes(TABLE)

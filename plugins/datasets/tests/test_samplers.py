@@ -22,7 +22,7 @@ from wf_datasets.samplers import Balanced, LengthGrouped, Weighted
 UNEVEN = torch.tensor([0] * 12 + [1] * 5 + [3] * 3)
 
 
-def test_equally_many_of_each_class() -> None:
+def test_balanced_draws_equally_many_of_each_class() -> None:
     torch.manual_seed(0)
     sampler = Balanced(UNEVEN)
     first, second = list(sampler), list(sampler)
@@ -38,7 +38,7 @@ def test_equally_many_of_each_class() -> None:
         Balanced(UNEVEN, num_samples=2)
 
 
-def test_weights_are_those_of_torch() -> None:
+def test_weighted_equals_torchs_weighted_random_sampler() -> None:
     names = ["a", "b", "c", "d"]
     for options, by_class in (
         ({"weights": [1, 2, 5, 0]}, [1.0, 2.0, 5.0, 0.0]),
@@ -66,7 +66,7 @@ def test_weights_are_those_of_torch() -> None:
         ({"num_samples": 0}, "at least 1"),
     ],
 )
-def test_weights_that_cannot_be(options: dict[str, Any], words: str) -> None:
+def test_invalid_weights_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Weighted(torch.tensor([0, 1, 1]), ["a", "b"], **options)
 
@@ -82,7 +82,7 @@ def photos(folder: Path) -> Path:
     return folder
 
 
-def test_an_epoch_is_what_the_sampler_gives_after_the_seed_of_the_epoch() -> None:
+def test_an_epoch_follows_the_sampler_seeded_for_that_epoch() -> None:
     exp = wf.build(dataset="breast-cancer", sampler="balanced", save=False, quiet=True, batch_size=50)
     targets = exp.data.train_targets()
     for epoch in (0, 3):
@@ -97,7 +97,7 @@ def test_an_epoch_is_what_the_sampler_gives_after_the_seed_of_the_epoch() -> Non
     exp.close()
 
 
-def test_images_of_a_folder_for_any_number_of_workers(tmp_path: Path) -> None:
+def test_sampled_images_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     found = []
     for workers in (0, 2):
         settings: dict[str, Any] = {"sampler": {"use": "weighted", "num_samples": 30}, "batch_size": 8, "quiet": True}
@@ -110,7 +110,7 @@ def test_images_of_a_folder_for_any_number_of_workers(tmp_path: Path) -> None:
     assert torch.equal(*found)
 
 
-def test_a_resumed_run_is_the_same(wf: Any, tmp_path: Path) -> None:
+def test_a_resumed_run_with_a_sampler_is_the_same(wf: Any, tmp_path: Path) -> None:
     plan = ("run", "--dataset", "breast-cancer", "--quiet", "--sampler", "weighted", "--transform", "+mixup")
     assert wf(*plan, "--epochs", 3, "--name", "whole").code == 0
     assert wf(*plan, "--epochs", 1, "--name", "half").code == 0
@@ -122,7 +122,7 @@ def test_a_resumed_run_is_the_same(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "words"), [("diabetes", "the targets are real"), ("shapes", "targets are mask")])
-def test_targets_without_a_class_a_sample(dataset: str, words: str) -> None:
+def test_balanced_needs_one_class_per_sample(dataset: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         wf.build(dataset=dataset, sampler="balanced", save=False, quiet=True)
 
@@ -134,7 +134,7 @@ class Backwards:
         yield from reversed(range(10))
 
 
-def test_a_sampler_of_ones_own_and_one_too_many() -> None:
+def test_a_live_sampler_and_two_conflicting_samplers() -> None:
     pairs = TensorDataset(torch.arange(10.0).expand(2, 10).T, torch.arange(10) % 2)
     settings: dict[str, Any] = {"split": "100/0/0", "loss": "ce", "model": torch.nn.Linear(2, 2), "save": False}
     exp = wf.build(dataset=pairs, sampler=Backwards(), batch_size=4, quiet=True, **settings)
@@ -163,7 +163,7 @@ def test_batches_have_samples_of_about_the_same_length() -> None:
         LengthGrouped(lengths, 4, window=0)
 
 
-def test_lengths_are_those_of_the_train_split() -> None:
+def test_length_grouped_uses_lengths_of_the_train_split() -> None:
     class Lines(TensorDataset):
         lengths = torch.arange(20)
 

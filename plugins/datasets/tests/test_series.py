@@ -32,7 +32,7 @@ def pairs(dataset: Dataset, split: str = "train") -> tuple[Any, Any]:
     return samples.inputs, samples.targets
 
 
-def test_windows_and_what_follows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_windows_are_inputs_and_the_next_steps_targets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = hours(20)
     path = write(tmp_path, rows[10:] + rows[:10])
     with caplog.at_level(logging.INFO):
@@ -49,7 +49,7 @@ def test_windows_and_what_follows(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert len(series(path, "y", "t", window=3, horizon=2, validation=0.2, test=0.2, stride=3).train) == 3
 
 
-def test_several_targets_and_features_of_the_time(tmp_path: Path) -> None:
+def test_several_targets_and_time_features(tmp_path: Path) -> None:
     made = series(write(tmp_path, hours(30)), ["x", "y"], "t", window=2, horizon=2, time_features=("cyclic",))
     inputs, targets = pairs(made)
     assert made.facts["columns"][:3] == ["x", "y", "t.sin_of_year"]
@@ -71,7 +71,7 @@ def test_several_series_are_split_at_one_time(tmp_path: Path) -> None:
 MONTHS = [f"{2020 + month // 12}-{month % 12 + 1:02d}-01,{month}" for month in range(30)]
 
 
-def test_months_are_steps(tmp_path: Path) -> None:
+def test_monthly_rows_are_regular_steps(tmp_path: Path) -> None:
     made = series(write(tmp_path, MONTHS, "t,y"), "y", "t", window=3)
     assert pairs(made)[1][:2].tolist() == [[3], [4]]
     ends = write(tmp_path, [row.replace("-01,", "-28,", 1) for row in MONTHS], "t,y")
@@ -88,7 +88,7 @@ def test_months_are_steps(tmp_path: Path) -> None:
         ("ignore", [2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
     ],
 )
-def test_gaps(tmp_path: Path, gaps: Any, targets: list[float]) -> None:
+def test_gaps_are_refused_split_filled_or_ignored(tmp_path: Path, gaps: Any, targets: list[float]) -> None:
     path = write(tmp_path, [f"{step},{step}" for step in range(20) if step not in (4, 5)], "t,y")
     with pytest.raises(
         DataError, match=r"line 6, column 't': a gap: t 4 is missing \(2 such steps(?s:.)*--dataset.gaps"
@@ -157,7 +157,7 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any], message: str) -> N
         series(path, **{"target": "y", "time": "t", **options})
 
 
-def test_a_file_for_a_forecast_that_does_not_fit(tmp_path: Path) -> None:
+def test_forecast_files_that_do_not_fit(tmp_path: Path) -> None:
     made = series(write(tmp_path, hours(40)), "y", "t", window=3, gaps="split")
     assert made.reader is not None
     reader = SeriesReader(**json.loads(json.dumps(made.reader.description())))
@@ -174,7 +174,7 @@ def test_a_file_for_a_forecast_that_does_not_fit(tmp_path: Path) -> None:
         reader.read(write(tmp_path, ["2024-01-01,1"], "t,y"))
 
 
-def test_a_run_forecasts_without_its_data(tmp_path: Path) -> None:
+def test_a_run_forecasts_without_its_training_file(tmp_path: Path) -> None:
     rows = [f"{step},{np.sin(step / 3):.4f},{step % 7}" for step in range(80)]
     path = write(tmp_path, rows)
     dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 6, "horizon": 2}
@@ -196,7 +196,7 @@ def test_a_run_forecasts_without_its_data(tmp_path: Path) -> None:
     assert torch.allclose(trained.predict(trained.read(new)), ran.predict("test")[-1:])
 
 
-def test_mase_is_that_of_each_series(tmp_path: Path) -> None:
+def test_mase_scales_each_series_by_its_naive_error(tmp_path: Path) -> None:
     """By hand from the file: the mean over two series of very different scales."""
     draw = np.random.default_rng(0)
     values = {name: scale * np.cumsum(draw.normal(size=60)) for name, scale in (("a", 1.0), ("b", 100.0))}
@@ -210,7 +210,7 @@ def test_mase_is_that_of_each_series(tmp_path: Path) -> None:
     assert ran.metrics["test/mase"] == pytest.approx((errors.mean(1) / naive).mean(), rel=1e-5)
 
 
-def test_mase_of_a_later_validation_set_is_by_the_series_of_its_own(tmp_path: Path) -> None:
+def test_mase_of_a_validation_set_matches_series_by_name(tmp_path: Path) -> None:
     """Series of the same names are compared with their naive forecasts on train; one that train lacks is left out."""
     draw = np.random.default_rng(1)
     values = {name: scale * np.cumsum(draw.normal(size=80)) for name, scale in (("a", 1.0), ("b", 100.0), ("c", 10.0))}
@@ -230,7 +230,7 @@ def test_mase_of_a_later_validation_set_is_by_the_series_of_its_own(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("settings", "words"), [({"split": "60/20/20"}, "--split"), ({"fold": "1/3"}, "folds")])
-def test_the_splits_are_those_of_time_alone(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+def test_split_and_folds_are_refused_for_series(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     path = write(tmp_path, [f"{step},{np.sin(step / 3):.4f}" for step in range(60)], "t,y")
     dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
     with pytest.raises(
@@ -239,7 +239,7 @@ def test_the_splits_are_those_of_time_alone(tmp_path: Path, settings: dict[str, 
         wf.build(dataset=dataset, save=False, quiet=True, **settings)
 
 
-def test_a_column_of_names_may_be_that_of_the_series(tmp_path: Path) -> None:
+def test_a_text_column_suggests_the_id_option(tmp_path: Path) -> None:
     path = write(tmp_path, [f"{step},{name},{step}" for name in "ab" for step in range(30)], "t,shop,y")
     dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
     with pytest.raises(DataError, match=r"'a' is not a number\n  if it names the series: --dataset.id shop\n  or"):

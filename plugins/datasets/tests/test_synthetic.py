@@ -37,7 +37,7 @@ def test_image_shape() -> None:
     assert synthetic(seed=1, num_samples=7, input_shape=(3, 8, 8)).train.inputs.shape == (7, 3, 8, 8)
 
 
-def test_seed_alone_decides() -> None:
+def test_data_depend_on_the_seed_option_alone() -> None:
     torch.manual_seed(1)
     first = synthetic(seed=5).train
     torch.manual_seed(2)

@@ -88,7 +88,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(table=tables(), modes=st.lists(st.sampled_from(["number", "text", "skip"]), min_size=4, max_size=4))
 @QUICK
-def test_fast_and_slow_read_the_same(tmp_path: Path, table: tuple[str, str], modes: list[str]) -> None:
+def test_fast_and_slow_reading_agree(tmp_path: Path, table: tuple[str, str], modes: list[str]) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(table[0].encode())
     chosen = {f"c{index}": mode for index, mode in enumerate(modes)}
@@ -116,7 +116,7 @@ def test_fast_and_slow_read_the_same(tmp_path: Path, table: tuple[str, str], mod
         "False,é,null",
     ],
 )
-def test_rows_of_every_kind_are_read_fast(tmp_path: Path, row: str) -> None:
+def test_every_kind_of_row_is_read_by_the_fast_path(tmp_path: Path, row: str) -> None:
     path = tmp_path / "t.csv"
     modes: dict[str, Any] = {"a": "number", "b": "text", "c": "number"}
     for end in ("\n", "\r\n"):
@@ -134,7 +134,7 @@ def test_rows_of_every_kind_are_read_fast(tmp_path: Path, row: str) -> None:
     missing=st.sampled_from(["error", "drop"]),
 )
 @QUICK
-def test_a_target_is_the_same_without_the_first_look(
+def test_a_target_is_the_same_without_reading_first_rows_ahead(
     tmp_path: Path, first: list[str], last: list[str], missing: Any
 ) -> None:
     path = tmp_path / "t.csv"
@@ -153,7 +153,7 @@ def test_a_target_is_the_same_without_the_first_look(
 
 @given(data=st.binary(max_size=80))
 @QUICK
-def test_any_bytes_are_a_table_or_refused(tmp_path: Path, data: bytes) -> None:
+def test_arbitrary_bytes_give_a_table_or_an_error_of_wf(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n1,2\n" + data)
     for modes in ({"a": "number", "b": "text"}, {"a": "text", "b": "skip"}):
@@ -189,7 +189,7 @@ def test_prediction_reads_what_training_read(
 
 @given(cell=st.one_of(CELLS, st.from_regex(r"[+-]?[0-9.,_eE]{1,6}%?", fullmatch=True)))
 @QUICK
-def test_a_number_is_what_float_reads_but_stricter(cell: str) -> None:
+def test_numbers_are_a_subset_of_what_float_accepts(cell: str) -> None:
     value = number(cell)
     if value is not None and np.isfinite(value) and cell.lower() not in ("true", "false"):
         assert value == float(cell)

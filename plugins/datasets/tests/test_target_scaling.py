@@ -26,7 +26,7 @@ def run(tmp_path: Path, **options: Any) -> Any:
     return wf.run(**{"dataset": dataset, "shuffle": False, "transform": ["standardize-targets"], **given, **options})
 
 
-def test_equals_the_usual_script(tmp_path: Path) -> None:
+def test_scaled_targets_equal_the_hand_written_script(tmp_path: Path) -> None:
     ran = run(tmp_path, run_dir=tmp_path / "run", quiet=True)
     train, test = TARGETS[:28], TARGETS[34:]
     std, mean = torch.std_mean(train.double(), 0, correction=0, keepdim=True)
@@ -50,19 +50,19 @@ def test_equals_the_usual_script(tmp_path: Path) -> None:
     assert trained.preprocessing()[0]["fitted"] == {"mean": mean.tolist(), "std": std.tolist()}
 
 
-def test_evaluation_goes_on_with_what_was_fitted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_reopened_run_evaluates_with_the_fitted_scaling(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ran = run(tmp_path, run_dir=tmp_path / "run", quiet=True, hook=["fit-verdict"])
     assert "large" not in capfd.readouterr().err, "they are scaled"
     with reopen(tmp_path / "run") as again:
         assert again.evaluate("test")["mae"] == ran.metrics["test/mae"]
 
 
-def test_large_targets_are_told_how_to_be_scaled() -> None:
+def test_large_targets_suggest_standardize_targets() -> None:
     (said,) = Regression("real").warnings(TARGETS)
     assert "--transform +standardize-targets" in said
 
 
-def test_a_transform_of_ones_own(tmp_path: Path) -> None:
+def test_a_user_defined_target_transform(tmp_path: Path) -> None:
     class Thousands:
         of = "targets"
 
@@ -77,7 +77,7 @@ def test_a_transform_of_ones_own(tmp_path: Path) -> None:
     assert ran.metrics["test/loss"] < 5
 
 
-def test_constant_targets_and_those_that_lie_far_off() -> None:
+def test_constant_targets_and_targets_with_a_large_offset() -> None:
     scale = StandardizeTargets()
     scale.fit(torch.tensor([[3.0, 1e6], [3.0, 1e6 + 1]]))
     assert scale(torch.tensor([[3.0, 1e6 + 1]])).tolist() == [[0, 1]]

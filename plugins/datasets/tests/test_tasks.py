@@ -21,7 +21,7 @@ def test_binary_tumours() -> None:
     assert list(other.class_names) == ["benign", "malignant"]
 
 
-def test_labels_of_digits() -> None:
+def test_multilabel_digits_have_the_labels_of_their_digit() -> None:
     one, other = digits(), digits_multilabel()
     assert (other.targets, other.class_names) == ("multilabel", ("even", "prime", "round", "above 4"))
     assert torch.equal(one.train.inputs, other.train.inputs)
@@ -41,7 +41,7 @@ def test_shapes_are_a_function_of_the_seed() -> None:
     assert (first.train.targets.dtype, first.targets, first.class_names) == (torch.int64, "mask", CLASSES)
 
 
-def test_masks_say_where_the_shapes_are() -> None:
+def test_masks_cover_the_pixels_of_the_shapes() -> None:
     """Without noise each pixel of a shape is brighter than the ground."""
     dataset = shapes(0, num_samples=200, noise=0.0)
     bright = dataset.train.inputs.amin(1) >= 0.6

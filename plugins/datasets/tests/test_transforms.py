@@ -29,7 +29,7 @@ def test_standardize_gives_zero_mean_and_unit_variance(shape: tuple[int, ...], a
     torch.testing.assert_close(std, torch.ones(3), atol=1e-4, rtol=0)
 
 
-def test_standardize_uses_the_train_figures_elsewhere() -> None:
+def test_standardize_uses_train_statistics_on_other_data() -> None:
     transform = Standardize()
     transform.fit(torch.tensor([[0.0], [2.0]]))
     assert transform(torch.tensor([[5.0]])).item() == 4.0
@@ -132,7 +132,7 @@ def test_pad_refuses_inputs() -> None:
         Pad(pixels=1)(torch.ones(2, 3))
 
 
-def test_flip_mirrors_those_below_the_probability() -> None:
+def test_flip_mirrors_samples_drawn_below_the_probability() -> None:
     images = normal(3, 2, 4, 5)
     flipped = Flip(probability=0.5)(images, torch.tensor([[0.49], [0.5], [0.0]]))
     assert torch.equal(flipped[0], images[0].flip(-1))
@@ -186,7 +186,7 @@ def test_augmentation_refusals() -> None:
             transform(torch.ones(2, 3), torch.zeros(2, transform.num_draws))
 
 
-def test_all_compute_where_the_inputs_are() -> None:
+def test_transforms_compute_on_the_device_of_the_inputs() -> None:
     """The meta device stands for any other one: it refuses to be mixed with the CPU."""
     standardize = Standardize()
     standardize.fit(normal(4, 3, 8, 8))

@@ -81,7 +81,7 @@ def test_saves_and_loads(tmp_path: Path) -> None:
     assert there(tmp_path) == ["step-00000938"]
 
 
-def test_a_real_run_comes_back(tmp_path: Path) -> None:
+def test_model_and_optimizer_survive_a_save(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.randn(2, 1, 5, 5)).sum().backward()
@@ -94,7 +94,7 @@ def test_a_real_run_comes_back(tmp_path: Path) -> None:
     optimizer.load_state_dict(back["optimizer"])
 
 
-def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
+def test_the_manifest_lists_files_tensors_and_metrics(tmp_path: Path) -> None:
     metrics = {"validation/recall": [0.5, float("nan")], "test/mse": float("inf"), "n": torch.tensor(3)}
     place = save(make(tmp_path), 12, 0.25, **metrics)
     manifest = json.loads((place / "manifest.json").read_text())
@@ -134,7 +134,9 @@ class TestChoice:
             save(checkpointer, step)
         assert step_of(make(tmp_path).load()) == 100_000_000
 
-    def test_latest_is_finite_where_one_is(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_latest_prefers_a_checkpoint_with_finite_weights(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         checkpointer = make(tmp_path, keep_last=5)
         for step, weight in ((10, torch.nan), (20, 1.0), (30, torch.inf), (40, torch.nan)):
             state = {"step": step, "parts": {"model": {"weight": torch.tensor(weight)}}}
@@ -154,7 +156,7 @@ class TestChoice:
         assert step_of(checkpointer.load("best")) == best
         assert step_of(make(tmp_path, larger_is_better=larger_is_better).load("best")) == best
 
-    def test_without_a_direction_none_is_the_best(self, tmp_path: Path) -> None:
+    def test_a_monitor_without_direction_has_no_best(self, tmp_path: Path) -> None:
         checkpointer = DirectoryCheckpointer(tmp_path, "validation/a/odd", {"odd": True}, 1)
         for step, odd in ((10, 0.9), (20, 0.1), (30, 0.5)):
             save(checkpointer, step, **{"validation/a/odd": odd})
@@ -174,23 +176,23 @@ class TestChoice:
             checkpointer.save(bad, {"step": step, "epoch": 0}, {}).result()
         assert there(tmp_path) == ["step-00000003", "step-00000007", "step-00000009", "step-00000010"]
 
-    def test_going_back_never_removes_what_was_just_saved(self, tmp_path: Path) -> None:
+    def test_saving_an_earlier_step_keeps_the_new_checkpoint(self, tmp_path: Path) -> None:
         save(make(tmp_path, keep_last=1), 30)
         save(make(tmp_path, keep_last=1), 20)
         save(make(tmp_path, keep_last=1), 25)
         assert there(tmp_path) == ["step-00000025", "step-00000030"]
 
-    def test_an_unknown_name_is_told_with_those_there(self, tmp_path: Path) -> None:
+    def test_an_unknown_name_lists_the_checkpoints(self, tmp_path: Path) -> None:
         save(make(tmp_path), 938)
         with pytest.raises(DataError, match=r"(?s)unknown checkpoint 'step-938'.*step-00000938") as caught:
             make(tmp_path).load("step-938")
         assert caught.value.exit_code == 4
 
-    def test_nothing_there(self, tmp_path: Path) -> None:
+    def test_no_checkpoint_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(NothingSavedError, match=r"there are no checkpoints in .*: the run ended before"):
             make(tmp_path).load()
 
-    def test_no_figure_for_best(self, tmp_path: Path) -> None:
+    def test_best_without_a_monitored_figure(self, tmp_path: Path) -> None:
         save(make(tmp_path), 3)
         with pytest.raises(DataError, match=r"(?s)number for the monitor 'validation/loss'.*step-00000003"):
             make(tmp_path).load("best")
@@ -225,7 +227,7 @@ def test_the_state_may_change_as_soon_as_save_returns(tmp_path: Path) -> None:
         assert step_of(checkpointer.load()) == 3
 
 
-def test_memory_is_kept_from_one_save_to_the_next(tmp_path: Path) -> None:
+def test_memory_is_reused_between_saves(tmp_path: Path) -> None:
     checkpointer = make(tmp_path)
     save(checkpointer, 1)
     memory = checkpointer._snapshot._memory.data_ptr()
@@ -235,7 +237,7 @@ def test_memory_is_kept_from_one_save_to_the_next(tmp_path: Path) -> None:
     assert step_of(checkpointer.load("step-00000003")) == 3
 
 
-def test_the_first_record_makes_room_for_the_copy(tmp_path: Path) -> None:
+def test_the_first_record_allocates_memory_for_the_copy(tmp_path: Path) -> None:
     loop = Loop(SimpleNamespace(train_step=lambda batch: 0.5), parts={"model": nn.Linear(100, 10)})  # type: ignore[arg-type]
     checkpointer = make(tmp_path)
     checkpointer.on_log(loop, {})
@@ -250,7 +252,7 @@ def test_the_first_record_makes_room_for_the_copy(tmp_path: Path) -> None:
         st.tuples(st.sampled_from(list(DTYPES)), st.lists(st.integers(0, 3), max_size=3)),
     )
 )
-def test_files_are_what_safetensors_reads(shapes: dict[str, tuple[torch.dtype, list[int]]]) -> None:
+def test_written_files_are_read_by_safetensors(shapes: dict[str, tuple[torch.dtype, list[int]]]) -> None:
     tensors = {name: torch.randint(0, 2, shape).to(dtype) for name, (dtype, shape) in shapes.items()}
     data = b"".join(safetensors_file(*Snapshot().take(tensors)))
     back = safetensors.torch.load(data)
@@ -267,7 +269,7 @@ def test_options_are_checked(tmp_path: Path) -> None:
         DirectoryCheckpointer(None, "validation/loss", {})
 
 
-def test_a_state_that_cannot_be_held_leaves_nothing(tmp_path: Path) -> None:
+def test_an_unsupported_state_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match=r"parts\.hook: an object of type function"):
         make(tmp_path).save({"parts": {"hook": lambda: 0, "model": {}}}, {"step": 1, "epoch": 0}, {})
     assert list(tmp_path.iterdir()) == []
@@ -283,7 +285,7 @@ class TestDamage:
     @pytest.mark.parametrize("which", ["latest", "best"])
     @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
     @pytest.mark.parametrize("harm", ["flip", "truncate", "empty", "extend", "remove"])
-    def test_the_older_one_is_used(
+    def test_a_damaged_checkpoint_falls_back_to_the_older_one(
         self, run_dir: Path, file: str, harm: str, which: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = run_dir / "checkpoints" / "step-00000020" / file
@@ -322,14 +324,14 @@ class TestDamage:
         with pytest.raises(module.DamagedCheckpoint, match="its manifest belongs to step 10"):
             read_checkpoint(newer)
 
-    def test_another_schema_is_told(self, run_dir: Path) -> None:
+    def test_another_schema_is_refused(self, run_dir: Path) -> None:
         place = run_dir / "checkpoints" / "step-00000020"
         manifest = {**read_manifest(place), "schema": 3}
         (place / "manifest.json").write_bytes(module.seal(manifest))
         with pytest.raises(module.DamagedCheckpoint, match="written in schema 3"):
             read_checkpoint(place)
 
-    def test_nothing_good_is_left(self, run_dir: Path) -> None:
+    def test_all_checkpoints_are_damaged(self, run_dir: Path) -> None:
         for path in (run_dir / "checkpoints").glob("*/state.json"):
             path.unlink()
         with pytest.raises(DataError, match=r"(?s)step-00000020: state.json is missing.*step-00000010"):
@@ -356,7 +358,7 @@ class TestDamage:
 
 
 class TestLeftovers:
-    def test_those_of_dead_writes_are_cleaned_by_the_next_save_and_by_no_load(self, tmp_path: Path) -> None:
+    def test_leftovers_are_removed_by_the_next_save_and_not_by_a_load(self, tmp_path: Path) -> None:
         save(make(tmp_path), 10)
         leftover = tmp_path / "checkpoints" / ".tmp-step-00000020-1234"
         leftover.mkdir()
@@ -366,7 +368,7 @@ class TestLeftovers:
         save(make(tmp_path), 20)
         assert there(tmp_path) == ["step-00000010", "step-00000020"]
 
-    def test_one_moved_aside_still_counts_and_is_put_back(self, tmp_path: Path) -> None:
+    def test_a_checkpoint_moved_aside_is_read_and_put_back(self, tmp_path: Path) -> None:
         place = save(make(tmp_path), 10)
         os.rename(place, place.with_name(".old-step-00000010"))
         assert step_of(make(tmp_path).load()) == step_of(make(tmp_path).load("step-00000010")) == 10
@@ -374,7 +376,7 @@ class TestLeftovers:
         save(make(tmp_path), 20)
         assert there(tmp_path) == ["step-00000010", "step-00000020"]
 
-    def test_one_that_was_replaced_goes(self, tmp_path: Path) -> None:
+    def test_a_replaced_checkpoint_is_removed(self, tmp_path: Path) -> None:
         place = save(make(tmp_path), 10)
         shutil.copytree(place, place.with_name(".old-step-00000010"))
         save(make(tmp_path), 20)
@@ -390,7 +392,7 @@ def test_the_same_step_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells a descriptor's path by /proc")
-def test_all_is_on_the_disk_before_the_commit_and_the_commit_after_it(tmp_path: Path) -> None:
+def test_files_are_synced_before_the_commit_and_the_folder_after_it(tmp_path: Path) -> None:
     calls: list[tuple[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
         fsync, rename = os.fsync, os.replace
@@ -483,7 +485,9 @@ SEQUENCES = pytest.mark.parametrize("steps", [(10, 20), (10, 20, 20), (10, 20, 3
 class TestFaults:
     @SEQUENCES
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
-    def test_every_boundary_of_a_save(self, tmp_path: Path, steps: tuple[int, ...], number: int) -> None:
+    def test_a_disk_error_at_every_boundary_of_a_save(
+        self, tmp_path: Path, steps: tuple[int, ...], number: int
+    ) -> None:
         num_failures = 0
         for point in boundaries(tmp_path / "whole", steps):
             run_dir = tmp_path / str(point)
@@ -526,7 +530,7 @@ class TestFaults:
         (tmp_path / "checkpoints").chmod(0o755)
         assert step_of(make(tmp_path).load()) == 10
 
-    def test_an_interrupt_does_not_harm_what_is_being_written(self, tmp_path: Path) -> None:
+    def test_an_interrupt_lets_the_save_finish(self, tmp_path: Path) -> None:
         save(make(tmp_path), 10)
         checkpointer = make(tmp_path)
         with pytest.MonkeyPatch.context() as patch:
@@ -594,7 +598,9 @@ def test_kill_nine_at_any_instant(tmp_path: Path, kills: int) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from([0.1, 0.2, 0.3, None, float("nan")])), min_size=1))
-def test_whatever_the_order_of_saves(tmp_path_factory: pytest.TempPathFactory, saves: list[tuple[int, Any]]) -> None:
+def test_best_and_latest_hold_for_any_order_of_saves(
+    tmp_path_factory: pytest.TempPathFactory, saves: list[tuple[int, Any]]
+) -> None:
     run_dir = tmp_path_factory.mktemp("run")
     for step, loss in saves:
         save(make(run_dir), step, loss)

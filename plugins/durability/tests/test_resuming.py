@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_resume_gives_the_bits_of_a_run_without_a_break(wf: Any, finished: Path, folder: Path) -> None:
+def test_resume_gives_the_bits_of_an_uninterrupted_run(wf: Any, finished: Path, folder: Path) -> None:
     record = wf("resume", "done", "--epochs", 3, "--json", "--quiet").json()
     assert list(record) == ["run_dir", "status", "epochs", "steps", "metrics"]
     assert (record["run_dir"], record["epochs"], record["steps"]) == ("runs/done", 3, 120)

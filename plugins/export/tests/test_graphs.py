@@ -67,7 +67,7 @@ def wf_components():
 """
 
 
-def test_a_stranger_adds_a_format(wf: Any, iris: Path) -> None:
+def test_a_third_party_plugin_adds_a_format(wf: Any, iris: Path) -> None:
     (iris / "own.py").write_text(OWN)
     assert wf("export", "iris", "w.npz", "-p", "own.py").stdout.startswith("w.npz: arrays\n")
     assert wf("export", "iris", "--to", "npz", "-p", "own.py").code == 0
@@ -83,7 +83,7 @@ def test_a_stranger_adds_a_format(wf: Any, iris: Path) -> None:
     assert wf("export", "iris", "w.onnx", "--to", "pt2").code == 2
 
 
-def test_the_lines_that_it_prints_run(wf: Any, iris: Path) -> None:
+def test_the_printed_usage_example_runs(wf: Any, iris: Path) -> None:
     found = wf("export", "iris", "x.pt2", "--json").json()
     assert found["inputs"][0]["shape"] == [4]
     assert found["difference"]["largest"] < 1e-5
@@ -92,7 +92,7 @@ def test_the_lines_that_it_prints_run(wf: Any, iris: Path) -> None:
     assert names["outputs"].shape == (2, 3)
 
 
-def test_targets_are_in_their_units_and_made_up_samples_do_without_data(wf: Any, folder: Path) -> None:
+def test_an_export_without_data_gives_targets_in_their_units(wf: Any, folder: Path) -> None:
     (folder / "t.csv").write_text("a,b,y\n" + "".join(f"{n},{n % 7},{100 * n + 5}\n" for n in range(40)))
     table = {"use": "csv", "path": "t.csv", "target": "y"}
     steps = ["standardize", "standardize-targets"]
@@ -117,7 +117,7 @@ def test_inputs_of_several_tensors(wf: Any, folder: Path) -> None:
     assert torch.allclose(torch.export.load(folder / "r.pt2").module()(raw), load_model("r")(raw))
 
 
-def test_weights_say_what_they_are_of(wf: Any, iris: Path) -> None:
+def test_exported_weights_carry_metadata(wf: Any, iris: Path) -> None:
     from safetensors import safe_open
 
     assert wf("export", "iris", "--to", "safetensors").code == 0
@@ -139,7 +139,7 @@ def test_missing_libraries_of_onnx_are_named(wf: Any, iris: Path) -> None:
     assert not (iris / "iris.onnx").exists()
 
 
-def test_what_torch_cannot_trace_is_refused_with_its_reason(wf: Any, folder: Path) -> None:
+def test_models_that_torch_cannot_trace_are_refused_with_the_reason(wf: Any, folder: Path) -> None:
     (folder / "net.py").write_text(
         "from torch import nn\n\n\nclass Net(nn.Module):\n"
         "    def __init__(self, num_features: int, num_outputs: int) -> None:\n"

@@ -91,7 +91,7 @@ def trained_by(script: Path, weights: Path) -> dict[str, torch.Tensor]:
     "name",
     [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.exhaustive) for name in (*FILES, *RUNS)],
 )
-def test_weights_are_those_of_the_run(wf: Any, folder: Path, name: str) -> None:
+def test_the_script_trains_the_weights_of_the_run(wf: Any, folder: Path, name: str) -> None:
     if name in FILES:
         wf_package.run(EXAMPLES / NAMES[name], name=name, quiet=True, **FILES[name])
     else:
@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_written_is_named(wf: Any, folder: Path, name: str) -> None:
+def test_runs_that_no_script_can_repeat_are_refused(wf: Any, folder: Path, name: str) -> None:
     settings, reasons = REFUSED[name]
     wf_package.run(name=name, quiet=True, **{"model": "linear", "epochs": 1, **settings})
     before = sorted(path.name for path in folder.iterdir())
@@ -168,7 +168,7 @@ def test_what_cannot_be_written_is_named(wf: Any, folder: Path, name: str) -> No
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_a_script_that_would_read_other_data_is_not_written(wf: Any, folder: Path) -> None:
+def test_a_script_that_would_drop_other_rows_is_refused(wf: Any, folder: Path) -> None:
     rows = (folder / "t.csv").read_text().splitlines()
     (folder / "t.csv").write_text("\n".join([*rows[:4], "1,,red,red", *rows[4:]]) + "\n")
     table = {**TABLE, "target": "b", "ignore": ["c", "y"], "missing": "drop"}
@@ -179,7 +179,7 @@ def test_a_script_that_would_read_other_data_is_not_written(wf: Any, folder: Pat
     assert not (folder / "x.py").exists()
 
 
-def test_own_code_is_copied(wf: Any, folder: Path) -> None:
+def test_user_code_is_copied_into_the_script(wf: Any, folder: Path) -> None:
     (folder / "net.py").write_text(
         "import torch\nfrom torch import nn\n\nWIDTH = 5\n\n\n"
         "class Net(nn.Module):\n    def __init__(self, num_features: int, num_outputs: int) -> None:\n"
@@ -193,7 +193,7 @@ def test_own_code_is_copied(wf: Any, folder: Path) -> None:
     assert "WIDTH = 5\n\n\nclass Net(nn.Module):" in (folder / "own.py").read_text()
 
 
-def test_lines_that_cannot_be_meant(wf: Any, folder: Path) -> None:
+def test_ambiguous_or_contradicting_formats_are_refused(wf: Any, folder: Path) -> None:
     wf_package.run(dataset="iris", model="linear", epochs=1, name="x", quiet=True)
     for given, why in (
         ((), "choose a format: --to onnx|pt2|safetensors|script|state-dict"),

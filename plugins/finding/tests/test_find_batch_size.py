@@ -47,13 +47,13 @@ def test_a_smaller_size_that_is_nearly_as_fast_is_suggested() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "12", "GB", "-1GB", "0MB", "nanGB", "1e30GB", "5 PB"])
-def test_memory_that_is_none_is_refused(text: str) -> None:
+def test_invalid_amounts_of_memory_are_refused(text: str) -> None:
     assert parse_memory("1.5 gb") == 1_500_000_000
     with pytest.raises(UsageError, match="--memory"):
         parse_memory(text)
 
 
-def test_it_tries_each_size_and_writes_nothing(wf: Any, tmp_path: Path) -> None:
+def test_every_size_is_tried_and_nothing_is_written(wf: Any, tmp_path: Path) -> None:
     done = wf("find-batch-size", "--dataset", "iris", "--lr", 0.01, "--seconds", 0.01, "--json")
     assert done.code == 0, done.stderr
     found = done.json()
@@ -63,7 +63,7 @@ def test_it_tries_each_size_and_writes_nothing(wf: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_it_ends_where_memory_does(wf: Any, tmp_path: Path) -> None:
+def test_the_search_ends_at_out_of_memory(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "hungry.py").write_text(ALLOCATES)
     done = wf("find-batch-size", "--dataset", "iris", "--model", "hungry.py:Hungry", "--seconds", 0.01, "--quiet")
     assert done.code == 0, done.stderr
@@ -84,7 +84,7 @@ def test_a_model_that_needs_two_samples_begins_with_two(wf: Any, tmp_path: Path)
     assert [one["size"] for one in done.json()["trials"]] == [2, 4, 8]
 
 
-def test_what_cannot_be_tried_is_refused(wf: Any) -> None:
+def test_invalid_options_are_refused(wf: Any) -> None:
     for words, options in (
         ("a batch has at least 1 sample", ("--max", 0)),
         ("write a number and a unit", ("--memory", "much")),

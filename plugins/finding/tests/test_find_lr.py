@@ -41,7 +41,7 @@ def curve(losses: list[float], lowest: float = 1e-4, growth: float = 2.0, *, div
     return Curve(rates=rates, losses=losses, smoothed=losses, diverged=diverged)
 
 
-def test_the_suggestion_is_where_the_loss_is_half_of_the_way_down() -> None:
+def test_the_suggestion_is_half_way_down_the_fall_of_the_loss() -> None:
     found = suggest(curve([1.0, 0.99, 0.9, 0.5, 0.4, 0.39, 0.8, 3.0], diverged=True))
     assert found.rate == pytest.approx(4e-4)
     assert "its lowest, 0.39 at 0.0032; it diverges at 0.013" in found.reason
@@ -58,7 +58,7 @@ def test_the_suggestion_is_where_the_loss_is_half_of_the_way_down() -> None:
         ([], True, "diverges at once"),
     ],
 )
-def test_no_suggestion_without_a_fall(losses: list[float], diverged: bool, words: str) -> None:
+def test_a_loss_that_does_not_fall_gives_no_suggestion(losses: list[float], diverged: bool, words: str) -> None:
     found = curve(losses, diverged=diverged)
     if not losses:
         found = Curve(rates=[1e-4], losses=[math.nan], smoothed=[], diverged=True)
@@ -66,7 +66,7 @@ def test_no_suggestion_without_a_fall(losses: list[float], diverged: bool, words
         suggest(found)
 
 
-def test_on_a_quadratic_it_lies_where_theory_says(wf: Any, tmp_path: Path) -> None:
+def test_the_suggestion_on_a_quadratic_agrees_with_theory(wf: Any, tmp_path: Path) -> None:
     """The mean of squares of x is about 1, so the loss is (slope - 2)^2: gradient descent diverges from rate 1 on."""
     (tmp_path / "line.py").write_text(QUADRATIC)
     done = wf("find-lr", *SLOPE, "--optimizer", "sgd", "--batch-size", "full", "--json", "--output", "lr.png")
@@ -81,7 +81,7 @@ def test_on_a_quadratic_it_lies_where_theory_says(wf: Any, tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["line.py", "lr.png"]
 
 
-def test_the_line_that_it_says_is_a_run_with_the_bits_of_any_other(wf: Any, tmp_path: Path) -> None:
+def test_the_suggested_command_gives_the_bits_of_a_plain_run(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset", "iris", "--optimizer", "sgd", "--optimizer.momentum", 0.9, "--epochs", 2)
     done = wf("find-lr", *options, "-o", "../lr.svg", "--optimizer.lr", 7, "--num-steps", 60, "--max", 1e2)
     assert done.code == 0, done.stderr
@@ -117,7 +117,7 @@ def test_groups_keep_their_ratio(wf: Any, tmp_path: Path) -> None:
     assert ratios == {"ratio 10.0"}
 
 
-def test_what_cannot_be_tried_is_refused(wf: Any, tmp_path: Path) -> None:
+def test_invalid_options_and_unusable_curves_are_refused(wf: Any, tmp_path: Path) -> None:
     for words, options in (
         ("--max above --min", ("--min", 1, "--max", 0.1)),
         ("a curve needs at least 10", ("--num-steps", 3)),
@@ -147,7 +147,7 @@ def test_several_optimizers_are_refused(wf: Any, tmp_path: Path) -> None:
     assert "several optimizers (first, second)" in done.stderr
 
 
-def test_a_batch_that_is_larger_than_the_data(wf: Any) -> None:
+def test_a_batch_larger_than_the_data(wf: Any) -> None:
     done = wf("find-lr", "--dataset", "iris", "--batch-size", 1000, "--quiet", "--json")
     assert done.code == 0, done.stderr
     assert json.loads(done.stdout)["lr"] > 0

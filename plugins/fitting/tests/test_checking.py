@@ -134,7 +134,7 @@ def test_every_mismatch_at_once() -> None:
         (("dataset/digits", "transform/flatten", "model/cnn"), "takes image samples [C, H, W] but would get vector"),
     ],
 )
-def test_what_does_not_fit(run: tuple[str, ...], words: str) -> None:
+def test_mismatches_are_described(run: tuple[str, ...], words: str) -> None:
     assert any(words in line for line in refused(*run))
 
 
@@ -152,11 +152,11 @@ def test_what_does_not_fit(run: tuple[str, ...], words: str) -> None:
         ("scheduler/plateau",),
     ],
 )
-def test_what_fits_or_may_fit(run: tuple[str, ...]) -> None:
+def test_fitting_and_undecided_runs_are_accepted(run: tuple[str, ...]) -> None:
     check(parts(*run), Facts(), REGISTRY)
 
 
-def test_what_is_known_better_than_the_traits_say() -> None:
+def test_facts_from_the_data_override_traits() -> None:
     """The facts from the data, once they have been read."""
     assert "would get samples [6, 3]" in refused("dataset/texts", "model/line", samples=SampleForm.of_shape((6, 3)))[1]
     check(parts("dataset/texts", "model/line"), Facts(samples=SampleForm.of_shape((6,))), REGISTRY)
@@ -207,7 +207,7 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
     assert found.fitting == {"model": ("chances", "line", "mlp")}
 
 
-def test_names_that_two_plugins_bring_are_told_apart() -> None:
+def test_suggestions_of_one_name_from_two_plugins_are_qualified() -> None:
     other = replace(PLUGIN, name="p", distribution="p", components=(COMPONENTS[15],))
     (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Facts(), Registry([PLUGIN, other, TASKS, DRIVING]))
     assert found.fitting == {"loss": ("mse@o", "mse@p")}
@@ -242,7 +242,7 @@ RUNS = st.tuples(*(strategy.map(lambda traits, kind=kind: part(kind, traits)) fo
 
 
 @given(run=RUNS, kind=st.sampled_from(sorted(TRAITS)), evaluated=st.none() | st.just(()) | st.just(("test",)))
-def test_knowing_less_never_refuses_more(run: tuple[Part, ...], kind: str, evaluated: Any) -> None:
+def test_missing_traits_never_cause_a_refusal(run: tuple[Part, ...], kind: str, evaluated: Any) -> None:
     """A component without traits is never refused where a component with traits was accepted."""
     known = Facts(evaluated=evaluated)
     less = [part(kind, None) if one.kind == kind else one for one in run]
@@ -286,11 +286,11 @@ def said(kind: str, other: str) -> dict[str, bool | None]:
         ),
     ],
 )
-def test_both_ways(kind: str, other: str, wanted: dict[str, bool | None]) -> None:
+def test_fits_is_symmetric_between_kinds(kind: str, other: str, wanted: dict[str, bool | None]) -> None:
     assert said(kind, other) == wanted
 
 
-def test_kinds_that_have_to_do_with_each_other() -> None:
+def test_related_kinds() -> None:
     related = {kind: related_kinds(kind, REGISTRY) for kind in KINDS}
     assert related["dataset"] == ["transform", "model", "loss", "metric", "task"]
     assert related["trainer"] == ["optimizer", "scheduler"]
@@ -302,7 +302,7 @@ def test_kinds_that_have_to_do_with_each_other() -> None:
     assert [plural(kind) for kind in ("loss", "strategy", "dataset")] == ["losses", "strategies", "datasets"]
 
 
-def test_kinds_that_have_nothing_to_do_with_each_other() -> None:
+def test_unrelated_kinds_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         said("metric", "loss/ce")
     assert str(caught.value).splitlines() == [
@@ -315,7 +315,7 @@ def test_kinds_that_have_nothing_to_do_with_each_other() -> None:
     assert str(caught.value) == "metrics and hooks have nothing to do with each other"
 
 
-def test_a_dataset_whose_data_decide() -> None:
+def test_a_dataset_whose_targets_depend_on_its_data() -> None:
     with pytest.raises(UsageError) as caught:
         said("loss", "dataset/csv")
     assert str(caught.value).splitlines() == [
@@ -335,7 +335,7 @@ def test_a_dataset_whose_data_decide() -> None:
     ("kind", "other"),
     [("loss", "dataset/silent"), ("dataset", "loss/silent"), ("loss", "model/silent"), ("optimizer", "trainer/silent")],
 )
-def test_a_component_that_says_nothing(kind: str, other: str) -> None:
+def test_a_component_without_traits(kind: str, other: str) -> None:
     with pytest.raises(UsageError, match=r"declares no traits, so wf cannot tell what fits it"):
         said(kind, other)
 
@@ -354,7 +354,7 @@ def test_transforms_that_move_pixels_do_not_fit_masks(moves: bool | None, fits: 
     assert pair_verdict(flip, photos, REGISTRY).fits is True
 
 
-def test_without_the_plugins_of_the_rules_nothing_is_refused() -> None:
+def test_without_rule_plugins_nothing_is_refused() -> None:
     alone = Registry([PLUGIN])
     assert judges(alone) == []
     run = [

@@ -60,7 +60,7 @@ PREDICTION_LINKS = {
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_every_combination(targets: str) -> None:
+def test_every_combination_of_targets_and_predictions(targets: str) -> None:
     for wanted, classes, has, wants in itertools.product(TARGETS, (None, 2, 3), PREDICTIONS, PREDICTIONS):
         found = resolve(
             targets, classes, ModelTraits(predictions=has), LossTraits(predictions=wants, targets=(wanted,))
@@ -90,7 +90,7 @@ def test_the_preferred_targets_win() -> None:
     assert resolve("class_index", 2, ModelTraits(), order) == Fit(targets="one_hot", links=("one-hot",))
 
 
-def test_links_that_are_off() -> None:
+def test_switched_off_links() -> None:
     nll = LossTraits(predictions="log_probs", targets=("class_index",))
     fit = resolve("class_index", 3, ModelTraits(), nll, [])
     assert fit == Fit(targets="class_index", warnings=("link 'log-softmax' is off: the loss gets the model outputs",))
@@ -112,7 +112,7 @@ def test_links_that_are_off() -> None:
     ],
     ids=["its own", "as trained", "its own would be read in another way", "not as one number", "any"],
 )
-def test_evaluations_beside_other_targets_in_training(
+def test_evaluations_with_other_targets_than_training(
     targets: tuple[str, ...], wants: str, num_classes: int, judged: Fit
 ) -> None:
     loss = LossTraits(predictions=wants, targets=targets)
@@ -125,7 +125,7 @@ def test_evaluations_beside_other_targets_in_training(
     )
 
 
-def test_evaluations_that_do_not_fit_what_is_trained() -> None:
+def test_evaluations_that_do_not_fit_the_trained_targets() -> None:
     loss = LossTraits(predictions="probs", targets=("class_index", "one_hot"))
     trained = resolve("one_hot", 3, ModelTraits(), loss)
     assert isinstance(trained, Fit)
@@ -134,7 +134,7 @@ def test_evaluations_that_do_not_fit_what_is_trained() -> None:
     assert found == ["the loss takes one_hot targets, the dataset has class_index, link 'one-hot' is off"]
 
 
-def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
+def test_components_without_traits_give_a_warning() -> None:
     nll = LossTraits(predictions="log_probs", targets=("class_index",))
     (warning,) = resolve("class_index", 3, None, nll).warnings  # type: ignore[union-attr]  # it fits
     assert "the model declares no traits" in warning
@@ -144,18 +144,18 @@ def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
     assert resolve("class_index", 3, None, logits) == Fit(targets="class_index")
 
 
-def test_the_targets_with_which_a_model_suits_a_loss() -> None:
+def test_targets_that_fit_a_model_and_a_loss() -> None:
     focal = LossTraits(predictions="logits", targets=("class_index", "binary", "mask"))
     assert targets_that_fit(ModelTraits(), focal, LINKS) == ["class_index", "binary", "mask"]
     assert targets_that_fit(ModelTraits(predictions="log_probs"), focal, LINKS) == ["class_index", "mask"]
     assert targets_that_fit(ModelTraits(predictions="probs"), focal, LINKS) == []
 
 
-def test_the_links_are_those_that_put_something_between_and_some_that_do_not() -> None:
+def test_links_with_a_target_have_the_documented_names() -> None:
     assert {link.name for link in LINKS if link.target} == NAMES
 
 
-def test_a_link_for_certain_targets_comes_before_one_for_all_others() -> None:
+def test_a_link_for_certain_targets_wins_over_a_general_one() -> None:
     own = Link(name="a", takes=("raw",), gives="x", target="m:f")
     special = Link(name="b", takes=("raw",), gives="x", target="m:f", targets=("t",))
     loss = LossTraits(predictions="x", targets=("t", "u"))

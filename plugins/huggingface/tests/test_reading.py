@@ -83,7 +83,7 @@ def targets_of(dataset: Dataset) -> Any:
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv", ".json", ".jsonl"])
-def test_a_file(tmp_path: Path, ending: str) -> None:
+def test_every_file_format_is_read(tmp_path: Path, ending: str) -> None:
     dataset = huggingface(write(tmp_path / f"data{ending}"), inputs=["a", "b"])
     frame = table()
     assert inputs_of(dataset).dtype == torch.float32
@@ -110,7 +110,7 @@ def test_a_file(tmp_path: Path, ending: str) -> None:
         (["tall"], "multilabel", "multilabel"),
     ],
 )
-def test_targets(tmp_path: Path, target: Any, task: Any, kind: str) -> None:
+def test_targets_by_column_and_task(tmp_path: Path, target: Any, task: Any, kind: str) -> None:
     dataset = huggingface(write(tmp_path / "data.parquet"), inputs="b", target=target, task=task)
     frame, names = table(), [target] if isinstance(target, str) else target
     assert dataset.targets == kind
@@ -118,14 +118,14 @@ def test_targets(tmp_path: Path, target: Any, task: Any, kind: str) -> None:
     assert torch.equal(targets_of(dataset).reshape(wanted.shape).float(), wanted)
 
 
-def test_text(tmp_path: Path) -> None:
+def test_text_columns_become_tokens(tmp_path: Path) -> None:
     dataset = huggingface(write(tmp_path / "data.parquet"), inputs="text", max_tokens=4)
     assert inputs_of(dataset).shape == (ROWS, 4)
     read = {tuple(dataset.vocabulary[place] for place in row if place) for row in inputs_of(dataset).tolist()}
     assert read == {("good", "day", ",", "sir"), ("bad", "night")}
 
 
-def test_the_vocabulary_is_that_of_the_train_split(tmp_path: Path) -> None:
+def test_the_vocabulary_comes_from_the_train_split(tmp_path: Path) -> None:
     table().head(20).to_json(tmp_path / "train.jsonl", orient="records", lines=True)
     table().tail(20).assign(text="entirely new").to_json(tmp_path / "test.jsonl", orient="records", lines=True)
     dataset = huggingface(tmp_path, inputs="text")
@@ -190,7 +190,7 @@ def test_splits_by_name(tmp_path: Path) -> None:
         huggingface(folder, train="first", test="first")
 
 
-def test_a_split_that_is_passed_over_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_skipped_split_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saved = datasets.Dataset.from_pandas(table()[["a", "label"]])
     datasets.DatasetDict({"train": saved, "unsupervised": saved}).save_to_disk(str(tmp_path / "saved"))
     huggingface(tmp_path / "saved")
@@ -211,12 +211,12 @@ def test_a_split_that_is_passed_over_is_named(tmp_path: Path, caplog: pytest.Log
         ({"max_tokens": 0}, "must be at least 3 and 1"),
     ],
 )
-def test_what_the_user_is_told(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace("[", r"\[")):
         huggingface(write(tmp_path / "data.parquet"), **options)
 
 
-def test_the_target_must_be_named_where_it_cannot_be_told(tmp_path: Path) -> None:
+def test_an_undetectable_target_must_be_named(tmp_path: Path) -> None:
     file = tmp_path / "data.parquet"
     table().drop(columns="label").to_parquet(file)
     with pytest.raises(UsageError, match=r"which column is the target\?\n  columns: a \(float32\), .*text"):
@@ -239,14 +239,14 @@ def test_lists_of_several_lengths(tmp_path: Path) -> None:
         huggingface(tmp_path / "data.parquet")
 
 
-def test_a_class_that_train_does_not_have(tmp_path: Path) -> None:
+def test_a_test_class_missing_in_train_is_refused(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "train.csv", index=False)
     table().assign(label="maybe").to_csv(tmp_path / "test.csv", index=False)
     with pytest.raises(DataError, match="test split, column 'label': class 'maybe' does not occur"):
         huggingface(tmp_path, inputs="a")
 
 
-def test_neither_0_nor_1(tmp_path: Path) -> None:
+def test_binary_targets_other_than_0_and_1_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"column 'price', row 0 .* is neither 0 nor 1"):
         huggingface(write(tmp_path / "data.parquet"), inputs="a", target="price", task="binary")
 
@@ -374,7 +374,7 @@ def test_streams_of_images(tmp_path: Path) -> None:
         ("tall", 33, 2, {"inputs": "a", "target": "tall", "task": "binary"}, r"row 33 \(from 0\): 2 is neither"),
     ],
 )
-def test_what_is_wrong_in_the_middle_of_a_stream_is_told_before_step_1(
+def test_invalid_values_in_a_stream_are_found_before_step_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, row: int, value: Any, options: Any, message: str
 ) -> None:
     monkeypatch.setattr("wf_huggingface.streaming.ROWS", 7)
@@ -410,7 +410,7 @@ def test_numbers_that_become_fractions_in_the_middle_of_a_stream(tmp_path: Path)
         huggingface(tmp_path / "data.csv", target="price", task="regression", streaming=True)
 
 
-def test_nothing_is_left_switched_off(tmp_path: Path) -> None:
+def test_progress_bars_are_switched_on_again(tmp_path: Path) -> None:
     assert not datasets.are_progress_bars_disabled()
     huggingface(write(tmp_path / "data.parquet"), inputs="a")
     assert not datasets.are_progress_bars_disabled()
@@ -426,7 +426,7 @@ def test_nothing_is_left_switched_off(tmp_path: Path) -> None:
         (list(range(6)), "real", ""),
     ],
 )
-def test_integers_are_classes_where_they_look_like_it(
+def test_consecutive_integers_are_taken_as_classes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, streaming: bool, values: list[int], targets: str, hint: str
 ) -> None:
     file = tmp_path / "data.csv"
@@ -441,7 +441,7 @@ def test_integers_are_classes_where_they_look_like_it(
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("options", [{"inputs": ["a", "b"]}, {"inputs": "text", "max_tokens": 4}])
-def test_prediction_reads_what_training_read(tmp_path: Path, options: dict[str, Any], streaming: bool) -> None:
+def test_prediction_reads_rows_as_training_does(tmp_path: Path, options: dict[str, Any], streaming: bool) -> None:
     file = tmp_path / "data.jsonl"
     rows = [{"a": row / 7, "b": row, "text": f"word{row} again", "y": "uv"[row % 2]} for row in range(6)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -478,7 +478,7 @@ def tensors_of(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("text", [False, True])
-def test_reads_by_what_it_learned(tmp_path: Path, text: bool, streaming: bool) -> None:
+def test_a_reloaded_file_uses_the_learned_columns_and_classes(tmp_path: Path, text: bool, streaming: bool) -> None:
     rows = [{"a": row, "b": row / 7, "text": f"word{row % 3} again", "y": [3, 1, 2][row % 3]} for row in range(9)]
 
     def save(name: str, rows: list[dict[str, Any]]) -> Path:
@@ -533,7 +533,7 @@ def test_images_of_rows_are_paths_bytes_and_what_parquet_has() -> None:
         reader.from_records([{"photo": {"bytes": b"none", "path": None}}])
 
 
-def test_large_numbers_stay_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_large_numbers_are_kept_in_float64(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "data.jsonl"
     rows = [{"time": 1_700_000_000 + row, "b": row, "y": row / 3} for row in range(40)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -108,7 +108,7 @@ def test_skip_that_skips_nothing_is_reported(wf: Any, mine: Path) -> None:
     assert done.stderr == "wf: warning: the skip of 'model-eval' has no effect here\n"
 
 
-def test_option_of_the_line(wf: Any, mine: Path) -> None:
+def test_component_options_on_the_command_line(wf: Any, mine: Path) -> None:
     assert "is inf" in wf("check", "bad", "-p", "mine.py").stdout
     assert "is nan" in wf("check", "bad", "-p", "mine.py", "--loss.scale", "nan").stdout
 
@@ -137,7 +137,7 @@ def test_option_of_the_line(wf: Any, mine: Path) -> None:
         (["wf-core"], 2, "'wf-core' is installed but no plugin"),
     ],
 )
-def test_refuses(wf: Any, mine: Path, args: list[str], code: int, message: str) -> None:
+def test_invalid_arguments_are_refused(wf: Any, mine: Path, args: list[str], code: int, message: str) -> None:
     (mine / "broken.py").write_text("import no_such_package\n")
     (mine / "folder").mkdir()
     done = wf("check", *args, "-p", "mine.py")
@@ -145,13 +145,13 @@ def test_refuses(wf: Any, mine: Path, args: list[str], code: int, message: str) 
     assert message in done.stderr
 
 
-def test_own_code(wf: Any, mine: Path) -> None:
+def test_check_user_code(wf: Any, mine: Path) -> None:
     done = wf("check", "loss", "mine.py:good")
     assert done.code == 0, done.stdout
     assert done.stdout.startswith("loss mine-good (own code): ")
 
 
-def test_own_hook(wf: Any, mine: Path) -> None:
+def test_check_a_user_hook(wf: Any, mine: Path) -> None:
     (mine / "stop_at.py").write_text(
         'class StopAt:\n    """Ends the run."""\n\n    def on_evaluation_end(self, run, split, metrics):\n'
         "        if metrics['loss'] < 0:\n            run.stop('enough')\n"
@@ -173,7 +173,7 @@ def test_own_hook(wf: Any, mine: Path) -> None:
         ),
     ],
 )
-def test_a_required_option_without_a_value_is_no_failure(wf: Any, words: list[str], line: str) -> None:
+def test_a_required_option_without_a_value_is_skipped(wf: Any, words: list[str], line: str) -> None:
     done = wf("check", *words)
     assert done.code == 0, done.stdout
     assert f"set a value: {line}" in " ".join(done.stdout.split())

@@ -71,7 +71,7 @@ def not_passed(results: Sequence[Result]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind not in KINDS.on_demand), *DECLARATIONS])
-def test_right_component_passes_everything(kind: str, package: Package, tmp_path: Path) -> None:
+def test_correct_component_passes_every_check(kind: str, package: Package, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     results = check_planted(Planted(check="", defect="", component=CORRECT[kind]), package)
     assert not_passed(results) == {}
@@ -129,5 +129,5 @@ def test_metrics_that_declare_their_figures(name: str, found: list[str], package
     assert [result.message for result in results if result.status == "failed"] == found
 
 
-def test_there_is_a_defect_for_every_check() -> None:
+def test_every_check_has_a_planted_defect() -> None:
     assert [planted.check for planted in PLANTED] == list(CHECKS)

@@ -116,7 +116,7 @@ def test_cases_are_named_and_in_the_order_of_the_checks() -> None:
     assert names == [f"{LOSS}:{name}" for name, check in CHECKS.items() if check.covers("loss")]
 
 
-def test_every_check_says_what_it_means_and_what_to_do() -> None:
+def test_every_check_has_a_summary_and_a_fix() -> None:
     for name, check in CHECKS.items():
         assert check.summary, name
         assert check.fix, name
@@ -135,7 +135,7 @@ def test_skip(skip: str) -> None:
         case.run()
 
 
-def test_skip_of_one_component_is_none_of_another() -> None:
+def test_skips_apply_to_the_named_component_only() -> None:
     cases = conformance_cases("planted", registry=right("loss", "hook"), skip={f"{LOSS}:summary": "why not"})
     assert [str(case.subject) for case in cases if case.skip] == [LOSS]
 
@@ -156,7 +156,7 @@ def test_skip_refuses(skip: dict[str, str], message: str) -> None:
         conformance_cases("planted", registry=right("loss"), skip=skip)
 
 
-def test_settings_count_and_what_is_given_wins(tmp_path: Path) -> None:
+def test_arguments_override_the_settings_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         f'[tool.wf.check.skip]\n"{LOSS}:loss-pure" = "from the file"\n"model-eval" = "of other packages"\n'
         f'[tool.wf.check.options."{LOSS}"]\nignore_index = 1\nreduction = "sum"\n'
@@ -241,7 +241,7 @@ def test_run_around_a_component_can_be_chosen() -> None:
     assert {result.check: result.message for result in given if result.status == "failed"} == {}
 
 
-def test_trainer_of_another_step_protocol_is_not_told_about() -> None:
+def test_trainer_of_another_step_protocol_needs_an_optimizer_setting() -> None:
     component = Component(
         "trainer", "planted", CORRECT["trainer"].target, "x", traits=TrainerTraits(steps=("closure",))
     )
@@ -323,7 +323,7 @@ def test_case_runs_as_a_test() -> None:
         only("loss-finite", cases).run()
 
 
-def test_own_code_without_traits_is_tried(tmp_path: Path) -> None:
+def test_user_code_without_traits_is_checked_by_trial(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import torch.nn.functional as F\n\n\n"
         'def own(predictions, targets):\n    """Cross-entropy."""\n    return F.cross_entropy(predictions, targets)\n'
@@ -336,7 +336,7 @@ def test_own_code_without_traits_is_tried(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive  # plugins/torch/tests/test_torch_conformance.py is such a test
-def test_from_pytest(tmp_path: Path) -> None:
+def test_cases_run_under_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "from planted_defects import CORRECT\n"

@@ -105,7 +105,7 @@ def test_a_long_name_is_formatted_too(tmp_path: Path) -> None:
     check_style(new_package("a-name-of-forty-characters-for-the-tests", list(ALL), tmp_path / "package").folder)
 
 
-def test_templates_are_all_there_and_all_used() -> None:
+def test_every_template_exists_and_is_used() -> None:
     used = {"kinds.toml", *filter(None, FILES.values())}
     for example in read_examples():
         used |= {f"{example.module}.py.tmpl", f"test_{example.module}.py.tmpl"}
@@ -126,7 +126,7 @@ NAMES = st.from_regex(r"[A-Za-z]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=T
 
 
 @given(name=NAMES, kinds=st.sets(st.sampled_from(list(ALL)), min_size=1))
-def test_names_go_everywhere(name: str, kinds: set[str]) -> None:
+def test_the_name_replaces_every_placeholder(name: str, kinds: set[str]) -> None:
     name = scaffold.canonicalize_name(name)
     texts = render(name, [example for example in read_examples() if example.kind in kinds])
     project = tomllib.loads(texts["pyproject.toml"])["project"]
@@ -194,7 +194,7 @@ def test_name_is_refused(name: str, message: str) -> None:
         check_name(name)
 
 
-def test_goes_into_an_empty_folder_and_keeps_it(tmp_path: Path) -> None:
+def test_an_existing_empty_folder_is_filled_in_place(tmp_path: Path) -> None:
     before = tmp_path.stat().st_ino
     new_package("my-losses", ["loss"], tmp_path)
     assert tmp_path.stat().st_ino == before
@@ -202,14 +202,14 @@ def test_goes_into_an_empty_folder_and_keeps_it(tmp_path: Path) -> None:
     assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
 
 
-def test_makes_folders_as_others_do(tmp_path: Path) -> None:
+def test_new_folders_have_default_permissions(tmp_path: Path) -> None:
     folder = new_package("my-losses", ["loss"], tmp_path / "a" / "b").folder
     (tmp_path / "usual").mkdir()
     assert folder.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])
-def test_refuses_a_place_that_is_taken(taken: str, tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(taken: str, tmp_path: Path) -> None:
     place = tmp_path / "place"
     kept = place if taken == "file" else place / "notes.txt"
     kept.parent.mkdir(exist_ok=True)
@@ -220,7 +220,7 @@ def test_refuses_a_place_that_is_taken(taken: str, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == ([place] if taken == "file" else [place, kept])
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Path.write_text
 
     def disk_is_full(path: Path, *args: Any, **options: Any) -> int:
@@ -234,7 +234,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         new_package("my-losses", ["loss"], tmp_path / "file" / "my-losses")
@@ -279,7 +279,7 @@ def test_help_imports_no_scaffold() -> None:
     run_python("-P", "-c", code, cwd=Path.cwd())
 
 
-def test_a_name_that_no_file_can_have(wf: Any, tmp_path: Path) -> None:
+def test_a_name_too_long_for_a_file_is_refused(wf: Any, tmp_path: Path) -> None:
     done = wf("new-plugin", "l" * 300)
     assert done.code == 4
     assert "File name too long" in done.stderr

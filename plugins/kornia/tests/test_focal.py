@@ -21,7 +21,7 @@ def kornia(reduction: str = "mean", alpha: float | None = None, gamma: float = 2
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_sums_are_the_same_and_their_mean_divides_by_the_classes_too(gamma: float) -> None:
+def test_sums_agree_and_kornias_mean_also_divides_by_classes(gamma: float) -> None:
     assert_close(kornia("sum", gamma=gamma)(LOGITS, MASKS), FocalLoss(gamma=gamma, reduction="sum")(LOGITS, MASKS))
     assert_close(4 * kornia(gamma=gamma)(LOGITS, MASKS), FocalLoss(gamma=gamma)(LOGITS, MASKS))
 
@@ -31,13 +31,13 @@ def test_class_indices_as_masks() -> None:
     assert_close(4 * kornia()(logits, classes), FocalLoss()(logits, classes))
 
 
-def test_their_alpha_sets_class_0_apart() -> None:
+def test_kornias_alpha_weights_class_0_against_the_others() -> None:
     """One number: 1 - alpha for class 0, alpha for all others; ours is a list of one factor a class."""
     ours = FocalLoss(alpha=[0.75, 0.25, 0.25, 0.25], reduction="sum")
     assert_close(kornia("sum", 0.25)(LOGITS, MASKS), ours(LOGITS, MASKS))
 
 
-def test_their_mean_counts_what_is_left_out() -> None:
+def test_kornias_mean_counts_ignored_pixels() -> None:
     masks = MASKS.clone()
     masks[:, 0] = -100
     assert_close(kornia("sum")(LOGITS, masks), FocalLoss(reduction="sum")(LOGITS, masks))
@@ -60,13 +60,13 @@ def test_alpha_is_checked() -> None:
         kornia(alpha=2.0)
 
 
-def test_class_weights_are_numbers() -> None:
+def test_class_weights_are_given_as_numbers() -> None:
     weighted = build("FocalLoss", weight=[1.0, 2.0, 3.0, 4.0], reduction="sum", alpha=None)
     assert_close(weighted(LOGITS, MASKS), FocalLoss(alpha=[1.0, 2.0, 3.0, 4.0], reduction="sum")(LOGITS, MASKS))
 
 
 @pytest.mark.parametrize("name", ["CharbonnierLoss", "CauchyLoss", "GemanMcclureLoss", "WelschLoss"])
-def test_robust_losses_reduce(name: str) -> None:
+def test_robust_losses_have_a_mean_reduction(name: str) -> None:
     zero, one = torch.zeros(3, 2), torch.ones(3, 2)
     by_hand = {
         "CharbonnierLoss": 2**0.5 - 1,

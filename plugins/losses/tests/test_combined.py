@@ -41,7 +41,7 @@ def by_hand(loss: Any, *more: nn.Parameter) -> nn.Module:
     return model
 
 
-def test_equals_the_usual_script() -> None:
+def test_a_weighted_sum_equals_the_hand_written_script() -> None:
     ran = train({"use": "sum", "parts": ["mse", {"use": "l1"}], "weights": [1, 0.25]})
     model = by_hand(lambda found, y: F.mse_loss(found, y) + 0.25 * F.l1_loss(found, y))
     assert torch.equal(ran.model.state_dict()["1.weight"], model.weight)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def test_equals_the_usual_script() -> None:
     assert metrics["test/loss/l1"] == pytest.approx(metrics["test/mae"], rel=1e-6)
 
 
-def test_one_part_is_a_sum_too() -> None:
+def test_a_sum_of_one_part() -> None:
     ran = train({"use": "sum", "parts": ["mse"], "weights": [0.5]})
     model = by_hand(lambda found, y: 0.5 * F.mse_loss(found, y))
     assert torch.equal(ran.model.state_dict()["1.weight"], model.weight)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_one_part_is_a_sum_too() -> None:
     assert all("loss/mse" in record for record in steps)
 
 
-def test_learned_weights_equal_the_usual_script() -> None:
+def test_learned_weights_equal_the_hand_written_script() -> None:
     ran = train({"use": "sum", "parts": ["mse", "l1"], "learned": True})
     s = nn.Parameter(torch.zeros(2))
 
@@ -93,7 +93,7 @@ class Heads(nn.Module):
         return {"price": self.price(inputs), "kind": self.kind(inputs)}
 
 
-def test_each_part_has_its_leaf(tmp_path: Path) -> None:
+def test_parts_read_their_own_leaf_of_the_targets(tmp_path: Path) -> None:
     dataset = Dataset(train=TensorSamples(INPUTS, {"price": NUMBERS, "kind": KINDS}))
     loss = {"use": "sum", "parts": ["mse", "ce"], "of": ["price", "kind"], "names": ["price", "kind"]}
     ran = train(loss, dataset=dataset, model=Heads, save=True, run_dir=tmp_path / "run", monitor="validation/loss/kind")
@@ -103,7 +103,7 @@ def test_each_part_has_its_leaf(tmp_path: Path) -> None:
         train({**loss, "of": ["price", "knd"]}, dataset=dataset, model=Heads)
 
 
-def test_what_averages_over_something_else_says_so() -> None:
+def test_parts_report_their_total_weights() -> None:
     loss = SumLoss([CrossEntropyLoss(ignore_index=1), CrossEntropyLoss()], names=["a", "b"])
     assert {name: int(weight) for name, weight in (loss.total_weight(KINDS) or {}).items()} == {
         "a": int((KINDS != 1).sum()),
@@ -124,12 +124,12 @@ def test_what_averages_over_something_else_says_so() -> None:
         ({"parts": [MSELoss(reduction="none")]}, "reduction none"),
     ],
 )
-def test_what_is_no_sum(options: dict[str, Any], message: str) -> None:
+def test_invalid_sums_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SumLoss(**{"parts": [MSELoss(), L1Loss()], **options})
 
 
-def test_a_part_that_would_need_a_link_is_refused() -> None:
+def test_a_part_that_needs_a_link_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"part 'nll' takes log_probs predictions(?s:.)*the model gives raw, (?s:.)*such as ce"
     ):

@@ -27,7 +27,7 @@ def written_out(embeddings: torch.Tensor, targets: torch.Tensor, temperature: fl
 
 @pytest.mark.parametrize("targets", [[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 2], [5, 5, 5, 5, 5, 5]])
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
-def test_it_is_the_formula(targets: list[int], temperature: float) -> None:
+def test_nt_xent_equals_the_written_out_formula(targets: list[int], temperature: float) -> None:
     torch.manual_seed(0)
     embeddings, classes = torch.randn(6, 4, requires_grad=True), torch.tensor(targets)
     loss = NTXentLoss(temperature)(embeddings, classes)
@@ -37,7 +37,7 @@ def test_it_is_the_formula(targets: list[int], temperature: float) -> None:
     assert torch.isfinite(embeddings.grad).all()
 
 
-def test_all_alone_is_nothing_to_learn_from() -> None:
+def test_samples_without_a_partner_give_loss_zero() -> None:
     embeddings = torch.randn(3, 4, requires_grad=True)
     loss = NTXentLoss()(embeddings, torch.arange(3))
     loss.backward()
@@ -54,7 +54,7 @@ def test_half_precision_is_computed_in_single() -> None:
 
 
 @pytest.mark.parametrize(("embeddings", "targets"), [((4, 3, 2, 2), (4, 2, 2)), ((4, 3), (4, 3)), ((4,), (4,))])
-def test_other_shapes(embeddings: tuple[int, ...], targets: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_refused(embeddings: tuple[int, ...], targets: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"takes embeddings \[M, D\] and targets \[M\], one each, and got"):
         NTXentLoss()(torch.randn(embeddings), torch.zeros(targets, dtype=torch.int64))
 

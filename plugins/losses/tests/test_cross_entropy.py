@@ -98,7 +98,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("spatial", [(), (3, 2)], ids=["samples", "masks"])
-def test_total_weight_puts_micro_batches_together(loss: Loss, spatial: tuple[int, ...]) -> None:
+def test_total_weight_combines_micro_batches(loss: Loss, spatial: tuple[int, ...]) -> None:
     logits, targets = batch(41, spatial)
     if isinstance(loss, NLLLoss):
         logits = logits.log_softmax(1)
@@ -122,7 +122,7 @@ def test_ignored_targets_have_no_gradient_even_outside_the_classes() -> None:
         assert loss.total_weight(targets) > 0
 
 
-def test_class_shares() -> None:
+def test_soft_targets_are_accepted() -> None:
     logits, targets = batch(6, (2, 2))
     shares = F.one_hot(targets, 4).movedim(-1, 1).float()
     loss = CrossEntropyLoss()
@@ -138,6 +138,6 @@ def test_weights_follow_the_logits(dtype: torch.dtype) -> None:
     torch.testing.assert_close(loss.float(), WeightedCrossEntropyLoss(COUNTS)(logits, targets), rtol=0.02, atol=0)
 
 
-def test_weights_are_no_saved_state() -> None:
+def test_class_weights_are_not_in_the_state_dict() -> None:
     assert not WeightedCrossEntropyLoss(COUNTS).state_dict()
     assert not FocalLoss(alpha=[1.0, 2.0]).state_dict()

@@ -115,7 +115,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(gamma: float, size: flo
         assert loss[1].max() >= size * (0.99 if size >= 30 else 0.1)  # what is wrong is not turned down
 
 
-def test_a_sure_target_keeps_its_digits() -> None:
+def test_confident_predictions_keep_their_precision() -> None:
     loss = FocalLoss(gamma=1.0)(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
     exact = torch.tensor(20.0, dtype=torch.float64).neg().sigmoid()  # 1 - p_t; the cross-entropy is the same to 1e-9
     assert loss.item() == pytest.approx(exact.item() ** 2, rel=1e-5)
@@ -147,7 +147,7 @@ def test_masks() -> None:
     torch.testing.assert_close(loss(logits, targets), loss(flat, targets.flatten()))
 
 
-def test_the_mean_divides_by_the_targets_that_are_not_left_out() -> None:
+def test_the_mean_divides_by_the_counted_targets() -> None:
     logits, targets = batch()
     loss = FocalLoss(alpha=[1.0, 2.0, 3.0], ignore_index=1)
     kept = targets != 1

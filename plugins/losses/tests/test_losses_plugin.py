@@ -56,7 +56,7 @@ CASES = [(component, targets) for component in COMPONENTS for targets in compone
 
 
 @pytest.mark.parametrize(("component", "kind"), CASES, ids=lambda case: getattr(case, "name", case))
-def test_takes_what_its_traits_say(component: Component, kind: str) -> None:
+def test_losses_accept_the_targets_of_their_traits(component: Component, kind: str) -> None:
     traits, targets = component.traits, EXAMPLES[kind]
     assert isinstance(traits, LossTraits)
     given = {"class_counts": [3, 1]} if component.name == "weighted-ce" else {}

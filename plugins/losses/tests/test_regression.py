@@ -50,7 +50,7 @@ def test_refuses_an_unknown_reduction(loss: type[Loss]) -> None:
         loss("maen")  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_bce_logits_stands_extreme_logits() -> None:
+def test_bce_logits_is_finite_for_extreme_logits() -> None:
     logits = torch.tensor([-1e4, 1e4, -1e4, 1e4], requires_grad=True)
     loss = BCEWithLogitsLoss()(logits, torch.tensor([0.0, 1.0, 1.0, 0.0]))
     loss.backward()
@@ -59,5 +59,5 @@ def test_bce_logits_stands_extreme_logits() -> None:
     assert logits.grad.tolist() == [0.0, 0.0, -0.25, 0.25]
 
 
-def test_shows_its_options() -> None:
+def test_repr_shows_the_options() -> None:
     assert str(L1Loss("sum")) == "L1Loss(reduction='sum')"

@@ -106,7 +106,7 @@ def test_the_weights_of_the_classes_are_trained() -> None:
     assert not torch.equal(before, loss.W)
 
 
-def test_the_loss_is_the_librarys() -> None:
+def test_losses_equal_the_librarys() -> None:
     draw = torch.Generator().manual_seed(0)
     embeddings, classes = torch.randn(12, 5, generator=draw), torch.arange(12) % 3
     ours = build("TripletMarginLoss", margin=0.2, swap=False, smooth_loss=False, triplets_per_anchor="all")
@@ -122,18 +122,18 @@ def test_the_loss_is_the_librarys() -> None:
         ("TripletMargnLoss", {}, "did you mean 'metric-learning/TripletMarginLoss'"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_names_and_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         wf.build(dataset="digits", loss={"use": f"metric-learning/{name}", **options}, save=False, quiet=True)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "auroc"])
-def test_no_label_is_read_from_an_embedding(metric: str) -> None:
+def test_metrics_of_labels_do_not_fit_embeddings(metric: str) -> None:
     with pytest.raises(UsageError, match=r"which task 'embedding' does not provide(?s:.*)precision-at-1"):
         wf.build(dataset="digits", loss="metric-learning/SupConLoss", metric=[metric], save=False, quiet=True)
 
 
-def test_an_embedding_is_predicted_as_it_is() -> None:
+def test_predictions_are_the_embeddings() -> None:
     done = wf.run(dataset="digits", loss="metric-learning/SupConLoss", steps=2, save=False, quiet=True)
     predictions = done.predict("test")
     assert predictions.shape[1] == 64

@@ -19,7 +19,7 @@ EMBEDDINGS = torch.randn(150, 4, generator=DRAW) + CLASSES.unsqueeze(1)
 
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("chunk", [64, 1024])
-def test_as_the_librarys(scaled: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_equal_the_librarys_calculator(scaled: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     calculator = AccuracyCalculator(
         include=("precision_at_1", "mean_average_precision_at_r"),
@@ -43,7 +43,7 @@ def test_a_class_of_one_sample_does_not_count() -> None:
     assert float(metric.compute()) == 1.0
 
 
-def test_nothing_to_judge_is_nan() -> None:
+def test_no_class_with_two_samples_gives_nan() -> None:
     metric = MeanAveragePrecisionAtR()
     metric.update(torch.eye(3), torch.arange(3))
     assert metric.compute().isnan()

@@ -46,7 +46,7 @@ def test_binary_counts_every_pair_and_ties_half(samples: list[tuple[int, bool]],
 
 
 @pytest.mark.parametrize("batch_size", [7, 1000])
-def test_several_classes_are_each_against_the_rest(batch_size: int) -> None:
+def test_several_classes_are_averaged_one_against_the_rest(batch_size: int) -> None:
     from torchmetrics.functional.classification import multiclass_auroc
 
     scores, targets = batch()
@@ -102,6 +102,6 @@ def test_a_large_split_does_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (3,), (4, 2, 2)])
-def test_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"auroc takes probabilities \[N, C\] and class indices"):
         AUROC().update(torch.rand(4, 2), torch.zeros(shape, dtype=torch.int64))

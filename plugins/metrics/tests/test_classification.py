@@ -66,7 +66,7 @@ def test_accuracy_of_masks_leaves_ignored_pixels_out() -> None:
 @pytest.mark.parametrize("batch_size", [9, 1000])
 @pytest.mark.parametrize("average", AVERAGES)
 @pytest.mark.parametrize(("metric", "reference"), SCORES)
-def test_scores_are_scikit_learns(
+def test_scores_equal_scikit_learn(
     metric: type[ClassScore], reference: Callable[..., float], average: Average, batch_size: int
 ) -> None:
     predictions, targets = labels()
@@ -79,7 +79,7 @@ def test_scores_are_scikit_learns(
 
 @pytest.mark.parametrize("average", AVERAGES)
 @pytest.mark.parametrize(("metric", "reference"), SCORES)
-def test_multilabel_scores_are_scikit_learns(
+def test_multilabel_scores_equal_scikit_learn(
     metric: type[ClassScore], reference: Callable[..., float], average: Average
 ) -> None:
     generator = torch.Generator().manual_seed(6)
@@ -93,7 +93,7 @@ def test_multilabel_scores_are_scikit_learns(
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20), st.sampled_from(AVERAGES))
-def test_scores_are_torchmetrics(pairs: list[tuple[int, int]], average: Average) -> None:
+def test_scores_equal_torchmetrics(pairs: list[tuple[int, int]], average: Average) -> None:
     from torchmetrics.functional.classification import multiclass_f1_score, multiclass_recall
 
     predictions, targets = torch.tensor(pairs).unbind(1)
@@ -165,7 +165,7 @@ def test_refuses_an_unknown_average() -> None:
         F1(3, "makro")  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_accuracy_of_nothing_is_nan() -> None:
+def test_accuracy_without_counted_targets_is_nan() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(judged(Accuracy(), torch.tensor([0]), torch.tensor([-100])).item())

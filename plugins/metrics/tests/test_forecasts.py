@@ -35,14 +35,14 @@ def test_mase_by_hand() -> None:
     assert math.isnan(own.compute().item()), "the naive forecast has no error"
 
 
-def test_mase_needs_to_know_the_naive_forecast() -> None:
+def test_mase_without_naive_errors_is_refused() -> None:
     with pytest.raises(UsageError, match=r"dataset 'series'(?s:.)*--metric.mase.naive_errors"):
         MASE({"window": 3})
     with pytest.raises(UsageError, match="3 naive errors for 2 outputs"):
         MASE(naive_errors=[1.0] * 3).update(PREDICTIONS, TARGETS)
 
 
-def test_mase_of_several_series_is_the_mean_of_theirs() -> None:
+def test_mase_of_several_series_is_their_mean() -> None:
     """Series of different scales count alike, as in the M4 competition; one whose naive error is 0 does not."""
     facts = {"naive_errors": [[1.0], [100.0], [0.0]], "windows": {"test": [3, 1, 1]}}
     errors = torch.tensor([[1.0], [2.0], [3.0], [50.0], [7.0]])

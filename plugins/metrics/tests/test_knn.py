@@ -23,7 +23,7 @@ def counted(embeddings: torch.Tensor, targets: torch.Tensor, k: int) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 50])
-def test_it_is_what_is_counted(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_knn_accuracy_equals_a_plain_count(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wf_metrics.knn.ROWS", 7)
     torch.manual_seed(0)
     targets = torch.randint(4, (40,))
@@ -34,7 +34,7 @@ def test_it_is_what_is_counted(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(metric.compute()) == pytest.approx(counted(embeddings, targets, k))
 
 
-def test_few_samples_and_mistakes() -> None:
+def test_too_few_samples_and_invalid_inputs() -> None:
     metric = KNN()
     metric.update(torch.ones(1, 2), torch.tensor([0]))
     assert metric.compute().isnan()

@@ -100,7 +100,7 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
 
 
 @every_case
-def test_takes_what_its_traits_say(component: Component, targets: str) -> None:
+def test_metrics_accept_the_targets_of_their_traits(component: Component, targets: str) -> None:
     assert isinstance(component.traits, MetricTraits)
     metric = build(component)
     metric.update(*split(component.traits, targets))
@@ -111,7 +111,7 @@ def test_takes_what_its_traits_say(component: Component, targets: str) -> None:
 
 
 @every_case
-def test_several_processes_give_the_figure_of_one(component: Component, targets: str) -> None:
+def test_synced_processes_give_the_figure_of_one(component: Component, targets: str) -> None:
     assert isinstance(component.traits, MetricTraits)
     predictions, truth = split(component.traits, targets)
     whole = build(component)
@@ -124,7 +124,7 @@ def test_several_processes_give_the_figure_of_one(component: Component, targets:
 
 
 @every_case
-def test_reset_forgets(component: Component, targets: str) -> None:
+def test_reset_clears_the_state(component: Component, targets: str) -> None:
     assert isinstance(component.traits, MetricTraits)
     predictions, truth = split(component.traits, targets)
     metric = build(component)

@@ -32,7 +32,7 @@ def batch(num: int = 101, outputs: int = 3, mean: float = 0.0) -> tuple[Tensor, 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 1000])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_figures_are_scikit_learns(outputs: int, batch_size: int) -> None:
+def test_figures_equal_scikit_learn(outputs: int, batch_size: int) -> None:
     predictions, targets = batch(outputs=outputs)
     wide = targets.double(), predictions.double()
     expected = {
@@ -47,7 +47,7 @@ def test_figures_are_scikit_learns(outputs: int, batch_size: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 16, 1000])
 @pytest.mark.parametrize("mean", [0.0, 1e4, 1e6])
-def test_r2_is_torchmetrics_and_stands_large_means(mean: float, batch_size: int) -> None:
+def test_r2_equals_torchmetrics_even_for_large_means(mean: float, batch_size: int) -> None:
     from torchmetrics.functional.regression import r2_score
 
     predictions, targets = batch(mean=mean)
@@ -56,7 +56,7 @@ def test_r2_is_torchmetrics_and_stands_large_means(mean: float, batch_size: int)
     assert figure == pytest.approx(r2_score(predictions.double() - mean, centred).item(), rel=1e-9)
 
 
-def test_r2_in_float64_stands_a_mean_that_plain_sums_of_squares_do_not() -> None:
+def test_r2_in_float64_is_accurate_for_a_mean_of_1e10() -> None:
     predictions, targets = batch()
     expected = sk.r2_score(targets.double(), predictions.double())
     shifted = predictions.double() + 1e10, targets.double() + 1e10

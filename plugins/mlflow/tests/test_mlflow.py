@@ -65,7 +65,7 @@ def test_a_killed_run_has_each_point_once_and_its_files(wf: Any, client: Any, tm
     assert len(client.search_runs([run.info.experiment_id])) == 1
 
 
-def test_a_server_that_is_not_there_ends_no_run(wf: Any, tmp_path: Path) -> None:
+def test_an_unreachable_server_does_not_end_the_run(wf: Any, tmp_path: Path) -> None:
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
     done = wf(*LINE, "--hook.mlflow.tracking_uri", "http://127.0.0.1:9", "--name", "alone", env=quick)
     assert done.code == 0, done.stderr
@@ -75,7 +75,7 @@ def test_a_server_that_is_not_there_ends_no_run(wf: Any, tmp_path: Path) -> None
     assert records(run_dir)[-1]["step"] == 16
 
 
-def test_options_of_the_environment_stay_secret(wf: Any, client: Any, tmp_path: Path) -> None:
+def test_values_from_the_environment_are_not_logged(wf: Any, client: Any, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('[dataset]\nuse = "iris"\n[optimizer]\nuse = "adam"\nlr = "${env:RATE}"\n')
     done = wf("run", "run.toml", "--epochs", 1, "--hook", "+mlflow", "--name", "env", env={"RATE": "0.0625"})
     assert done.code == 0, done.stderr

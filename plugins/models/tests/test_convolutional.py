@@ -79,7 +79,7 @@ def test_cnn_stages() -> None:
 
 @pytest.mark.parametrize("build", [LeNet, cnn])
 @pytest.mark.parametrize("shape", [(4,), (28, 28), (3, 8, 32, 32)])
-def test_no_image(build: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
+def test_samples_other_than_images_are_refused(build: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"takes images \[channels, height, width\]") as error:
         build(shape, 10)
     assert str(list(shape)) in str(error.value)

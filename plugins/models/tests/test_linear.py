@@ -22,7 +22,7 @@ class HandWritten(nn.Module):
         return self.weights * x + self.bias
 
 
-def test_linear_regression_equals_the_hand_written_one() -> None:
+def test_linear_regression_equals_the_hand_written_model() -> None:
     torch.manual_seed(42)
     mine = LinearRegression((1,), 1)
     torch.manual_seed(42)

@@ -12,7 +12,7 @@ from wf.errors import UsageError
 from wf_models.mlp import ACTIVATIONS, mlp
 
 
-def test_default_is_the_usual_script() -> None:
+def test_default_equals_the_hand_written_network() -> None:
     torch.manual_seed(42)
     model = mlp((1, 28, 28), 10)
     torch.manual_seed(42)

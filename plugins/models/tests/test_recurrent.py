@@ -37,7 +37,7 @@ def test_lstm_equals_the_hand_written_one() -> None:
 
 
 @pytest.mark.parametrize("build", [rnn, lstm])
-def test_both_directions_are_read_at_their_own_end(build: Build) -> None:
+def test_bidirectional_output_takes_the_last_step_of_each_direction(build: Build) -> None:
     model = build((5, 3), 2, hidden_size=7, bidirectional=True)
     inputs = torch.rand(4, 5, 3)
     outputs, _ = model.cell(inputs)
@@ -77,7 +77,7 @@ def test_bad_options(build: Build, options: dict[str, Any], message: str) -> Non
 
 @pytest.mark.parametrize("build", [rnn, lstm])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_is_not_read(build: Build, bidirectional: bool) -> None:
+def test_padding_is_ignored(build: Build, bidirectional: bool) -> None:
     torch.manual_seed(0)
     model = build((6,), 3, vocab_size=9, hidden_size=5, bidirectional=bidirectional).eval()
     tokens = torch.tensor([[4, 1, 7, 0, 0, 0], [2, 3, 4, 5, 6, 7]])
@@ -86,7 +86,7 @@ def test_padding_is_not_read(build: Build, bidirectional: bool) -> None:
     assert not torch.allclose(model(tokens)[1:], model(tokens[1:, :3]))
 
 
-def test_a_text_without_tokens_has_a_prediction() -> None:
+def test_an_empty_text_gives_a_finite_prediction() -> None:
     model = lstm((4,), 3, vocab_size=9)
     assert torch.isfinite(model(torch.zeros(2, 4, dtype=torch.int64))).all()
 
@@ -105,6 +105,8 @@ def test_tokens_equal_the_hand_written_lstm() -> None:
     ("shape", "options", "message"),
     [((4, 2), {}, r"takes tokens \[T\]"), ((4,), {"embedding_size": 0}, "embedding_size is 0")],
 )
-def test_tokens_that_do_not_fit(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+def test_invalid_token_shapes_and_options_are_refused(
+    shape: tuple[int, ...], options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         rnn(shape, 2, vocab_size=9, **options)

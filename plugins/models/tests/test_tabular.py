@@ -15,7 +15,7 @@ from wf_models.tabular import Tabular
 FACTS = {"numbers": ["age", "size"], "categories": {"town": 30, "kind": 4}}
 
 
-def test_equals_the_usual_script() -> None:
+def test_tabular_equals_the_hand_written_network() -> None:
     torch.manual_seed(42)
     model = Tabular(3, FACTS, hidden=[8])
     torch.manual_seed(42)
@@ -26,7 +26,7 @@ def test_equals_the_usual_script() -> None:
     assert torch.equal(model(numbers=numbers, categories=categories), last(first(torch.cat(columns, 1)).relu()))
 
 
-def test_what_training_did_not_have_stays_zero() -> None:
+def test_embeddings_of_unseen_categories_stay_zero() -> None:
     model = Tabular(1, FACTS, hidden=[8])
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     model(torch.rand(4, 2), torch.tensor([[0, 1], [1, 0], [2, 3], [0, 0]])).sum().backward()
@@ -57,6 +57,6 @@ def test_numbers_or_categories_alone() -> None:
         ({"dataset_facts": None}, "--dataset.embed"),
     ],
 )
-def test_what_does_not_fit(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Tabular(2, **{"dataset_facts": FACTS, **options})

@@ -14,7 +14,7 @@ from wf_models.tcn import TCN
 
 
 @pytest.mark.parametrize(("length", "kernel_size"), [(1, 2), (5, 3), (24, 3), (48, 2), (50, 5)])
-def test_the_last_step_sees_all(length: int, kernel_size: int) -> None:
+def test_the_last_step_depends_on_every_input(length: int, kernel_size: int) -> None:
     model = TCN((length, 2), 1, channels=8, kernel_size=kernel_size).double()
     for parameter in model.parameters():
         nn.init.uniform_(parameter, 0.1, 0.2)  # so that no path is cut by a ReLU
@@ -56,6 +56,6 @@ def test_takes_vectors_sequences_and_images(shape: tuple[int, ...], size: int) -
         ((2, 3, 4, 5), {}, r"one sample is \[2, 3, 4, 5\]"),
     ],
 )
-def test_what_does_not_fit(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+def test_invalid_shapes_and_options_are_refused(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TCN(shape, 1, **options)

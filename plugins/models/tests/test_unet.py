@@ -12,7 +12,7 @@ from wf_models.unet import UNet
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 24, 24), (2, 9, 14), (3, 33, 11)])
-def test_a_prediction_a_pixel(shape: tuple[int, int, int]) -> None:
+def test_unet_gives_one_prediction_per_pixel(shape: tuple[int, int, int]) -> None:
     model = UNet(shape, 5)
     scores = model(torch.rand(2, *shape))
     assert scores.shape == (2, 5, *shape[1:])
@@ -46,6 +46,6 @@ def test_one_stage_is_a_plain_network() -> None:
         ((1, 8, 8), {"channels": [4, 0]}, "channels is"),
     ],
 )
-def test_refuses(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+def test_invalid_shapes_and_options_are_refused(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         UNet(shape, 2, **options)

@@ -56,7 +56,7 @@ def test_bits_of_torch(build: Build, kind: type[torch.optim.Optimizer], options:
 
 @pytest.mark.parametrize("build", [sgd, adam, adamw, rmsprop])
 @pytest.mark.parametrize("option", ["foreach", "fused"])
-def test_updates_of_many_parameters_at_once(build: Build, option: str) -> None:
+def test_foreach_and_fused_equal_the_plain_update(build: Build, option: str) -> None:
     """foreach does the same operations; one kernel rounds in other places, so the last bits of float32 differ."""
     if (build, option) == (rmsprop, "fused"):
         pytest.skip("torch has no fused rmsprop")
@@ -70,7 +70,7 @@ def test_updates_of_many_parameters_at_once(build: Build, option: str) -> None:
 
 
 @pytest.mark.parametrize("build", [sgd, adam, adamw])
-def test_updates_that_torch_cannot_make(build: Build) -> None:
+def test_foreach_and_fused_together_are_refused(build: Build) -> None:
     params = list(_model().parameters())
     with pytest.raises(UsageError, match=r"together.*\n.*leave out"):
         build(params, foreach=True, fused=True)
@@ -114,6 +114,6 @@ def test_nesterov_needs_momentum(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("build", [sgd, adam, adamw, rmsprop])
-def test_nothing_to_train(build: Build) -> None:
+def test_no_trainable_parameters_are_refused(build: Build) -> None:
     with pytest.raises(UsageError, match="no trainable parameters"):
         build([])

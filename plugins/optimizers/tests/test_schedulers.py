@@ -103,7 +103,7 @@ def _lrs(build: Build, num_steps: int = TOTAL_STEPS) -> list[float]:
 
 
 @pytest.mark.parametrize(("mine", "theirs"), PAIRS)
-def test_figures_of_torch(mine: Build, theirs: Build) -> None:
+def test_learning_rates_equal_torchs_schedulers(mine: Build, theirs: Build) -> None:
     assert _lrs(mine) == _lrs(theirs)
     assert len(set(_lrs(mine))) > 2
 
@@ -152,7 +152,7 @@ def test_onecycle_peaks_at_each_groups_own_lr() -> None:
 
 @given(total_steps=st.integers(1, 40), pct_start=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_onecycle_is_refused_at_once_or_lasts_the_whole_run(total_steps: int, pct_start: float) -> None:
+def test_onecycle_is_refused_at_once_or_valid_for_the_whole_run(total_steps: int, pct_start: float) -> None:
     optimizer = _optimizer()
     try:
         scheduler = onecycle(optimizer, total_steps, pct_start=pct_start)
@@ -167,7 +167,7 @@ def test_onecycle_moves_adams_first_beta() -> None:
     assert optimizer.param_groups[0]["betas"] == (0.95, 0.999)
 
 
-def test_onecycle_cannot_cycle_momentum_where_there_is_none() -> None:
+def test_onecycle_refuses_to_cycle_a_missing_momentum() -> None:
     with pytest.raises(UsageError, match="cycle_momentum is True"):
         onecycle(torch.optim.Adagrad([nn.Parameter(torch.ones(1))]), TOTAL_STEPS, cycle_momentum=True)
 
@@ -180,12 +180,12 @@ def test_onecycle_cannot_cycle_momentum_where_there_is_none() -> None:
         ("validation/mae", {"mae": False}, "min"),
     ],
 )
-def test_plateau_finds_its_direction(monitor: str, directions: dict[str, bool], mode: str) -> None:
+def test_plateau_takes_the_direction_of_its_monitor(monitor: str, directions: dict[str, bool], mode: str) -> None:
     scheduler = Plateau(_optimizer(), monitor, directions)
     assert (scheduler.mode, scheduler.monitor) == (mode, monitor)
 
 
-def test_plateau_must_know_the_direction() -> None:
+def test_plateau_refuses_an_unknown_direction() -> None:
     with pytest.raises(UsageError, match=r"larger 'validation/dice' is better(.|\n)*accuracy, loss"):
         Plateau(_optimizer(), "validation/dice", {"accuracy": True})
     assert Plateau(_optimizer(), "validation/dice", {"accuracy": True}, mode="max").mode == "max"
@@ -226,7 +226,7 @@ def test_warmup_before_a_schedule_of_epochs(marked: bool) -> None:
     assert _lrs(build, 16) == pytest.approx([factor * lr for factor, lr in zip(factors, targets, strict=True)])
 
 
-def test_warmup_state_is_plain() -> None:
+def test_warmup_state_contains_the_plain_inner_state() -> None:
     optimizer = _optimizer()
     scheduler = _warm(optimizer, _marked(cosine(optimizer, TOTAL_STEPS), "step"))
     assert scheduler.state_dict()["then"] == cosine(_optimizer(), TOTAL_STEPS).state_dict()

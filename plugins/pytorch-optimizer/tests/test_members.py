@@ -41,7 +41,7 @@ def test_at_least_125_of_the_librarys_128_are_there() -> None:
     assert set(CATALOGUE.names()) == {*supported, *WRAPPERS}
 
 
-def test_names_are_the_librarys() -> None:
+def test_names_equal_the_librarys() -> None:
     assert member("adabelief").kind is load_optimizer("adabelief")
 
 
@@ -79,7 +79,7 @@ def test_refused_with_the_reason(name: str) -> None:
         REGISTRY.find("optimizer", f"pytorch-optimizer/{name}")
 
 
-def test_bsam_really_raises_the_loss() -> None:
+def test_bsam_still_raises_the_loss() -> None:
     """Why it is refused; when this fails it may have been mended."""
     weight = nn.Parameter(torch.full((4,), 2.0))
     optimizer = load_optimizer("bsam")([weight], num_data=100, lr=0.1)  # type: ignore[call-arg]  # its own
@@ -111,7 +111,7 @@ def test_bsam_really_raises_the_loss() -> None:
         ("adabeleif", {}, "did you mean 'adabelief'"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_and_parameters_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     params = list(nn.Linear(3, 2).parameters())
     with pytest.raises(UsageError, match=message):
         build(name, params=params, **options)
@@ -139,12 +139,12 @@ def test_a_wrong_option_is_refused_before_the_first_step(name: str, option: str,
         builder.build("optimizer", {"use": f"pytorch-optimizer/{name}", option: value})
 
 
-def test_what_is_mended_names_options_of_the_library() -> None:
+def test_corrected_options_exist_in_the_library() -> None:
     for name, options in MENDED.items():
         assert set(options) <= set(member(name).theirs)
 
 
-def test_splus_is_judged_where_parameters_have_had_no_update() -> None:
+def test_splus_switches_modes_with_parameters_without_updates() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     splus: Any = build("splus", params=[used, unused])
     for _ in range(2):
@@ -158,14 +158,14 @@ def test_splus_is_judged_where_parameters_have_had_no_update() -> None:
 
 
 @pytest.mark.parametrize("name", ["adalomo", "trac"])
-def test_a_scalar_is_refused_by_those_that_fail_on_it(name: str) -> None:
+def test_scalar_parameters_are_refused_where_the_optimizer_fails(name: str) -> None:
     model = nn.ParameterList([nn.Parameter(torch.zeros(()))])
     values = {"params": list(model), **({"model": model} if name == "adalomo" else {})}
     with pytest.raises(UsageError, match=r"give the scalar the shape \[1\]"):
         build(name, **values)
 
 
-def test_the_base_must_be_plain() -> None:
+def test_wrappers_refuse_a_base_with_modes() -> None:
     params = list(nn.Linear(3, 2).parameters())
     base: Any = build("schedulefreesgd", params=params)
     note_traits(base, CATALOGUE.member("schedulefreesgd").traits)
@@ -181,7 +181,7 @@ def test_an_enum_and_a_dtype_are_chosen_by_name() -> None:
     assert kron.param_groups[0]["mu_dtype"] is torch.bfloat16
 
 
-def test_what_kron_draws_leaves_the_shared_generators_alone() -> None:
+def test_kron_leaves_the_global_generators_unchanged() -> None:
     model = nn.Linear(3, 2)
     kron = build("kron", params=list(model.parameters()), seed=1)
     model(torch.ones(1, 3)).sum().backward()

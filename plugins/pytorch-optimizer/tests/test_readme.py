@@ -17,7 +17,7 @@ CATALOGUE = wf_components()[0]
 
 
 @pytest.mark.catalogue  # it starts a process with torch
-def test_its_commands_run(wf: Any) -> None:
+def test_commands_of_the_readme_run(wf: Any) -> None:
     commands = re.findall(r"^\$ wf (.*)$", README, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
@@ -26,7 +26,7 @@ def test_its_commands_run(wf: Any) -> None:
         assert "pytorch-optimizer" in done.stdout
 
 
-def test_its_names_and_groups_are_there() -> None:
+def test_names_and_groups_of_the_readme_exist() -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", README, re.MULTILINE)
     assert {group for group, _ in rows} == set(CATALOGUE.groups)
     for group, members in rows:

@@ -85,7 +85,7 @@ def fit(name: str, folder: Path, *, stop: int | None = None, resume: bool = Fals
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.catalogue) for name in WORKING]
 )
-def test_a_stopped_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_has_the_same_bits(name: str, tmp_path: Path) -> None:
     straight = fit(name, tmp_path / "straight")
     fit(name, tmp_path / "halted", stop=5)
     resumed = fit(name, tmp_path / "halted", resume=True)
@@ -96,7 +96,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
 
-def test_the_sample_is_of_every_group() -> None:
+def test_the_sample_covers_every_group() -> None:
     traits = {CATALOGUE.member(name).traits for name in WORKING}
     assert {CATALOGUE.member(name).traits for name in SAMPLE} >= traits - {
         CATALOGUE.member(name).traits
@@ -105,18 +105,18 @@ def test_the_sample_is_of_every_group() -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_RATE)
-def test_nothing_can_be_scheduled_where_there_is_no_learning_rate(name: str, tmp_path: Path) -> None:
+def test_schedulers_are_refused_without_a_learning_rate(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"'pytorch-optimizer/{name}' has no learning rate that scheduler 'cosine'"):
         fit(name, tmp_path, scheduler="cosine")
 
 
-def test_a_run_that_was_laid_out_for_its_length_is_not_stretched(tmp_path: Path) -> None:
+def test_a_run_with_a_length_dependent_optimizer_is_not_extended(tmp_path: Path) -> None:
     fit("ranger21", tmp_path / "run")
     with pytest.raises(UsageError, match="follow the run's length, 12 steps, and cannot be stretched to 16"):
         fit("ranger21", tmp_path / "run", resume=True, epochs=4)
 
 
-def test_around_another_of_the_catalogue(tmp_path: Path) -> None:
+def test_a_wrapper_around_another_member_trains(tmp_path: Path) -> None:
     base = {"use": "pytorch-optimizer/lion", "lr": 0.01}
     run = fit("sam", tmp_path / "run", optimizer={"use": "pytorch-optimizer/sam", "base": base}, epochs=15)
     assert run.plan["optimizer"]["base"]["use"] == "pytorch-optimizer/lion"

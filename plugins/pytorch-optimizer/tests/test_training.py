@@ -167,7 +167,7 @@ def every(names: list[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.catalogue) for name in names]
 
 
-def test_the_tables_name_working_members() -> None:
+def test_the_tables_of_this_test_name_working_members() -> None:
     assert {*SAMPLE, *OPTIONS, *LATE} <= set(WORKING)
 
 
@@ -180,7 +180,7 @@ def test_trains(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", every(WORKING))
-def test_goes_on_from_its_saved_state_bit_for_bit(name: str) -> None:
+def test_training_continues_from_saved_state_with_the_same_bits(name: str) -> None:
     options = LATE.get(name, {})
     one = Training(name, options)
     one.steps(0, 7)
@@ -215,7 +215,7 @@ def test_a_wrapper_trains_around_another_optimizer(name: str, base: str) -> None
     assert training.loss() < FALL * before
 
 
-def test_sam_is_sgd_where_it_was_led() -> None:
+def test_sam_takes_an_sgd_step_at_the_ascended_point() -> None:
     """One step of SAM by hand: up the gradient by rho, and back by the gradient that is found there."""
     weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
     sgd = torch.optim.SGD([weight], lr=0.1)
@@ -235,7 +235,7 @@ def test_sam_is_sgd_where_it_was_led() -> None:
     assert torch.allclose(weight.detach(), torch.tensor([[3.0, 4.0]]) - 0.1 * led)
 
 
-def test_lomo_is_sgd() -> None:
+def test_lomo_equals_sgd() -> None:
     one, other = Training("lomo", {"lr": 0.1}), Training("sgd", {"lr": 0.1})
     one.steps(0, 5)
     other.steps(0, 5)

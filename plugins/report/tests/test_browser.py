@@ -72,7 +72,7 @@ def test_tables_sort_by_numbers_and_by_words_and_empty_cells_stay_last(browser: 
         assert table.locator("th").nth(1).get_attribute("aria-sort") is None
 
 
-def test_the_values_under_the_pointer_and_by_the_keyboard(browser: Any, page_file: Path) -> None:
+def test_tooltips_follow_the_pointer_and_the_keyboard(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file) as page:
         dot = page.locator("svg .series[data-name=train] circle").nth(1).bounding_box()
         page.mouse.move(dot["x"] + 3, dot["y"] + 3)
@@ -90,7 +90,7 @@ def test_the_values_under_the_pointer_and_by_the_keyboard(browser: Any, page_fil
         ]
 
 
-def test_a_curve_is_hidden_and_shown_and_leaves_out_what_is_not_finite(browser: Any, page_file: Path) -> None:
+def test_curves_can_be_hidden_and_have_gaps_for_non_finite_values(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file) as page:
         curve = page.locator("svg .series[data-name=validation]")
         assert curve.locator("circle").count() == 3
@@ -122,7 +122,7 @@ def test_zooming_by_buttons_by_dragging_and_back(browser: Any, page_file: Path) 
         assert path.get_attribute("d") == before
 
 
-def test_without_javascript_all_is_there_and_curves_can_be_hidden(browser: Any, page_file: Path) -> None:
+def test_without_javascript_curves_are_shown_and_can_be_hidden(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file, java_script_enabled=False) as page:
         assert page.locator("svg .series path").count() == 2
         assert page.locator("svg .series[data-name=train] circle title").first.inner_html() == "train: 1, 4"
@@ -131,7 +131,7 @@ def test_without_javascript_all_is_there_and_curves_can_be_hidden(browser: Any, 
         assert page.locator("button").count() == 0
 
 
-def test_nothing_from_names_becomes_markup(browser: Any, page_file: Path) -> None:
+def test_run_names_are_escaped(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file) as page:
         assert page.title() == f"{EVIL} - wf report"
         assert page.locator("script").count() == 1

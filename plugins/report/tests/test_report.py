@@ -104,7 +104,7 @@ def test_damaged_and_strange_directories(here: Path, wf: Any) -> None:
         ((), 2, "Missing argument"),
     ],
 )
-def test_bad_input_is_one_message_and_writes_nothing(here: Path, wf: Any, line: Any, code: int, said: str) -> None:
+def test_bad_input_gives_one_message_and_writes_nothing(here: Path, wf: Any, line: Any, code: int, said: str) -> None:
     done = wf("report", *line)
     assert done.code == code
     assert said in done.stderr
@@ -139,7 +139,7 @@ def test_a_comparison_has_a_forest_plot_with_its_figures(here: Path, wf: Any) ->
     assert "Plots</a>" not in page  # none of its runs was named
 
 
-def test_a_strangers_section_and_one_that_fails(here: Path, wf: Any) -> None:
+def test_third_party_sections_including_a_failing_one(here: Path, wf: Any) -> None:
     (here / "own.py").write_text(SECTION)
     done = wf("report", "flowers", "--no-plots", "-p", "own.py")
     assert done.code == 3
@@ -155,7 +155,7 @@ def test_a_strangers_section_and_one_that_fails(here: Path, wf: Any) -> None:
     ("low", "high", "expected"),
     [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0.12, 0.31, [0.15, 0.2, 0.25, 0.3]), (-30, 30, [-20, 0, 20])],
 )
-def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+def test_axis_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
     assert Axis.of((low, high), 0, 100).ticks(5) == pytest.approx(expected)
 
 

@@ -79,7 +79,7 @@ def _predicted(wf: Any, *line: object) -> tuple[list[str], list[Any], torch.Tens
     return wf("predict", "x", "test").stdout.splitlines(), list(labels), torch.tensor(outputs)
 
 
-def test_predict_every_label_that_holds(wf: Any) -> None:
+def test_predict_lists_all_positive_labels(wf: Any) -> None:
     lines, labels, outputs = _predicted(wf, "--dataset", "digits-multilabel")
     names = list(PROPERTIES)
     assert labels == [[name for name, logit in zip(names, row, strict=True) if logit > 0] for row in outputs.tolist()]
@@ -126,7 +126,7 @@ def test_plot(wf: Any, finished: Path, folder: Path, ending: str) -> None:
     assert all((folder / file).stat().st_size > 1000 for file in files)
 
 
-def test_plugin_of_a_run_is_found_again(wf: Any, folder: Path) -> None:
+def test_the_plugin_copied_with_a_run_is_used(wf: Any, folder: Path) -> None:
     (folder / "good.py").write_text(
         "from torch.nn import CrossEntropyLoss\nfrom wf import Component, hookimpl\n"
         "def make() -> CrossEntropyLoss:\n    return CrossEntropyLoss()\n"
@@ -179,7 +179,7 @@ def theirs(folder: Path) -> tuple[str, str]:
 REGRESSION = ("--dataset", "diabetes", "--model", "linear", "--quiet", "--epochs", 1, "--name", "x")
 
 
-def test_a_run_stays_with_the_plugins_that_it_was_made_with(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_run_keeps_its_plugins_despite_other_providers(wf: Any, folder: Path, theirs: Any) -> None:
     assert wf("run", *REGRESSION, "--loss", "l1", "--metric", "mae").code == 0
     assert 'use = "l1"' in (folder / "runs/x/run.toml").read_text()
     before = wf("evaluate", "x", "--json").json()
@@ -197,7 +197,7 @@ def test_a_run_stays_with_the_plugins_that_it_was_made_with(wf: Any, folder: Pat
         assert wf(*line, *theirs).code == 0
 
 
-def test_a_run_that_was_made_with_a_stranger_stays_with_it(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_run_with_a_third_party_plugin_keeps_it(wf: Any, folder: Path, theirs: Any) -> None:
     line = ("--dataset", "iris", "--dry-run", "--quiet")
     assert wf("run", *line, *theirs).code == 0, "what it brings has the names of defaults"
     named = wf("run", *line, *theirs, "--model", "linear")
@@ -212,7 +212,7 @@ def test_a_run_that_was_made_with_a_stranger_stays_with_it(wf: Any, folder: Path
     assert wf("evaluate", "x", "--json").json()["metrics"]["test/loss"] == before
 
 
-def test_a_nested_component_stays_with_its_plugin(wf: Any, folder: Path) -> None:
+def test_a_nested_component_keeps_its_plugin(wf: Any, folder: Path) -> None:
     nest = (
         "from wf import Component, Nested, hookimpl\nfrom typing import Annotated, Any\n"
         "def outer(inner: Annotated[Any, Nested('loss')]): return inner\n"
@@ -226,7 +226,7 @@ def test_a_nested_component_stays_with_its_plugin(wf: Any, folder: Path) -> None
     assert wf("evaluate", "x", "--json", "-p", "theirs.py").json() == before
 
 
-def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_missing_plugin_of_a_run_is_named(wf: Any, folder: Path, theirs: Any) -> None:
     assert wf("run", *REGRESSION, "--loss", "l1").code == 0
     manifest = folder / "runs/x/manifest.json"
     made = json.loads(manifest.read_text())
@@ -242,7 +242,7 @@ def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs
         assert "install gone-losses 1.5 from its original source" in result.stderr
 
 
-def test_the_data_have_moved(wf: Any, folder: Path) -> None:
+def test_moved_and_changed_data(wf: Any, folder: Path) -> None:
     line = ("--dataset", "house.csv", "--dataset.target", "price", "--epochs", 1, "--quiet", "--name", "house")
     assert wf("run", *line).code == 0
     before = wf("evaluate", "house", "--json").json()["metrics"]
@@ -313,7 +313,7 @@ def wf_components():
 """
 
 
-def test_what_a_plugin_prints_does_not_spoil_a_result(wf: Any, wf_process: Any, folder: Path) -> None:
+def test_output_of_a_plugin_does_not_mix_with_results(wf: Any, wf_process: Any, folder: Path) -> None:
     (folder / "noisy.py").write_text(NOISY)
     train = ("run", "-p", "noisy.py", "--model", "noisy", "--dataset", "iris", "--quiet")
     assert wf(*train, "--epochs", 1, "--name", "x", "--json").json()["status"] == "done"
@@ -333,7 +333,7 @@ CHECKPOINTS = {"kept": (), "best": ("--checkpoint", "best"), "latest": ("--check
 
 
 @pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
-def test_what_cannot_be_exported_leaves_nothing(wf: Any, finished: Path, folder: Path, name: str) -> None:
+def test_a_failed_export_leaves_nothing(wf: Any, finished: Path, folder: Path, name: str) -> None:
     out = folder / "out"
     (out / name).mkdir(parents=True)
     (out / "file").write_text("")
@@ -347,7 +347,7 @@ def test_what_cannot_be_exported_leaves_nothing(wf: Any, finished: Path, folder:
     assert (out / f"y-{name}").is_symlink()
 
 
-def test_what_is_used_is_what_the_run_keeps(wf: Any, folder: Path) -> None:
+def test_the_kept_checkpoint_is_the_default(wf: Any, folder: Path) -> None:
     line = ("--dataset", "iris", "--model", "linear", "--lr", "0.05", "--epochs", 3, "--keep", "best")
     own = wf("run", *line, "--monitor", "validation/loss:max", "--quiet", "--name", "x", "--json").json()["metrics"]
     found = wf("evaluate", "x", "--json").json()

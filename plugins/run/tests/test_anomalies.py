@@ -57,7 +57,7 @@ def test_module_and_operation_are_named(how: str, words: str, wf: Any, tmp_path:
     assert "try a smaller --lr" in done.stderr
 
 
-def test_what_is_wanted_is_no_anomaly_and_the_bits_stay(wf: Any, tmp_path: Path) -> None:
+def test_intended_infinities_pass_and_the_bits_stay_the_same(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     for name, line in (("with", LINE), ("without", LINE[:-1])):
         done = wf(*line, "--model.how", "rows", "--name", name)
@@ -67,7 +67,7 @@ def test_what_is_wanted_is_no_anomaly_and_the_bits_stay(wf: Any, tmp_path: Path)
     assert "detect_anomaly" not in (tmp_path / "runs" / "without" / "run.toml").read_text()
 
 
-def test_an_update_and_a_batch_that_are_not_finite_are_told(wf: Any, tmp_path: Path) -> None:
+def test_a_non_finite_weight_after_an_update_is_reported(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "spoil.py").write_text(
         "class Spoil:\n"
         "    def on_step_end(self, run):\n"

@@ -40,7 +40,7 @@ REGISTRY = Registry(
 
 
 @pytest.mark.parametrize("kind", ["loss", "losses", "Loss"])
-def test_create(kind: str) -> None:
+def test_create_builds_a_component(kind: str) -> None:
     made = wf.create(kind, "My", registry=REGISTRY, name="n", kind="k")
     assert (made.name, made.kind) == ("n", "k")
 
@@ -55,7 +55,7 @@ def test_create(kind: str) -> None:
         ("loss", "mine", {"nam": "x"}, "did you mean 'name'"),
     ],
 )
-def test_create_wrong(kind: str, name: str, options: dict[str, Any], words: str) -> None:
+def test_create_refuses_invalid_arguments(kind: str, name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         wf.create(kind, name, registry=REGISTRY, **options)
     assert words in str(caught.value)
@@ -70,7 +70,7 @@ def test_the_environment_decides_which_plugins_load(monkeypatch: pytest.MonkeyPa
     assert "wf-losses" in {plugin.name for plugin in Registry.discover().plugins}
 
 
-def test_read(tmp_path: Path) -> None:
+def test_read_run_files_and_keywords(tmp_path: Path) -> None:
     assert read(None) == ({}, ())
     assert read({"hook": "progress"})[0] == {"hook": [{"use": "progress"}]}
     (tmp_path / "run.toml").write_text('plugins = ["mine.py", "module.of.theirs"]\n')
@@ -81,13 +81,13 @@ def test_read(tmp_path: Path) -> None:
     assert folders == (tmp_path / "code", tmp_path)
 
 
-def test_names_of_the_package() -> None:
+def test_public_names_exist() -> None:
     assert all(hasattr(wf, name) for name in wf.__all__)
     with pytest.raises(AttributeError, match="module 'wf' has no attribute 'tran'"):
         _ = wf.tran  # type: ignore[attr-defined]  # the mistake
 
 
-def test_build_refuses_what_there_is_not() -> None:
+def test_build_refuses_unknown_and_contradicting_keys() -> None:
     with pytest.raises(UsageError, match="unknown key 'optimiser'\n  did you mean 'optimizer'"):
         wf.build(optimiser="adam")
     with pytest.raises(UsageError, match="both epochs and steps"):
@@ -156,7 +156,7 @@ def build_spread(tmp_path: Path, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize(("said", "best"), [("min", min), ("max", max)])
-def test_the_best_by_a_figure_whose_direction_the_user_says(tmp_path: Path, said: str, best: Any) -> None:
+def test_the_best_by_a_monitor_with_a_given_direction(tmp_path: Path, said: str, best: Any) -> None:
     done = build_spread(tmp_path, monitor=f"validation/spread-of-all:{said}").fit()
     values = [record["spread-of-all"] for record in done.history[:-3] if record["event"] == "eval"]
     assert len(set(values)) > 1
@@ -172,7 +172,7 @@ def test_the_best_by_a_figure_whose_direction_the_user_says(tmp_path: Path, said
         ("val/loss", "not of the form SPLIT/FIGURE"),
     ],
 )
-def test_what_cannot_decide_is_refused_before_the_first_step(tmp_path: Path, monitor: str, words: str) -> None:
+def test_unusable_monitors_are_refused_before_the_first_step(tmp_path: Path, monitor: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         build_spread(tmp_path, monitor=monitor)
     assert words in str(caught.value)
@@ -187,7 +187,7 @@ def live(**settings: Any) -> Any:
     return wf.run(save=False, quiet=True, **{**common, **settings})
 
 
-def test_live_optimizers_and_what_makes_one() -> None:
+def test_live_optimizers_and_optimizer_factories() -> None:
     import torch
     from torch import nn
 
@@ -207,14 +207,14 @@ def test_live_optimizers_and_what_makes_one() -> None:
         live(model=nn.Linear(1, 1), scheduler=schedule)
 
 
-def test_objects_go_where_a_protocol_is_wanted() -> None:
+def test_live_objects_are_accepted_for_protocol_parameters() -> None:
     import torch
 
     strategy = wf.create("strategy", "local", device=torch.device("cpu"))
     assert wf.create("hook", "progress", strategy=strategy).strategy is strategy
 
 
-def test_a_trainer_need_not_repeat_the_options_of_the_one_that_it_derives_from() -> None:
+def test_a_derived_trainer_need_not_repeat_inherited_options() -> None:
     from torch import nn
 
     from wf_training.trainer import SupervisedTrainer
@@ -228,7 +228,7 @@ def test_a_trainer_need_not_repeat_the_options_of_the_one_that_it_derives_from()
     assert live(model=nn.Linear(1, 1), trainer=Own).loop.progress.step == 2
 
 
-def test_a_plugin_file_with_objects_for_targets_is_repeatable() -> None:
+def test_a_registered_object_target_is_repeatable() -> None:
     from torch import nn
 
     def cubic(predictions: Any, targets: Any) -> Any:
@@ -255,7 +255,7 @@ def test_nothing_is_trained_in_inference_mode(verb: str) -> None:
 @pytest.mark.parametrize(
     ("autoload", "words"), [("0", "unknown optimizer 'nowhere'"), ("1", "no trainer is installed")]
 )
-def test_the_first_thing_that_a_process_asks(autoload: str, words: str, tmp_path: Path) -> None:
+def test_run_file_keys_are_known_in_a_fresh_process(autoload: str, words: str, tmp_path: Path) -> None:
     """Keys are known before a plugin is loaded, and where none is."""
     code = "import wf; wf.build(dataset='iris', optimizer='nowhere', epochs=1)"
     environment = {**os.environ, "WF_DISABLE_PLUGIN_AUTOLOAD": autoload}

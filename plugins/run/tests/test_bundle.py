@@ -65,7 +65,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.move(folder / "run" / "bundle", folder / "alone"))
 
 
-def test_raw_rows_are_as_right_as_in_the_test_of_the_run(iris: Path, bundle: Path) -> None:
+def test_raw_rows_get_the_accuracy_of_the_run(iris: Path, bundle: Path) -> None:
     data = wf.create("dataset", "iris").train
     accuracy = json.loads((iris / "manifest.json").read_text())["metrics"]["test/accuracy"]
     model = wf.load_model(bundle)
@@ -73,7 +73,7 @@ def test_raw_rows_are_as_right_as_in_the_test_of_the_run(iris: Path, bundle: Pat
     assert torch.equal(model(data.inputs), wf.load_model(iris)(data.inputs))
 
 
-def test_rows_as_people_have_them(bundle: Path) -> None:
+def test_rows_are_accepted_in_every_common_form(bundle: Path) -> None:
     trained = open_run(bundle)
     columns = [one["name"] for one in trained.schema["inputs"]["columns"]]
     row = [5.1, 3.5, 1.4, 0.2]
@@ -101,7 +101,7 @@ def test_rows_as_people_have_them(bundle: Path) -> None:
         ([5.1, 3.5, 1.4, 0.2], "row 1: a float is not a row"),
     ],
 )
-def test_rows_that_training_could_not_have_had(bundle: Path, rows: Any, message: str) -> None:
+def test_invalid_rows_are_refused(bundle: Path, rows: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         wf.load_model(bundle).predict(rows)
 
@@ -119,16 +119,16 @@ def test_categories_dates_and_units_of_targets(houses: Path) -> None:
     assert columns["date"]["type"] == "date"
 
 
-def test_unseen_categories_are_told(houses: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unseen_categories_are_logged(houses: Path, caplog: pytest.LogCaptureFixture) -> None:
     wf.load_model(houses).predict([{"street": "ice", "size (m)": 1, "date": "2024-03-11"}])
     assert "1 of 1 in 'street': 'ice'" in caplog.text
 
 
-def test_nothing_in_it_is_a_pickle(bundle: Path) -> None:
+def test_a_bundle_contains_no_pickle(bundle: Path) -> None:
     assert {file.suffix for file in bundle.rglob("*")} == {".json", ".md", ".toml", ".safetensors"}
 
 
-def test_its_card_says_what_it_is(bundle: Path) -> None:
+def test_the_model_card_describes_the_model(bundle: Path) -> None:
     text = (bundle / "README.md").read_text()
     assert "wf.load_model" in text
     assert "setosa, versicolor, virginica" in text
@@ -163,7 +163,7 @@ def test_a_newer_format_is_refused(bundle: Path) -> None:
         wf.load_model(bundle)
 
 
-def test_a_bundle_is_not_resumed_and_its_weights_begin_a_run(wf: Any, bundle: Path) -> None:
+def test_a_bundle_cannot_be_resumed_but_can_initialise_a_run(wf: Any, bundle: Path) -> None:
     for verb in ("resume", "replay"):
         result = wf(verb, bundle)
         assert result.code == 2
@@ -187,7 +187,7 @@ class Net(nn.Module):
 """
 
 
-def test_code_goes_with_it_and_has_to_be_allowed(wf: Any, tmp_path: Path) -> None:
+def test_user_code_is_bundled_and_needs_permission(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     done = wf("run", "--dataset", "iris", "--model", "net.py:Net", "--epochs", 1, "--name", "own")
     assert "bundle: rebuilt from code, which must be trusted on other machines: net.py:Net" in done.stderr
@@ -203,7 +203,7 @@ def test_code_goes_with_it_and_has_to_be_allowed(wf: Any, tmp_path: Path) -> Non
     assert str(tmp_path) not in (tmp_path / "b" / "run.toml").read_text()
 
 
-def test_an_object_of_python_is_kept_as_a_graph(wf: Any, tmp_path: Path) -> None:
+def test_a_live_model_is_bundled_as_an_exported_graph(wf: Any, tmp_path: Path) -> None:
     inputs = torch.rand(40, 3)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
     done = run(
@@ -231,7 +231,7 @@ def test_an_object_of_python_is_kept_as_a_graph(wf: Any, tmp_path: Path) -> None
     assert [one["use"] for one in open_run(moved).preprocessing()] == ["standardize", "standardize-targets"]
 
 
-def test_the_graph_of_a_stranger_has_to_be_allowed(wf: Any, tmp_path: Path) -> None:
+def test_a_graph_from_another_machine_needs_permission(wf: Any, tmp_path: Path) -> None:
     inputs = torch.rand(8, 3)
     run(dataset=(inputs, inputs.sum(1)), model=nn.Linear(3, 1), epochs=1, run_dir=tmp_path / "a", quiet=True)
     np.save(tmp_path / "x.npy", inputs.numpy())
@@ -248,7 +248,7 @@ class Branching(nn.Linear):
         return super().forward(inputs) if inputs.sum() > 0 else super().forward(-inputs)
 
 
-def test_a_model_that_cannot_be_traced_leaves_weights_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_untraceable_model_is_bundled_as_weights_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     inputs = torch.rand(40, 3)
     done = run(dataset=(inputs, inputs.sum(1)), model=Branching(3, 1), epochs=1, run_dir=tmp_path / "a", quiet=True)
     assert "the bundle will have weights only: model Branching" in caplog.text
@@ -274,7 +274,7 @@ def _package(folder: Path) -> None:
     (info / "entry_points.txt").write_text("[wf.plugins]\nmain = tower.plugin\n")
 
 
-def test_a_bundle_without_its_adapter(wf: Any, wf_process: Any, tmp_path: Path) -> None:
+def test_a_bundle_works_without_its_model_plugin(wf: Any, wf_process: Any, tmp_path: Path) -> None:
     _package(tmp_path / "site")
     words = ("run", "--dataset", "iris", "--model", "tower", "--epochs", 3, "--name", "own")
     done = wf_process(*words, env={"PYTHONPATH": str(tmp_path / "site")})
@@ -316,7 +316,7 @@ class Remembering(Forgetful):
 
 
 @pytest.mark.parametrize("made", [Forgetful, Remembering])
-def test_a_transform_of_a_stranger(made: Callable[[], Any], tmp_path: Path) -> None:
+def test_third_party_transforms_with_and_without_state(made: Callable[[], Any], tmp_path: Path) -> None:
     own = Plugin(
         name="stranger",
         distribution=None,
@@ -371,7 +371,7 @@ def test_images_as_paths_bytes_and_pillow(tmp_path: Path) -> None:
         model.predict([b"no image"])
 
 
-def test_a_dataset_of_arrays_has_no_rows(tmp_path: Path) -> None:
+def test_a_dataset_of_arrays_refuses_rows(tmp_path: Path) -> None:
     samples = TensorSamples(torch.rand(20, 2, 3), torch.rand(20, 1))
     wf.run(dataset=Dataset(train=samples, targets="real"), model="linear", epochs=0, run_dir=tmp_path / "a", quiet=True)
     model = wf.load_model(tmp_path / "a" / "bundle")
@@ -469,7 +469,7 @@ print(num, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def test_a_stream_takes_no_more_memory_the_longer_it_is(houses: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_stream(houses: Path, tmp_path: Path) -> None:
     used = []
     for rows in (20_000, 120_000):  # 2 MB more of text alone, and tens of MB as records
         words = [sys.executable, "-P", "-c", MEASURED, str(rows), str(houses)]

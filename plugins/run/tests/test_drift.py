@@ -69,11 +69,11 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     return found
 
 
-def test_every_condition_is_tried_here() -> None:
+def test_every_condition_is_tested() -> None:
     assert {*CHANGES, "state"} == {condition.name for condition in CONDITIONS.values()}
 
 
-def test_nothing_differs_from_itself() -> None:
+def test_equal_manifests_do_not_drift() -> None:
     assert compare(MANIFEST, copy.deepcopy(MANIFEST)) == []
     assert unknown_in(MANIFEST) == []
 
@@ -96,7 +96,7 @@ def test_each_difference_is_an_error_or_a_warning_by_the_table(name: str) -> Non
     assert check(MANIFEST, now, [name], "runs/a") == check(MANIFEST, now, [ALL], "runs/a") == list(found.values())
 
 
-def test_all_that_differs_is_told_at_once() -> None:
+def test_all_differences_are_reported_together() -> None:
     now = {**changed(("schema",), 2), "device": "cpu", "threads": 2, "device_name": "B"}
     with pytest.raises(UsageError) as refused:
         check(MANIFEST, now, ["device"], "runs/a")
@@ -105,7 +105,7 @@ def test_all_that_differs_is_told_at_once() -> None:
     assert "cuda" not in str(refused.value)
 
 
-def test_batches_of_each_process_are_bound_to_their_number() -> None:
+def test_world_size_is_fixed_for_run_files_of_format_1() -> None:
     before = {**MANIFEST, "world_size": 2}
     before["run_file"] = {name: value for name, value in MANIFEST["run_file"].items() if name != "format"}
     now = {**before, "world_size": 4, "threads": 1, "run_file": {**before["run_file"], "format": 1}}
@@ -134,7 +134,7 @@ def test_batches_of_each_process_are_bound_to_their_number() -> None:
         (("precision",), None),
     ],
 )
-def test_what_changes_no_bit_is_no_difference(path: tuple[Any, ...], value: Any) -> None:
+def test_changes_without_effect_on_bits_are_no_drift(path: tuple[Any, ...], value: Any) -> None:
     assert compare(MANIFEST, changed(path, value)) == []
 
 
@@ -153,11 +153,11 @@ def test_what_changes_no_bit_is_no_difference(path: tuple[Any, ...], value: Any)
         (("run_file", "optimizer", "use"), "torch/adam", "optimizer.use adam, is torch/adam"),
     ],
 )
-def test_what_was_edited_in_the_run_file_is_named(path: tuple[Any, ...], value: Any, words: str) -> None:
+def test_edits_of_the_run_file_are_named(path: tuple[Any, ...], value: Any, words: str) -> None:
     assert words in "\n".join(map(str, compare(MANIFEST, changed(path, value))))
 
 
-def test_what_an_older_manifest_does_not_say() -> None:
+def test_conditions_missing_in_an_older_manifest_are_unknown() -> None:
     old = {key: MANIFEST[key] for key in ("device", "threads", "world_size", "versions", "components", "code")}
     old["versions"] = {"wf": "0.1.0", "python": "3.11.7", "torch": "2.14.1+cu130"}
     assert compare(old, MANIFEST) == []
@@ -173,12 +173,12 @@ def test_what_an_older_manifest_does_not_say() -> None:
     ]
 
 
-def test_a_name_that_there_is_not() -> None:
+def test_an_unknown_condition_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'threads'"):
         check(MANIFEST, MANIFEST, ["thread"], "runs/a")
 
 
-def test_a_component_that_moved_is_the_same_one() -> None:
+def test_a_moved_component_is_no_drift() -> None:
     now = changed(("components", 0), {**MANIFEST["components"][0], "target": "new:CE", "plugin": "new"})
     part = now["components"][0]
     assert "loss ce CE of wf-losses, is CE of new" in "\n".join(map(str, compare(MANIFEST, now)))

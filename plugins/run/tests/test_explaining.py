@@ -34,7 +34,7 @@ def of(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     return next(one for one in found["components"] if (one["kind"], one["name"]) == (kind, name))
 
 
-def test_where_each_word_came_from(wf: Any, tmp_path: Path) -> None:
+def test_every_value_has_its_origin(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(RUN_FILE)
     line = ("--optimizer", "sgd", "--optimizer.lr", 0.5, "--loss.gamma", 1, "--hook", "+progress", "--batch-size", 16)
     found = wf("explain", "run.toml", "--dataset", "iris", *line, "--json").json()
@@ -57,7 +57,7 @@ def test_where_each_word_came_from(wf: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_screen(wf: Any) -> None:
+def test_explain_for_reading(wf: Any) -> None:
     done = wf("explain", "--dataset", "iris", "--lr", 0.5, env={"COLUMNS": "100"})
     assert (done.code, done.stderr) == (0, "")
     assert re.search(r"\n  optimizer +adam +wf-optimizers +default\n +lr = 0.5 +command line\n", done.stdout)
@@ -66,7 +66,7 @@ def test_the_screen(wf: Any) -> None:
     assert re.search(rf"\n  model +model 'mlp' +{asking}", done.stdout)
 
 
-def test_what_cannot_be_run_is_refused(wf: Any) -> None:
+def test_an_invalid_run_is_refused(wf: Any) -> None:
     done = wf("explain", "--loss", "focl")
     assert done.code == 2
     assert "unknown loss 'focl'\n  did you mean 'focal'" in done.stderr

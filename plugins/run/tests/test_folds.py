@@ -36,7 +36,7 @@ def test_a_figure_without_a_number_in_one_fold(value: Any, words: str) -> None:
     assert found.record()["missing"] == {"test/odd": [2]}
 
 
-def test_a_figure_that_one_fold_lacks() -> None:
+def test_a_figure_missing_in_one_fold() -> None:
     first, second = {"test/loss": 1.0}, {"test/loss": 1.0, "test/odd": 2.0}
     found = Folds(None, (first, second), 1, 1)
     assert found.summary() == {"test/loss": (1.0, 0.0), "test/odd": (2.0, None)}
@@ -49,5 +49,5 @@ def test_a_figure_without_a_number_in_all_folds() -> None:
     assert "there is no mean" in found.table()
 
 
-def test_a_whole_table_has_no_notes() -> None:
+def test_a_complete_table_has_no_notes() -> None:
     assert len(folds(1.0, 2.0).table().splitlines()) == 5

@@ -18,7 +18,7 @@ from wf_run.graph import COMES_WITH, PROVIDERS, ROOTS, needs_of
 SHORT: dict[str, Any] = {"dataset": "iris", "epochs": 1, "save": False, "quiet": True, "hook": []}
 
 
-def test_every_need_is_provided_and_none_needs_itself() -> None:
+def test_every_need_has_a_provider_and_there_is_no_cycle() -> None:
     provided = {*PROVIDERS, *COMES_WITH}
     graph = {name: {COMES_WITH.get(need, need) for need in needs_of(name)} for name in PROVIDERS}
     assert not {need for needs in graph.values() for need in needs} - provided
@@ -44,7 +44,7 @@ class Ending:
         return made
 
 
-def test_parts_end_in_reverse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_parts_are_closed_in_reverse_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     ENDS.clear()
     monkeypatch.setattr("wf_data.serving.RunData.close", lambda self: ENDS.append("data"))
@@ -57,7 +57,7 @@ def test_parts_end_in_reverse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert not made.exists()  # nothing was put into it
 
 
-def test_what_a_plugin_draws_changes_no_weights(tmp_path: Path) -> None:
+def test_random_draws_of_a_plugin_do_not_change_the_weights(tmp_path: Path) -> None:
     """A value that draws and needs the parameters is made by a hook: the run is the same one to the bit."""
     (tmp_path / "drawing.py").write_text(
         "import torch\n"
@@ -91,7 +91,7 @@ class Cached:
         return torch.rand(30, 4), torch.arange(30) % 3
 
 
-def test_what_comes_later_is_none_for_what_can_do_without(tmp_path: Path) -> None:
+def test_optional_values_not_yet_made_are_none(tmp_path: Path) -> None:
     experiment = package.build(dataset=Cached, run_dir=tmp_path / "run", epochs=1, quiet=True)
     with experiment:
         assert experiment.run_dir == tmp_path / "run"
@@ -104,7 +104,7 @@ class Circular(nn.Linear):
         super().__init__(4, 3)
 
 
-def test_a_circle_is_shown() -> None:
+def test_a_cycle_is_reported_with_its_chain() -> None:
     with pytest.raises(UsageError) as error:
         package.build(**{**SHORT, "model": Circular})
     assert "'model' needs itself: model needs params needs model" in str(error.value)

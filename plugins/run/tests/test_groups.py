@@ -56,7 +56,7 @@ def by_name(groups: list[dict[str, Any]], key: str) -> dict[str, Any]:
     return {name: group[key] for group in groups for name in group["names"]}
 
 
-def test_the_first_group_that_matches() -> None:
+def test_the_first_matching_group_applies() -> None:
     groups = [
         {"match": "layer1.1", "lr_scale": 0.5, "betas": [0.8, 0.9]},
         {"match": ["layer1.*", "*.norm.bias"], "lr": 3, "weight_decay": 0},
@@ -116,24 +116,24 @@ def test_no_decay_of_norms_and_biases() -> None:
         ({"decay_norms": "no"}, "must be true or false"),
     ],
 )  # fmt: skip
-def test_mistakes(table: dict[str, Any], words: str) -> None:
+def test_invalid_groups_are_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words.replace("(", r"\(")):
         grouped(Stages(), **table)
 
 
-def test_what_is_frozen_is_in_no_group() -> None:
+def test_frozen_parameters_belong_to_no_group() -> None:
     options = {"trainer": {"use": "supervised", "freeze": "1"}, "steps": 1}
     with pytest.raises(UsageError, match="'1' matches only parameters that are not trained"):
         wf.run(**PLAN, **options, optimizer={"use": "adam", "group": [{"match": "1", "lr_scale": 0.1}]})
 
 
 @pytest.mark.parametrize("name", ["torch/lbfgs", "torch/muon"])
-def test_optimizers_that_cannot_be_divided(name: str) -> None:
+def test_optimizers_without_groups_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="use another optimizer, such as adamw"):
         wf.run(**PLAN, steps=1, optimizer={"use": name, "decay_norms": False})
 
 
-def test_it_trains_as_by_hand() -> None:
+def test_groups_train_like_a_hand_written_loop() -> None:
     table = {"use": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "decay_norms": False}
     first = wf.build(**PLAN, steps=8, optimizer={**table, "group": [{"match": "backbone", "lr_scale": 0.1}]})
     model, data = first.model, first.data
@@ -160,7 +160,7 @@ def test_it_trains_as_by_hand() -> None:
     assert all(torch.equal(trained[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_a_resumed_run_is_the_same_and_explained(wf: Any, tmp_path: Path) -> None:
+def test_a_resumed_run_with_groups_is_the_same_and_explained(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(
         'dataset = "iris"\n[model]\nuse = "mlp"\nhidden = [8]\n[optimizer]\nuse = "adamw"\nlayer_decay = 0.5\n'
         'decay_norms = false\n[[optimizer.group]]\nmatch = "head"\nlr_scale = 2\n'

@@ -109,7 +109,7 @@ def test_a_failing_hook_ends_the_run_and_is_named(fragile: Run, place: Path, eve
 
 
 @pytest.mark.parametrize("event", BY_COMMAND_LINE)
-def test_a_run_goes_on_without_a_hook(fragile: Run, place: Path, event: str) -> None:
+def test_a_run_continues_without_a_disabled_hook(fragile: Run, place: Path, event: str) -> None:
     result = fragile(event, "--hook.fragile.on_error", "disable")
     assert result.code == 0, result.stderr
     (record,) = manifest(place)["disabled_hooks"]
@@ -127,7 +127,7 @@ def test_a_run_goes_on_without_a_hook(fragile: Run, place: Path, event: str) -> 
     assert (manifest(place)["status"], manifest(place)["steps"]) == ("done", 12)
 
 
-def test_the_mark_is_there_while_the_run_goes_on(wf: Any, place: Path) -> None:
+def test_a_disabled_hook_is_recorded_while_the_run_continues(wf: Any, place: Path) -> None:
     """A process that is killed after the hook fell away leaves the mark, too."""
     hooks = ("--hook", "fragile", "--hook.fragile.on_error", "disable", "--hook", "killer.py:Killer")
     assert wf("run", *PLUGIN, *hooks, "--hook.killer.py:Killer.step", 4, *SHORT).code != 0
@@ -135,13 +135,13 @@ def test_the_mark_is_there_while_the_run_goes_on(wf: Any, place: Path) -> None:
     assert [record["hook"] for record in manifest(place)["disabled_hooks"]] == ["fragile"]
 
 
-def test_the_figures_are_those_of_a_run_without_it(wf: Any, fragile: Run, place: Path) -> None:
+def test_a_disabled_hook_does_not_change_the_metrics(wf: Any, fragile: Run, place: Path) -> None:
     assert fragile("on_gradients_ready", "--hook.fragile.on_error", "disable").code == 0
     assert wf("run", *SHORT[:-1], "plain").code == 0
     assert (place / "runs/x/metrics.jsonl").read_text() == (place / "runs/plain/metrics.jsonl").read_text()
 
 
-def test_resume_tries_it_again(wf: Any, fragile: Run, place: Path) -> None:
+def test_resume_tries_a_disabled_hook_again(wf: Any, fragile: Run, place: Path) -> None:
     assert fragile("on_step_end", "--hook.fragile.on_error", "disable", "--hook.fragile.step", 7).code == 0
     (first,) = manifest(place)["disabled_hooks"]
     assert (first["event"], first["step"]) == ("on_step_end", 7)
@@ -164,7 +164,7 @@ def test_resume_tries_it_again(wf: Any, fragile: Run, place: Path) -> None:
     assert [record["step"] for record in manifest(place)["disabled_hooks"]] == [7, 13], "what has been stays"
 
 
-def test_steps_that_are_done_again_leave_no_mark(wf: Any, fragile: Run, place: Path) -> None:
+def test_repeated_steps_drop_the_record_of_a_failure(wf: Any, fragile: Run, place: Path) -> None:
     options = ("--hook.fragile.on_error", "disable", "--hook.fragile.step", 7, "--hook", "+killer.py:Killer")
     options += ("--hook.killer.py:Killer.step", 9)
     assert fragile("on_step_end", *options).code != 0
@@ -194,7 +194,7 @@ def test_a_dry_run_shows_the_traceback(fragile: Run, place: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["hook.fragile.on_error", "hook.brittle.on-error", "hook.Fragile.on_error"])
-def test_ways_to_write_it(wf: Any, place: Path, spelling: str) -> None:
+def test_on_error_accepts_aliases_and_any_case(wf: Any, place: Path, spelling: str) -> None:
     result = wf("run", *PLUGIN, "--hook", "+fragile", f"--{spelling}", "disable", "--print-config", "--quiet")
     assert tomllib.loads(result.stdout)["hook"][-1]["on_error"] == "disable"
     again = wf("run", *PLUGIN, "--hook", "+fragile", f"--{spelling}", "stop", "--print-config", "--quiet")
@@ -203,7 +203,7 @@ def test_ways_to_write_it(wf: Any, place: Path, spelling: str) -> None:
     assert "on_error" not in tomllib.loads(plain.stdout)["hook"][-1]
 
 
-def test_own_code_and_its_name(wf: Any, place: Path) -> None:
+def test_a_user_hook_is_named_by_its_file(wf: Any, place: Path) -> None:
     name = "fragile.py:Fragile"
     result = wf("run", "--hook", f"+{name}", *SHORT)
     assert result.stderr.endswith(
@@ -229,7 +229,7 @@ def test_own_code_and_its_name(wf: Any, place: Path) -> None:
         ("--metric accuracy --metric.accuracy.on_error disable", ["unknown option 'on_error' of metric 'accuracy'"]),
     ],
 )
-def test_what_is_no_policy(wf: Any, line: str, words: list[str]) -> None:
+def test_unknown_policies_are_refused(wf: Any, line: str, words: list[str]) -> None:
     result = wf("run", *line.split())
     assert (result.code, result.stdout) == (2, "")
     assert [word for word in words if word not in result.stderr] == []
@@ -305,7 +305,7 @@ def bad(wf: Any, place: Path) -> Run:
         *(pytest.param(event, marks=pytest.mark.exhaustive) for event in ("on_evaluation_end", "state_dict")),
     ],
 )
-def test_whatever_a_hook_raises_is_its_failure(bad: Run, place: Path, event: str, what: str) -> None:
+def test_any_exception_of_a_hook_is_reported_as_its_failure(bad: Run, place: Path, event: str, what: str) -> None:
     result = bad(event, what)
     assert (result.code, result.stdout) == (1, "")
     last = result.stderr.splitlines()[-1]
@@ -315,7 +315,7 @@ def test_whatever_a_hook_raises_is_its_failure(bad: Run, place: Path, event: str
 
 
 @pytest.mark.parametrize("what", SAYS)
-def test_a_run_goes_on_whatever_a_hook_raises(bad: Run, place: Path, what: str) -> None:
+def test_a_run_continues_after_any_exception_of_a_disabled_hook(bad: Run, place: Path, what: str) -> None:
     result = bad("on_step_end", what, "--hook.bad.py:Bad.on_error", "disable")
     assert result.code == 0, result.stderr
     (record,) = manifest(place)["disabled_hooks"]
@@ -377,7 +377,7 @@ def test_in_python_the_error_has_a_note() -> None:
     assert caught.traceback[-1].name == "on_log"
 
 
-def test_in_python_a_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_in_python_a_run_continues_without_a_disabled_hook(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="wf"):
         exp = api.run(hook=[{"use": Live(), "on_error": "disable"}], **RUN)
     assert [(record["hook"], record["event"], record["step"]) for record in exp.disabled_hooks] == [
@@ -397,7 +397,7 @@ class Fragile(api.Hook):
 
 
 @pytest.mark.parametrize("event", TOLD)
-def test_in_python_at_every_event(event: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_in_python_a_failure_at_every_event(event: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = {**RUN, "save": True, "epochs": 1, "steps": None}
     with pytest.raises(OSError, match="the server is gone") as caught:
         api.run(hook=[Fragile(event)], run_dir=tmp_path / "ends", **run)
@@ -423,7 +423,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_fails_in_any_part_names_its_plugin(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_in_any_component_names_its_plugin(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     exp = api.build(model="lenet", loss="ce", metric=["auroc"], steps=2, run_dir=tmp_path / "x", quiet=True)
     error, (broken, plugin) = ArithmeticError("broken"), BROKEN[kind]
 
@@ -459,7 +461,7 @@ def wf_components():
 """
 
 
-def test_a_hook_that_only_watches_falls_away_unless_the_user_wants_it_to_end_the_run(wf: Any, place: Path) -> None:
+def test_a_watching_hook_is_disabled_by_default_when_it_fails(wf: Any, place: Path) -> None:
     (place / "fragile.py").write_text(WATCHER)
     result = wf("run", *PLUGIN, "--hook", "+fragile", *SHORT)
     assert result.code == 0, result.stderr

@@ -45,7 +45,7 @@ def said_of(path: Path | list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     return without_said(document), places
 
 
-def test_a_file_is_laid_over_those_that_it_extends(tmp_path: Path) -> None:
+def test_a_file_overrides_the_files_that_it_extends(tmp_path: Path) -> None:
     write(tmp_path, base=BASE, other="seed = 3\nsteps = 9\n")
     write(tmp_path, run='extends = ["base.toml", "other.toml"]\nsteps = 4\n[optimizer]\nlr = 0.2\n')
     document, places = said_of(tmp_path / "run.toml")
@@ -66,7 +66,7 @@ def test_a_file_is_laid_over_those_that_it_extends(tmp_path: Path) -> None:
     assert "epochs" not in places
 
 
-def test_another_component_takes_the_options_of_the_lower_file_away_and_says_so(tmp_path: Path) -> None:
+def test_another_component_drops_the_options_of_the_extended_file(tmp_path: Path) -> None:
     write(tmp_path, base=BASE, run='extends = "base.toml"\noptimizer = "adam"\nhook = ["progress"]\n')
     document, places = said_of(tmp_path / "run.toml")
     assert (document["optimizer"], document["hook"]) == ({"use": "adam"}, [{"use": "progress"}])
@@ -82,7 +82,7 @@ def test_another_component_takes_the_options_of_the_lower_file_away_and_says_so(
     assert "lr, momentum" in note
 
 
-def test_a_file_that_two_extend_is_below_both(tmp_path: Path) -> None:
+def test_a_file_extended_twice_is_below_both(tmp_path: Path) -> None:
     write(tmp_path, base="seed = 1\nepochs = 1\n", a='extends = "base.toml"\nseed = 2\n', b='extends = "base.toml"\n')
     assert said_of([tmp_path / "a.toml", tmp_path / "b.toml"])[0] == {"seed": 2, "epochs": 1}
 
@@ -115,14 +115,14 @@ def test_paths_are_looked_up_beside_each_file(tmp_path: Path) -> None:
         ({"run": "epochs = 1\n[[variant]]\nepoch = 2"}, "{0}/run.toml:3: variant 1 ('variant 1'): unknown key 'epoch'"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, files: dict[str, str], words: str) -> None:
+def test_errors_in_extended_files_name_file_and_line(tmp_path: Path, files: dict[str, str], words: str) -> None:
     write(tmp_path, **{name: text.replace("{{", "{").replace("}}", "}") for name, text in files.items()})
     with pytest.raises(UsageError) as caught:
         read(tmp_path / "run.toml")
     assert words.format(tmp_path) in str(caught.value)
 
 
-def test_the_lines_of_nested_arrays(tmp_path: Path) -> None:
+def test_line_numbers_of_nested_arrays(tmp_path: Path) -> None:
     write(
         tmp_path, run='[[variant]]\nname = "a"\n[variant.loss]\nuse = "ce"\n[[variant]]\n[[variant.hook]]\nuse = "x"\n'
     )
@@ -142,7 +142,7 @@ def test_the_lines_of_nested_arrays(tmp_path: Path) -> None:
 # The command line
 
 
-def test_several_files_a_variant_and_the_line(wf: Any, tmp_path: Path) -> None:
+def test_files_variant_and_command_line_are_merged_in_order(wf: Any, tmp_path: Path) -> None:
     write(tmp_path, base=BASE, more='batch_size = 16\n[[variant]]\nname = "small"\nmodel.hidden = [4]\n')
     done = wf("explain", "base.toml", "more.toml", "--variant", "small", "--lr", 0.5, "--json").json()
     settings = {one["name"]: (one["value"], one["from"]) for one in done["settings"]}
@@ -158,7 +158,7 @@ def test_several_files_a_variant_and_the_line(wf: Any, tmp_path: Path) -> None:
     assert options["hook", "patience"] == (5, "base.toml:13")
 
 
-def test_a_file_with_variants_wants_one_to_be_named(wf: Any, tmp_path: Path) -> None:
+def test_a_file_with_variants_needs_one_to_be_chosen(wf: Any, tmp_path: Path) -> None:
     write(tmp_path, run='[[variant]]\nname = "small"\n[[variant]]\nname = "large"\n')
     done = wf("run", "run.toml")
     assert done.code == 2
@@ -202,7 +202,7 @@ def test_errors_name_file_line_and_key(wf: Any, tmp_path: Path, text: str, words
     assert f"wf: {words}" in done.stderr
 
 
-def test_an_error_of_the_line_names_no_file(wf: Any, tmp_path: Path) -> None:
+def test_an_error_on_the_command_line_names_no_file(wf: Any, tmp_path: Path) -> None:
     write(tmp_path, run=BASE)
     done = wf("run", "run.toml", "--optimizer.lr", "fast")
     assert "wf: optimizer 'sgd': option 'lr' wants float" in done.stderr
@@ -211,7 +211,7 @@ def test_an_error_of_the_line_names_no_file(wf: Any, tmp_path: Path) -> None:
 # References
 
 
-def test_the_run_file_keeps_the_reference_and_never_the_value(wf: Any, tmp_path: Path) -> None:
+def test_the_written_run_file_keeps_references_instead_of_values(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "hidden-place").mkdir()
     (tmp_path / "hidden-place" / "x.csv").write_text("a,y\n" + "\n".join(f"{n},{n % 2}" for n in range(40)))
     write(
@@ -244,7 +244,7 @@ def test_the_run_file_keeps_the_reference_and_never_the_value(wf: Any, tmp_path:
     assert wf("run", "run.toml", "--name", "a", "--resume-if-there", "--quiet", env=env).code == 0
 
 
-def test_a_reference_follows_what_the_line_changes(tmp_path: Path) -> None:
+def test_a_reference_follows_overridden_values(tmp_path: Path) -> None:
     write(tmp_path, run='seed = 5\n[optimizer]\nuse = "sgd"\nlr = 0.25\nmomentum = "${optimizer.lr}"\n')
     for change, momentum in (({}, 0.25), ({"optimizer": {"lr": 0.5}}, 0.5)):
         run = package.build(tmp_path / "run.toml", dataset="iris", epochs=1, save=False, quiet=True, **change)
@@ -252,7 +252,7 @@ def test_a_reference_follows_what_the_line_changes(tmp_path: Path) -> None:
             assert experiment.plan["optimizer"]["momentum"] == momentum
 
 
-def test_references_in_python_within_texts_and_to_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_from_python_inside_text_and_to_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDE", "8")
     asked = {"dataset": "iris", "epochs": 1, "model": {"use": "mlp", "hidden": ["${env:SIDE}", "${batch_size}"]}}
     with package.build(asked, checkpoint_every="${env:SIDE}steps", save=False, quiet=True) as experiment:
@@ -274,19 +274,19 @@ def test_references_in_python_within_texts_and_to_defaults(monkeypatch: pytest.M
         ('monitor = "x${optimizer}"\n[optimizer]\nlr=1', "run.toml:1: unknown key 'optimizer'"),
     ],
 )
-def test_references_that_cannot_be_followed(wf: Any, tmp_path: Path, text: str, words: str) -> None:
+def test_cyclic_and_unknown_references_are_refused(wf: Any, tmp_path: Path, text: str, words: str) -> None:
     write(tmp_path, run=text)
     done = wf("run", "run.toml", "--dataset", "iris", "--dry-run")
     assert done.code == 2
     assert f"wf: {words}" in done.stderr
 
 
-def test_a_run_directory_s_file_may_lack_the_environment(tmp_path: Path) -> None:
+def test_missing_environment_variables_do_not_prevent_loading(tmp_path: Path) -> None:
     write(tmp_path, run='[dataset]\nuse = "${env:NOBODY_HAS_IT}"\n')
     assert load(tmp_path / "run.toml") == {"dataset": {"use": "${env:NOBODY_HAS_IT}"}}
 
 
-def test_code_of_a_run_directory_is_guarded_also_below_other_files(wf: Any, tmp_path: Path) -> None:
+def test_code_in_extended_run_directories_needs_permission(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "there" / "code").mkdir(parents=True)
     (tmp_path / "there" / "manifest.json").write_text('{"status": "done"}')
     (tmp_path / "there" / "code" / "net.py").write_text("raise SystemExit('it ran')\n")

@@ -24,7 +24,7 @@ def link_loss(loss: Any, links: list[str], num_classes: int, **more: Any) -> Any
     return link_loss_with(loss, links, REGISTRY, {"num_classes": num_classes}, **more)
 
 
-def test_a_link_that_needs_what_the_run_does_not_have() -> None:
+def test_a_link_that_needs_a_missing_run_value() -> None:
     with pytest.raises(UsageError, match="link 'one-hot' needs the run value 'num_classes', which this run does not"):
         link_loss_with(nn.MSELoss(), ["one-hot"], REGISTRY, {})
 
@@ -38,17 +38,17 @@ def test_a_link_that_needs_what_the_run_does_not_have() -> None:
          functional.binary_cross_entropy_with_logits(LOGITS, torch.eye(3)[CLASSES])),
     ],
 )  # fmt: skip
-def test_links(loss: Any, links: list[str], expected: Tensor) -> None:
+def test_links_convert_predictions_and_targets(loss: Any, links: list[str], expected: Tensor) -> None:
     linked = link_loss(loss, links, 3)
     torch.testing.assert_close(linked(LOGITS, CLASSES), expected)
 
 
-def test_nothing_stands_before_a_loss_that_needs_no_link() -> None:
+def test_a_loss_without_links_is_not_wrapped() -> None:
     loss = nn.CrossEntropyLoss()
     assert link_loss(loss, [], 3) is loss
 
 
-def test_single_logit() -> None:
+def test_binary_link_with_a_single_logit() -> None:
     loss = link_loss(nn.BCEWithLogitsLoss(), ["binary"], 2, single_logit=True)
     targets = torch.tensor([0, 1, 1, 0, 1, 0])
     expected = functional.binary_cross_entropy_with_logits(LOGITS[:, 0], targets.float())
@@ -71,7 +71,7 @@ def test_reduction_none_becomes_the_mean_over_samples() -> None:
     assert total_weight(Weighted(weight), CLASSES) is not None
 
 
-def test_outputs() -> None:
+def test_tasks_read_labels_and_probabilities_from_outputs() -> None:
     classes = task_of("class_index", "logits", single_logit=False)
     assert classes.read(LOGITS, "labels").equal(LOGITS.argmax(1))
     torch.testing.assert_close(classes.read(LOGITS, "probs"), LOGITS.softmax(1))
@@ -109,7 +109,7 @@ def test_check_outputs_refuses(model: nn.Module, targets: str, shape: list[int],
         check_outputs(model, torch.zeros(2, 4), task_of(targets), shape, NAMES)
 
 
-def test_check_outputs_leaves_the_model_and_the_generator_as_they_were() -> None:
+def test_check_outputs_leaves_model_and_generator_unchanged() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1), nn.Flatten(0))
     before = torch.get_rng_state()
     check_outputs(

@@ -16,7 +16,7 @@ def tables(*uses: str) -> list[dict[str, Any]]:
     return [{"use": use} for use in uses]
 
 
-def test_changes_are_kept_until_the_defaults_are_known() -> None:
+def test_list_changes_are_merged_before_the_defaults_are_known() -> None:
     base = tables("a")
     assert laid_over(base, tables("+b", "no:a")) == tables("a", "+b", "no:a")
     assert base == tables("a")
@@ -29,11 +29,11 @@ def test_changes_are_kept_until_the_defaults_are_known() -> None:
 @pytest.mark.parametrize(
     ("uses", "is_kept"), [(("+a",), True), (("a", "+b"), False), ((), False), (("no:*", "+a"), False)]
 )
-def test_what_keeps_the_list_below(uses: tuple[str, ...], is_kept: bool) -> None:
+def test_lists_of_changes_keep_the_list_below(uses: tuple[str, ...], is_kept: bool) -> None:
     assert keeps(tables(*uses)) is is_kept
 
 
-def test_a_list_is_changed() -> None:
+def test_additions_removals_and_options_change_a_list() -> None:
     found = changed("hook", [*tables("+c", "no:b"), {"use": "set:a", "y": 2}], [{"use": "a", "x": 1}, {"use": "b"}])
     assert found == [{"use": "a", "x": 1, "y": 2}, {"use": "c"}]
     assert changed("hook", None, tables("a")) == tables("a")
@@ -41,7 +41,7 @@ def test_a_list_is_changed() -> None:
     assert changed("hook", tables("no:*", "+c"), tables("a")) == tables("c")
 
 
-def test_a_change_of_what_is_not_there() -> None:
+def test_changing_a_missing_element_is_refused() -> None:
     with pytest.raises(UsageError, match=r"unknown hook of this run 'plot'\n  did you mean 'plots'") as caught:
         changed("hook", tables("no:plot"), tables("plots"))
     assert "add it" not in str(caught.value)
@@ -64,7 +64,7 @@ use = "no:progress"
 """
 
 
-def test_the_form_is_the_same_in_a_run_file_on_the_line_and_in_python(wf: Any, tmp_path: Path) -> None:
+def test_list_changes_agree_in_run_file_command_line_and_python(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(HOOKS)
     one = wf("run", "run.toml", "--print-config")
     assert one.code == 0, one.stderr
@@ -90,7 +90,7 @@ def test_explain_names_the_line_of_a_change(wf: Any, tmp_path: Path) -> None:
     assert hooks["fit-verdict"]["from"] == "default"
 
 
-def test_a_file_over_a_file_changes_its_list(wf: Any, tmp_path: Path) -> None:
+def test_a_second_run_file_changes_the_list_of_the_first(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text('dataset = "iris"\n[[hook]]\nuse = "fit-verdict"\n')
     (tmp_path / "more.toml").write_text('[[hook]]\nuse = "+gradient-clip"\n')
     done = wf("run", "base.toml", "more.toml", "--hook", "no:fit-verdict", "--print-config")
@@ -109,7 +109,7 @@ def test_a_file_over_a_file_changes_its_list(wf: Any, tmp_path: Path) -> None:
         ((), False),
     ],
 )
-def test_a_list_that_leaves_out_a_transform_of_the_dataset_is_told(
+def test_a_list_without_the_datasets_transforms_gives_a_warning(
     wf: Any, options: tuple[str, ...], is_told: bool
 ) -> None:
     done = wf("run", "--dataset", "diabetes", *options, "--epochs", 1, "--dry-run")
@@ -127,7 +127,7 @@ def test_a_list_that_leaves_out_a_transform_of_the_dataset_is_told(
         ((), False),
     ],
 )
-def test_a_list_that_leaves_out_hooks_of_every_run_is_told(wf: Any, options: tuple[str, ...], is_told: bool) -> None:
+def test_a_list_without_the_default_hooks_gives_a_warning(wf: Any, options: tuple[str, ...], is_told: bool) -> None:
     done = wf("run", "--dataset", "diabetes", *options, "--epochs", 1, "--dry-run")
     assert done.code == 0
     assert ("those that the run names, without the usual learning-rate-log, divergence-guard" in done.stderr) == is_told

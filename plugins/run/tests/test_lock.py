@@ -82,7 +82,7 @@ def holder(file: Path) -> Any:
         process.communicate()
 
 
-def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(file: Path, holder: Any) -> None:
+def test_a_second_process_is_refused_until_the_holder_dies(file: Path, holder: Any) -> None:
     process, pid = holder()
     assert is_held(file) is True
     with pytest.raises(UsageError, match=rf"x is in use: process {pid} on .+, since 20.*\n  wait until"), locked(file):
@@ -96,7 +96,7 @@ def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(file: Path, ho
     assert not file.exists()
 
 
-def test_a_forked_child_does_not_hold_it(file: Path, holder: Any) -> None:
+def test_a_forked_child_does_not_keep_the_lock(file: Path, holder: Any) -> None:
     process, child = holder("fork")
     assert is_held(file) is True
     process.kill()
@@ -105,7 +105,7 @@ def test_a_forked_child_does_not_hold_it(file: Path, holder: Any) -> None:
     assert is_held(file) is False
 
 
-def test_a_forked_child_leaves_it_to_its_parent(file: Path) -> None:
+def test_a_forked_child_does_not_release_the_lock_of_its_parent(file: Path) -> None:
     """Also where the child comes out of the block as if the lock were its own."""
     subprocess.run([sys.executable, "-P", "-c", LEAVING], check=True)
 
@@ -115,7 +115,7 @@ def test_a_thread_of_the_same_process_is_refused(file: Path) -> None:
         pass
 
 
-def test_it_is_waited_for(file: Path) -> None:
+def test_waiting_for_the_lock_calls_on_wait(file: Path) -> None:
     told: list[str] = []
     held, over = threading.Event(), threading.Event()
 
@@ -138,7 +138,7 @@ def test_it_is_waited_for(file: Path) -> None:
     assert told[0].startswith(f"process {os.getpid()} on ")
 
 
-def test_asking_keeps_nobody_out(file: Path) -> None:
+def test_is_held_does_not_block_locking(file: Path) -> None:
     stop = threading.Event()
     asking = threading.Thread(target=lambda: [is_held(file) for _ in iter(stop.is_set, True)])
     asking.start()
@@ -151,7 +151,7 @@ def test_asking_keeps_nobody_out(file: Path) -> None:
         asking.join()
 
 
-def test_a_file_that_its_holder_removes_meanwhile_is_not_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_file_removed_meanwhile_is_created_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = lock._take
 
     def take_late(descriptor: int) -> bool:
@@ -186,10 +186,10 @@ def test_a_file_system_without_locks(
     ]
 
 
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot write .*gone/.lock: No such file"), locked(tmp_path / "gone/.lock"):
         pass
 
 
-def test_without_a_file_nobody_holds_it(file: Path) -> None:
+def test_a_missing_lock_file_is_not_held(file: Path) -> None:
     assert is_held(file) is False

@@ -42,17 +42,17 @@ def manifest(run_dir: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("8h", 28800), ("90min", 5400), ("1d12h", 129600), ("0.5 s", 0.5), ("1h 30m", 5400)]
 )
-def test_times(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["8", "h", "8x", "", "0s", "-1h", "8h and more", "8h,"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="max_time must be a time, such as 8h"):
         seconds_of(text)
 
 
-def test_it_saves_ends_and_goes_on_to_the_same_bits(wf: Any, tmp_path: Path) -> None:
+def test_a_run_stopped_by_max_time_resumes_to_the_same_bits(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     line = ("run", *FEW, "--steps", 60, "--eval-every", "20steps", "--hook", "slow.py:Slow")
     assert wf(*line, "--name", "whole").code == 0
@@ -72,13 +72,13 @@ def test_it_saves_ends_and_goes_on_to_the_same_bits(wf: Any, tmp_path: Path) -> 
     assert parts["metrics"] == whole["metrics"]
 
 
-def test_a_run_that_is_faster_ends_as_ever(tmp_path: Path) -> None:
+def test_a_run_within_max_time_ends_normally(tmp_path: Path) -> None:
     run = package.run(dataset="iris", steps=3, run_dir=tmp_path / "run", max_time="1h", quiet=True)
     assert "test/accuracy" in run.metrics
     assert manifest(tmp_path / "run")["status"] == "done"
 
 
-def test_in_python_it_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_max_time_raises_time_limit_reached_in_python(tmp_path: Path) -> None:
     class Wait(package.Hook):
         def on_step_end(self, run: Any) -> None:
             torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_in_python_it_is_an_error_of_its_own(tmp_path: Path) -> None:
     assert caught.value.exit_code == EXIT_CODE
 
 
-def test_a_wrong_time_is_refused_with_its_place(wf: Any, tmp_path: Path) -> None:
+def test_an_invalid_max_time_is_refused_with_its_line(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('epochs = 1\nmax_time = "8"\n')
     done = wf("run", "run.toml", *FEW, "--dry-run")
     assert done.code == 2
@@ -117,7 +117,7 @@ def test_keep_checkpoints(wf: Any, tmp_path: Path) -> None:
 # Deterministic kernels
 
 
-def test_the_switch_is_on_in_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deterministic_algorithms_are_on_during_the_run_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WORKSPACE, raising=False)
     seen = []
 
@@ -134,7 +134,7 @@ def test_the_switch_is_on_in_the_run_alone(tmp_path: Path, monkeypatch: pytest.M
     assert os.environ[WORKSPACE] == ":4096:8"
 
 
-def test_a_switch_of_one_s_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_deterministic_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with deterministic(on=True):
@@ -180,7 +180,7 @@ def words(error: BaseException, device: str = "cpu", options: tuple[str, ...] = 
     return remedies(error, {**PLAN, **plan}, LOOP, torch.device(device), options)  # type: ignore[arg-type]  # what it reads
 
 
-def test_remedies_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_on_a_device_lists_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**28, 139 * 2**30))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 130 * 2**30)
@@ -214,7 +214,7 @@ def test_remedies_follow_the_settings() -> None:
         ("raise_(MemoryError())", "the same update"),
     ],
 )
-def test_where_memory_ran_out(wf: Any, tmp_path: Path, raised: str, figure: str) -> None:
+def test_out_of_memory_is_reported_with_its_place(wf: Any, tmp_path: Path, raised: str, figure: str) -> None:
     (tmp_path / "net.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
         "def raise_(error):\n    raise error\n\n\n"

@@ -26,7 +26,7 @@ def names(model: nn.Module, group: dict[str, Any]) -> list[str]:
     return [known[id(parameter)] for parameter in group["params"]]
 
 
-def test_hidden_matrices_are_a_group() -> None:
+def test_hidden_matrices_form_a_group() -> None:
     model = nn.Sequential(
         nn.Embedding(5, 4), nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4), nn.LSTM(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
     )
@@ -42,12 +42,12 @@ def test_hidden_matrices_are_a_group() -> None:
     assert others["params"][-1] is scale
 
 
-def test_a_single_layer_is_hidden_rather_than_nothing() -> None:
+def test_the_matrix_of_a_single_layer_counts_as_hidden() -> None:
     model = nn.Linear(3, 2)
     assert [names(model, group) for group in param_groups(model, list(model.parameters()))] == [["weight"], ["bias"]]
 
 
-def test_what_optimizers_show_of_themselves() -> None:
+def test_traits_are_inferred_from_live_optimizers() -> None:
     params = [nn.Parameter(torch.ones(1))]
     assert shown_traits(torch.optim.SGD(params)) == OptimizerTraits()
     assert shown_traits(torch.optim.LBFGS(params)) == OptimizerTraits(step="closure")
@@ -103,7 +103,7 @@ def looped(trainer: Averaging, watch: Watch | None, **settings: Any) -> Loop:
     return Loop(trainer, watch, watch, parts=parts, modes=trainer.modes, **settings)
 
 
-def test_judged_and_saved_are_the_other_weights() -> None:
+def test_evaluation_weights_are_evaluated_and_saved() -> None:
     plain, watched = Averaging(), Averaging()
     weights: list[tuple[float, float]] = []
 
@@ -126,7 +126,7 @@ def test_judged_and_saved_are_the_other_weights() -> None:
     assert not {weight for pair in weights[1:] for weight in pair} & set(watch.saved)
 
 
-def test_a_resumed_run_trains_the_very_same_weights() -> None:
+def test_a_resumed_run_continues_from_the_training_weights() -> None:
     straight = Averaging()
     looped(straight, None).run([(X, X)], Epochs(6))
     halted = Averaging()
@@ -140,7 +140,7 @@ def test_a_resumed_run_trains_the_very_same_weights() -> None:
     assert resumed.weight == straight.weight
 
 
-def test_the_best_weights_are_not_switched_once_more() -> None:
+def test_restored_best_weights_are_not_switched_again() -> None:
     trainer = Averaging()
     watch = Watch(trainer)
     loop = looped(trainer, watch, keep="best", final_splits=("validation",)).run([(X, X)], Epochs(12))
@@ -150,7 +150,7 @@ def test_the_best_weights_are_not_switched_once_more() -> None:
     assert loop.metrics["validation/loss"] == abs(best - 2.0)
 
 
-def test_an_error_in_an_evaluation_leaves_the_weights_that_are_trained() -> None:
+def test_an_error_in_an_evaluation_restores_the_training_weights() -> None:
     trainer = Averaging()
     loop = looped(trainer, Watch(trainer)).run([(X, X)], Epochs(2))
     trainer.modes.to_train()
@@ -167,7 +167,7 @@ def test_an_error_in_an_evaluation_leaves_the_weights_that_are_trained() -> None
     assert trainer.weight == before
 
 
-def test_an_optimizer_of_the_model_would_leave_out_the_loss() -> None:
+def test_an_optimizer_of_the_model_alone_refuses_a_trainable_loss() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -185,7 +185,7 @@ def test_an_optimizer_of_the_model_would_leave_out_the_loss() -> None:
     wf.run(optimizer="of-groups", plugins=plugins, **settings)
 
 
-def test_live_optimizer_classes_are_stepped_as_they_show() -> None:
+def test_a_live_lbfgs_is_stepped_with_a_closure() -> None:
     def make(params: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.LBFGS(params, lr=0.1, max_iter=2)
 

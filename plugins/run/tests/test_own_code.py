@@ -101,7 +101,7 @@ def loss(predictions: Tensor, targets: Tensor) -> Tensor:
     ],
     ids=lambda parts: "-".join(parts),
 )
-def test_live_objects_and_what_makes_them(tmp_path: Path, parts: dict[str, Any]) -> None:
+def test_live_objects_and_factories_are_accepted(tmp_path: Path, parts: dict[str, Any]) -> None:
     if "dataset" in parts and isinstance(parts["dataset"], tuple):
         parts = {**parts, "model": nn.Linear(3, 1)}
     run = train(tmp_path, **parts)
@@ -109,7 +109,7 @@ def test_live_objects_and_what_makes_them(tmp_path: Path, parts: dict[str, Any])
     assert "validation/loss" in run.metrics
 
 
-def test_every_way_to_say_an_optimizer_gives_the_same_bits(tmp_path: Path) -> None:
+def test_every_form_of_an_optimizer_gives_the_same_bits(tmp_path: Path) -> None:
     model = net()
     ways = {
         "lambda": {"optimizer": lambda params: torch.optim.SGD(params, lr=0.1)},
@@ -140,7 +140,7 @@ def test_collate(tmp_path: Path) -> None:
         ({"dataset": DataLoader(Ragged(), 16, collate_fn=padded)}, "collate and a DataLoader with its own collate_fn"),
     ],
 )
-def test_collate_that_has_no_place(parts: dict[str, Any], words: str) -> None:
+def test_collate_is_refused_where_it_cannot_apply(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         wf.build(**parts, model=net(), collate=lambda samples: padded(samples), save=False)
 
@@ -152,12 +152,12 @@ def test_collate_that_has_no_place(parts: dict[str, Any], words: str) -> None:
         ({"transform": [lambda x: x]}, "to make the transform, a callable on a batch of inputs"),
     ],
 )
-def test_a_function_whose_parameters_nobody_knows(parts: dict[str, Callable[..., Any]], words: str) -> None:
+def test_functions_with_unknown_parameters_are_refused(parts: dict[str, Callable[..., Any]], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         wf.build(model=net(), dataset=Points(), save=False, **parts)
 
 
-def test_the_best_weights_of_a_run_without_evaluations_are_refused_in_words() -> None:
+def test_keep_best_without_evaluations_is_refused() -> None:
     with pytest.raises(UsageError, match="no split is evaluated while it trains") as caught:
         wf.build(dataset="iris", eval_splits=[], keep="best", save=False, quiet=True)
     assert "'validation/loss' cannot decide which weights are best" in str(caught.value)

@@ -99,7 +99,7 @@ def test_an_empty_run_file() -> None:
     assert not plan.keys() & {"loss", "metric", "scheduler"}
 
 
-def test_a_default_of_certain_inputs() -> None:
+def test_a_default_model_for_certain_inputs() -> None:
     lstm = Component("model", "lstm", "nowhere:A", default="tokens")
     texts = Component("dataset", "texts", "nowhere:A", traits=DatasetTraits(targets="class_index", inputs="tokens"))
     both = registry(lstm, texts)
@@ -107,7 +107,7 @@ def test_a_default_of_certain_inputs() -> None:
     assert complete({}, both)["model"]["use"] == "mlp"
 
 
-def test_two_defaults_are_a_collision_that_a_pin_settles() -> None:
+def test_two_defaults_of_a_kind_need_a_pin() -> None:
     both = [*registry().plugins, theirs(Component("optimizer", "lion", "nowhere:B", default=True))]
     words = (
         "several defaults of kind optimizer: 'adam' of o and 'lion' of t\n  name one: --optimizer NAME, or settle it"
@@ -123,7 +123,7 @@ def test_two_defaults_are_a_collision_that_a_pin_settles() -> None:
 
 
 @pytest.mark.parametrize("kind", DEFAULT_USE)
-def test_without_a_default_the_run_names_one(kind: str) -> None:
+def test_a_kind_without_default_must_be_named(kind: str) -> None:
     own, tasks = registry().plugins
     claims = [replace(one, default=False) if one.kind == kind else one for one in own.components]
     with pytest.raises(
@@ -137,21 +137,21 @@ def test_without_a_default_the_run_names_one(kind: str) -> None:
         complete({}, Registry([replace(own, components=none), tasks]))
 
 
-def test_hooks_that_are_not_there_are_left_out() -> None:
+def test_missing_default_hooks_are_left_out() -> None:
     own, tasks = registry().plugins
     components = tuple(one for one in own.components if one.name != "fit-verdict")
     plan = complete({}, Registry([replace(own, components=components), tasks]))
     assert uses(plan, "hook") == ["learning-rate-log", "divergence-guard", "progress"]
 
 
-def test_a_default_of_what_something_else_chooses_is_refused() -> None:
+def test_losses_and_others_cannot_be_declared_default() -> None:
     with pytest.raises(ValueError, match="component 'x': no loss can be a default: the dataset's task chooses it"):
         Component("loss", "x", "nowhere:A", default=True)
     with pytest.raises(ValueError, match="only a model can be the default for certain inputs"):
         Component("optimizer", "x", "nowhere:A", default="tokens")
 
 
-def test_what_is_said_stays() -> None:
+def test_given_settings_override_defaults() -> None:
     document = {"epochs": 3, "transform": [], "hook": [{"use": "progress"}], "optimizer": {"lr": 1}}
     plan = complete(document, registry())
     assert (plan["epochs"], plan["transform"], uses(plan, "hook")) == (3, [], ["progress"])
@@ -159,7 +159,7 @@ def test_what_is_said_stays() -> None:
     assert document["optimizer"] == {"lr": 1}
 
 
-def test_a_plan_is_complete() -> None:
+def test_completing_a_plan_twice_changes_nothing() -> None:
     plan = complete({"hook": [{"use": "progress"}], "epochs": 2}, registry())
     assert complete(plan, registry()) == plan
 
@@ -186,19 +186,19 @@ def test_changes_of_the_hooks(base: list[str] | None, uses_over: list[str], want
 
 @pytest.mark.parametrize("name", ["gradient-clip", "grad-clip", "Grad_Clip"])
 @pytest.mark.parametrize("listed", ["gradient-clip", "grad-clip"])
-def test_options_of_a_hook_by_any_of_its_names(name: str, listed: str) -> None:
+def test_hook_options_are_accepted_under_any_alias(name: str, listed: str) -> None:
     document = {"hook": [{"use": listed, "a": 1}]}
     plan = complete(merge(document, change(f"set:{name}", b=2))[0], registry())
     assert plan["hook"] == [{"use": "gradient-clip", "a": 1, "b": 2}]
 
 
-def test_options_under_two_names_of_one_hook_come_together() -> None:
+def test_options_under_two_aliases_of_a_hook_are_merged() -> None:
     hooks = [{"use": "+grad-clip"}, {"use": "set:gradient-clip", "a": 1}, {"use": "set:grad-clip", "b": 2}]
     plan = complete(merge({}, {"hook": hooks})[0], registry())
     assert plan["hook"][-1] == {"use": "gradient-clip", "a": 1, "b": 2}
 
 
-def test_a_change_of_a_hook_that_is_not_there() -> None:
+def test_changing_a_missing_hook_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown hook of this run 'gradient-clip'"):
         complete(merge({}, change("no:grad-clip"))[0], registry())
     with pytest.raises(UsageError, match=r"add it: --hook \+gradient-clip"):
@@ -207,7 +207,7 @@ def test_a_change_of_a_hook_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("name", ["clip", "clip@theirs"])
 @pytest.mark.parametrize("listed", ["+clip@theirs", "clip@theirs"])
-def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str, listed: str) -> None:
+def test_an_ambiguous_hook_name_is_resolved_within_the_list(name: str, listed: str) -> None:
     theirs = Plugin(
         name="theirs",
         distribution="theirs",
@@ -225,7 +225,7 @@ def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str,
         complete(merge(document, change("no:clip@o"))[0], both)
 
 
-def test_changes_of_metrics_wait_for_the_dataset() -> None:
+def test_metric_changes_apply_to_the_default_metrics_of_the_dataset() -> None:
     merged, _ = merge({}, {"metric": [{"use": "no:acc"}]})
     plan = complete(merged, registry())
     assert with_changes("metric", plan["metric"], ("accuracy", "f1")) == [{"use": "f1"}]
@@ -313,21 +313,21 @@ def test_options_are_checked_without_importing(options: dict[str, Any], words: s
         {"gamma": object()},  # what was not written is checked when the component is made
     ],
 )
-def test_options_that_fit_stay_as_they_are(options: dict[str, Any], tmp_path: Path) -> None:
+def test_valid_options_are_left_unchanged(options: dict[str, Any], tmp_path: Path) -> None:
     table = {"use": "written", **options}
     assert complete({"loss": table}, written(tmp_path))["loss"] == table
 
 
-def test_options_that_cannot_be_known_are_left_for_later(tmp_path: Path) -> None:
+def test_options_that_cannot_be_read_statically_are_checked_later(tmp_path: Path) -> None:
     assert complete({"loss": {"use": "decorated", "gama": 1}}, written(tmp_path))["loss"]["gama"] == 1
 
 
-def test_a_component_without_options_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_component_without_options_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("wf_signatures.reading.read", lambda target: pytest.fail(f"{target} was read"))
     assert complete({"loss": {"use": "written"}}, written(tmp_path))["loss"] == {"use": "written"}
 
 
-def test_a_file_stands_for_the_dataset_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_selects_the_dataset_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = complete({"dataset": {"use": "a/House.CSV", "target": "price"}}, registry())
     assert plan["dataset"] == {"use": "csv", "path": "a/House.CSV", "target": "price"}
     (tmp_path / "photos").mkdir()
@@ -337,7 +337,7 @@ def test_a_file_stands_for_the_dataset_that_reads_it(tmp_path: Path, monkeypatch
     assert complete({"dataset": {"use": "digits"}}, registry())["dataset"] == {"use": "digits"}
 
 
-def test_live_objects_are_left_alone() -> None:
+def test_live_objects_are_left_unchanged() -> None:
     data = ([1], [2])
     plan = complete({"dataset": {"use": data}, "model": {"use": dict}, "hook": [{"use": print}]}, registry())
     assert (plan["dataset"]["use"], plan["model"]["use"], plan["transform"]) == (data, dict, [])
@@ -348,7 +348,7 @@ def early(**document: Any) -> None:
     prepare({kind: {"use": name} for kind, name in document.items()}, registry())
 
 
-def test_a_certain_misfit_is_told_early() -> None:
+def test_a_certain_mismatch_is_refused_early() -> None:
     with pytest.raises(UsageError, match="loss 'ce' does not fit dataset 'diabetes' and model 'mlp'"):
         early(loss="ce", dataset="diabetes")
     with pytest.raises(UsageError, match="the loss takes logits, the model returns probs"):
@@ -363,11 +363,11 @@ def test_a_certain_misfit_is_told_early() -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"loss": "ce"}, {"loss": "bce"}, {"loss": "ce", "dataset": "csv"}])
-def test_what_may_fit_is_left_for_later(document: dict[str, str]) -> None:
+def test_an_undecided_fit_is_checked_later(document: dict[str, str]) -> None:
     early(**document)
 
 
-def test_a_loss_without_a_name_has_options_for_the_default() -> None:
+def test_options_without_a_name_apply_to_the_default_loss() -> None:
     prepare({"loss": {"gamma": 2}}, registry())
 
 
@@ -381,7 +381,7 @@ def test_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_dir() == Path.home() / ".cache" / "wf"
 
 
-def test_what_wf_chooses_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_prefer_the_plugins_of_wf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another plugin that brings the names of defaults does not stop a run that does not name them."""
     monkeypatch.setattr("wf.registry.builtin_distributions", lambda: frozenset({"o"}))
     names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}

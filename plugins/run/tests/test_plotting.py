@@ -97,14 +97,14 @@ def test_the_worst_rows_are_in_the_units_of_the_data(here: Path, wf: Any) -> Non
         )
 
 
-def test_in_the_terminal_nothing_is_written(here: Path, wf: Any) -> None:
+def test_plotting_in_the_terminal_writes_no_file(here: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--plot", "confusion", "--terminal")
     assert "setosa" in done.stdout
     assert "Confusion matrix of the test split" in done.stdout
     assert not (here / "runs" / "iris" / "plots").exists()
 
 
-def test_a_plot_of_another_task_or_none_at_all_is_refused(here: Path, wf: Any) -> None:
+def test_plots_of_another_task_and_unknown_plots_are_refused(here: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--plot", "residuals")
     assert done.code == 2
     assert "plot 'residuals' is for the tasks regression, and the run's is classification" in done.stderr
@@ -113,7 +113,7 @@ def test_a_plot_of_another_task_or_none_at_all_is_refused(here: Path, wf: Any) -
     assert "did you mean 'confusion'" in done.stderr
 
 
-def test_curves_are_drawn_where_data_or_weights_are_gone(here: Path, wf: Any) -> None:
+def test_curves_are_drawn_without_data_or_weights(here: Path, wf: Any) -> None:
     rows = "\n".join(f"{number % 7},{number % 5},{'ab'[number % 2]}" for number in range(40))
     (here / "table.csv").write_text(f"x,y,kind\n{rows}\n")
     wf("run", "--dataset", "table.csv", "--dataset.target", "kind", "--epochs", "1", "--name", "table", "--quiet")
@@ -131,7 +131,7 @@ def test_curves_are_drawn_where_data_or_weights_are_gone(here: Path, wf: Any) ->
     assert "nothing could be drawn" in done.stderr
 
 
-def test_a_strangers_plot_is_drawn_and_a_broken_one_is_named(here: Path, wf: Any) -> None:
+def test_third_party_plots_including_a_failing_one(here: Path, wf: Any) -> None:
     done = wf("plot", "iris", "-p", "own.py")
     assert done.code == 3
     assert done.stdout.split() == [f"runs/iris/plots/{name}.svg" for name in (*FILES, "margin")]

@@ -9,7 +9,7 @@ def record(step: int, event: str = "train", **figures: Any) -> dict[str, Any]:
     return {"event": event, "split": "train", "epoch": step // 10, "step": step, **figures}
 
 
-def test_figures_are_compared_one_by_one() -> None:
+def test_records_are_compared_by_figure() -> None:
     before = [record(1, loss=1.0, lr=0.1), record(5, loss=0.5, lr=0.1), record(5, "eval", f1=[0.5, None])]
     after = [record(1, loss=1.0, lr=0.1), record(5, loss=0.25, lr=0.1), record(5, "eval", f1=[0.5, 0.25])]
     found = {(one.event, one.name): one for one in compare_records(before, after)}
@@ -20,7 +20,7 @@ def test_figures_are_compared_one_by_one() -> None:
     assert all(one.equal for one in compare_records(before, before))
 
 
-def test_records_that_are_missing_or_there_twice_are_differences() -> None:
+def test_missing_and_repeated_records_are_differences() -> None:
     before = [record(1, loss=1.0), record(5, loss=0.5)]
     for after, step in ((before[:1], 5), ([*before, before[1]], 5), ([before[1]], 1)):
         (found,) = compare_records(before, after)

@@ -31,7 +31,7 @@ def state(saved: dict[str, Any] | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("saved", [WHOLE, {"bytes": len(LINES)}, {"bytes": 12}, None])
-def test_records_that_are_those_of_the_checkpoint(tmp_path: Path, saved: dict[str, Any] | None) -> None:
+def test_unchanged_records_are_accepted(tmp_path: Path, saved: dict[str, Any] | None) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(LINES + b'{"step": 3}\n{"st')
     check_records(tmp_path / "metrics.jsonl", state(saved))
 
@@ -44,7 +44,7 @@ def test_records_that_are_those_of_the_checkpoint(tmp_path: Path, saved: dict[st
         (None, "0 of 24 bytes are there"),
     ],
 )
-def test_records_that_are_not(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_changed_records_are_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_bytes(content)
     with pytest.raises(UsageError, match=f"has changed since step 2: {words}"):
@@ -70,7 +70,7 @@ def test_large_records_are_checked_piece_by_piece(tmp_path: Path) -> None:
 
 @given(data=st.text("ab\n", max_size=40).map(str.encode), block=st.integers(1, 9), size=st.integers(0, 50))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_file_piece_by_piece(tmp_path: Path, data: bytes, block: int, size: int) -> None:
+def test_files_are_read_in_blocks(tmp_path: Path, data: bytes, block: int, size: int) -> None:
     file = tmp_path / "file"
     file.write_bytes(data)
     with mock.patch.object(files, "BLOCK", block):
@@ -97,7 +97,7 @@ class Net(torch.nn.Linear):
 """
 
 
-def test_a_run_goes_on_without_the_file_of_its_first_weights(wf: Any, tmp_path: Path) -> None:
+def test_a_run_resumes_without_the_file_of_its_initial_weights(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     torch.save(torch.nn.Linear(4, 3).state_dict(), tmp_path / "first.pt")
     run = ("run", "--dataset", "iris", "--model", "net.py:Net", "--model.weights", "first.pt", "--quiet")

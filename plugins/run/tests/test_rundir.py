@@ -55,14 +55,14 @@ def test_create_and_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["a", "b", "latest"]
 
 
-def test_an_existing_one_is_refused(tmp_path: Path) -> None:
+def test_an_existing_run_directory_is_refused(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "a").update_manifest()
     with pytest.raises(UsageError, match=r"exists already\n  continue that run: wf resume .*/a "):
         RunDirectory.create(tmp_path / "a")
 
 
 @pytest.mark.parametrize("left", [(), (".lock",), (".lock", "run.toml", ".manifest.json.tmp")])
-def test_what_died_before_its_run_began_is_no_run(tmp_path: Path, left: Sequence[str]) -> None:
+def test_leftovers_of_a_run_that_never_started_are_replaced(tmp_path: Path, left: Sequence[str]) -> None:
     (tmp_path / "a").mkdir()
     for name in left:
         (tmp_path / "a" / name).touch()
@@ -70,7 +70,7 @@ def test_what_died_before_its_run_began_is_no_run(tmp_path: Path, left: Sequence
 
 
 @pytest.mark.parametrize("mine", [("run.toml",), (".lock", "notes.txt"), (".lock", "run.toml", "checkpoints")])
-def test_a_directory_with_something_else_is_left_alone(tmp_path: Path, mine: Sequence[str]) -> None:
+def test_a_directory_with_other_files_is_left_alone(tmp_path: Path, mine: Sequence[str]) -> None:
     (tmp_path / "a").mkdir()
     for name in mine:
         (tmp_path / "a" / name).touch()
@@ -84,13 +84,13 @@ def test_latest_is_not_a_name(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot make run directory .*: Not a directory\n  choose another --run-dir"):
         RunDirectory.create(tmp_path / "file" / "run")
 
 
-def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_directory_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="there is no run directory 'first'\n  there are no runs in runs"):
         RunDirectory.open("first")
@@ -103,7 +103,7 @@ def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         RunDirectory.open("nothing")
 
 
-def test_one_that_lost_its_manifest_and_one_that_is_a_checkpoint(tmp_path: Path) -> None:
+def test_a_run_directory_without_manifest_and_a_checkpoint_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "checkpoints" / "step-00000001").mkdir(parents=True)
     (tmp_path / "a" / "run.toml").touch()
     with pytest.raises(DataError, match=r"a has no manifest.json: .*\n  train anew: wf run .*a/run.toml --name NAME"):
@@ -114,7 +114,7 @@ def test_one_that_lost_its_manifest_and_one_that_is_a_checkpoint(tmp_path: Path)
         RunDirectory.open(tmp_path / "a" / "checkpoints" / "step-00000001")
 
 
-def test_claims_are_each_another_directory(tmp_path: Path) -> None:
+def test_concurrent_claims_get_different_directories(tmp_path: Path) -> None:
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x-2").symlink_to("nowhere")
     with ThreadPoolExecutor(8) as pool:
@@ -126,7 +126,7 @@ def test_claims_are_each_another_directory(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["x", "x-2"]
 
 
-def test_a_claim_that_is_given_up_takes_the_folders_along_that_were_made_for_it(tmp_path: Path) -> None:
+def test_giving_up_a_claim_removes_its_empty_folders(tmp_path: Path) -> None:
     first, second = (claim(tmp_path / "a" / "b" / "x") for _ in range(2))
     first.give_up()
     assert [second.path] == list((tmp_path / "a" / "b").iterdir())
@@ -135,9 +135,7 @@ def test_a_claim_that_is_given_up_takes_the_folders_along_that_were_made_for_it(
     assert (second.path / "file").exists()
 
 
-def test_of_two_that_begin_in_a_directory_the_second_is_refused_even_when_the_first_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_used_by_another_run_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = rundir.make
 
     def make_and_lose_the_race(path: Path) -> None:
@@ -164,7 +162,7 @@ def thesis(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [".run.toml.tmp", "run.toml", ".manifest.json.tmp", "code/net.py"])
-def test_what_is_written_takes_the_place_of_a_link(tmp_path: Path, thesis: Path, name: str) -> None:
+def test_writing_replaces_a_symlink_instead_of_following_it(tmp_path: Path, thesis: Path, name: str) -> None:
     own = tmp_path / "net.py"
     own.write_text("pass")
     directory = RunDirectory(tmp_path / "run")
@@ -181,7 +179,7 @@ def test_what_is_written_takes_the_place_of_a_link(tmp_path: Path, thesis: Path,
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "timings.jsonl"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
-def test_records_are_written_to_a_plain_file_alone(tmp_path: Path, thesis: Path, name: str, kind: str) -> None:
+def test_records_are_written_to_plain_files_only(tmp_path: Path, thesis: Path, name: str, kind: str) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     _put(folder / name, kind, thesis)
@@ -194,7 +192,7 @@ def test_records_are_written_to_a_plain_file_alone(tmp_path: Path, thesis: Path,
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "dangling"])
-def test_code_is_not_kept_behind_a_link(tmp_path: Path, thesis: Path, kind: str) -> None:
+def test_code_is_not_copied_through_a_symlink(tmp_path: Path, thesis: Path, kind: str) -> None:
     (tmp_path / "run").mkdir()
     _put(tmp_path / "run" / "code", kind, thesis.parent if kind == "link" else thesis)
     with pytest.raises(SaveError, match=r"cannot write .*code/thesis.tex: it is (a link to elsewhere|not a folder)"):
@@ -202,7 +200,7 @@ def test_code_is_not_kept_behind_a_link(tmp_path: Path, thesis: Path, kind: str)
     assert [file.name for file in thesis.parent.iterdir()] == ["thesis.tex"]
 
 
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
     for name in ("manifest.json", "metrics.jsonl", ".lock"):
         os.mkfifo(tmp_path / name)
     directory = RunDirectory(tmp_path)
@@ -301,7 +299,7 @@ def test_records(tmp_path: Path) -> None:
     assert "elapsed_sec" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_figures_that_are_no_plain_numbers(tmp_path: Path) -> None:
+def test_figures_with_tolist_are_recorded_as_numbers(tmp_path: Path) -> None:
     class Scalar:
         def tolist(self) -> float:
             return 1.5
@@ -329,7 +327,9 @@ def test_a_record_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatc
 
 
 @given(faults=st.lists(st.sampled_from(["write", "half a write", "sync", "truncate", ""]), min_size=1, max_size=6))
-def test_a_run_that_goes_on_loses_no_record(tmp_path_factory: pytest.TempPathFactory, faults: list[str]) -> None:
+def test_a_run_that_survives_disk_faults_loses_no_record(
+    tmp_path_factory: pytest.TempPathFactory, faults: list[str]
+) -> None:
     """One fault a step, each followed by a save; what was lost is written again, and nothing twice."""
     folder = tmp_path_factory.mktemp("run")
     told: list[str] = []
@@ -365,7 +365,7 @@ def _half_full_disk(stream: Any, data: Any) -> None:
 
 
 @given(before=st.integers(0, 4), lost=st.integers(0, 4), cut=st.integers(0, 30))
-def test_a_resumed_run_has_the_records_of_its_checkpoint_and_then_its_own(
+def test_a_resumed_run_appends_to_the_records_of_its_checkpoint(
     tmp_path_factory: pytest.TempPathFactory, before: int, lost: int, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
@@ -389,7 +389,7 @@ def test_a_resumed_run_has_the_records_of_its_checkpoint_and_then_its_own(
     assert [one["step"] for one in lines(folder)] == [*range(before), 100]
 
 
-def test_a_file_that_is_shorter_than_at_the_checkpoint_is_not_filled_with_zeros(tmp_path: Path) -> None:
+def test_a_record_file_shorter_than_at_the_checkpoint_is_not_padded(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     record(recorder, 1)
     recorder.load_state_dict({"bytes": 10_000})
@@ -418,11 +418,11 @@ def test_no_records_yet(tmp_path: Path) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_finite_values_are_json(value: Any) -> None:
+def test_finite_makes_any_value_valid_json(value: Any) -> None:
     json.dumps(finite(value), allow_nan=False)
 
 
-def test_a_process_that_writes_no_records_gives_back_the_state_that_it_got() -> None:
+def test_a_recorder_without_files_keeps_the_loaded_state() -> None:
     recorder = Recorder(None)
     recorder.load_state_dict({"bytes": 120, "sha256": "abc"})
     assert recorder.state_dict() == {"bytes": 120, "sha256": "abc"}

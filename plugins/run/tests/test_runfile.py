@@ -82,13 +82,13 @@ def test_nan_survives() -> None:
     assert math.isnan(tomllib.loads(dump({"loss": {"use": "x", "a": math.nan}}))["loss"]["a"])
 
 
-def test_null_is_written_and_read_as_a_word() -> None:
+def test_null_is_written_and_read_as_a_keyword() -> None:
     text = dump({"loss": {"use": "x", "a": None, "b": [1, None], "c": {"d": None}}})
     assert f'a = "{NULL}"' in text
     assert without_null(tomllib.loads(text)["loss"]) == {"use": "x", "a": None, "b": [1, None], "c": {"d": None}}
 
 
-def test_null_for_a_general_key_is_written_where_the_default_is_another(tmp_path: Path) -> None:
+def test_null_for_a_general_key_is_written_unless_it_is_the_default(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(dump({"checkpoint_every": None, "epochs": None}))
     assert load(file) == {"checkpoint_every": None}
@@ -103,7 +103,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     return file
 
 
-def test_shorthands(tmp_path: Path) -> None:
+def test_component_names_are_shorthand_for_tables(tmp_path: Path) -> None:
     file = write(tmp_path, 'loss = "ce"\nhook = ["progress", {use = "plots"}]\n[metric]\nuse = "accuracy"\n')
     assert load(file) == {
         "loss": {"use": "ce"},
@@ -112,7 +112,7 @@ def test_shorthands(tmp_path: Path) -> None:
     }
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert load(write(tmp_path, b"\xef\xbb\xbfepochs = 3\n")) == {"epochs": 3}
 
 
@@ -150,7 +150,7 @@ def test_no_run_file(tmp_path: Path) -> None:
         load(tmp_path / "nowhere" / "run.toml")
 
 
-def test_a_folder(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_run_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is a folder, not a run file$"):
         load(tmp_path)
     write(tmp_path, "")
@@ -224,7 +224,7 @@ def test_every_default_is_valid() -> None:
         assert param.help
 
 
-def test_check_changes_nothing_that_it_is_given() -> None:
+def test_check_does_not_modify_its_argument() -> None:
     given = {"loss": {"use": "ce"}, "eval_splits": ["test"]}
     checked = check(given)
     checked["loss"]["use"] = "mse"
@@ -245,13 +245,13 @@ def test_merging_over_nothing_gives_it(document: dict[str, Any]) -> None:
     assert merge({}, document) == (document, [])
 
 
-def test_options_are_laid_over_options() -> None:
+def test_options_of_the_same_component_are_merged() -> None:
     merged, notes = merge({"loss": {"use": "focal", "gamma": 2.0}}, {"loss": {"alpha": 0.5, "gamma": 1.0}})
     assert merged == {"loss": {"use": "focal", "gamma": 1.0, "alpha": 0.5}}
     assert notes == []
 
 
-def test_another_component_drops_the_options_of_the_old_one_and_says_so() -> None:
+def test_another_component_drops_the_options_of_the_old_one() -> None:
     merged, notes = merge({"loss": {"use": "focal", "gamma": 2.0}}, {"loss": {"use": "ce"}})
     assert merged == {"loss": {"use": "ce"}}
     assert notes == ["loss ce replaces focal of the run file; its options are dropped: gamma"]
@@ -264,7 +264,7 @@ def test_the_same_component_keeps_its_options() -> None:
     )
 
 
-def test_the_length_is_said_once() -> None:
+def test_epochs_and_steps_replace_each_other() -> None:
     assert merge({"epochs": 3}, {"steps": 5})[0] == {"steps": 5}
     assert merge({"steps": 3}, {"epochs": 5})[0] == {"epochs": 5}
     assert merge({"steps": 3}, {"epochs": None, "seed": 1})[0]["steps"] == 3
@@ -306,6 +306,6 @@ def test_parse_split_refuses(text: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["epochs", "steps", "batch_size", "accumulate", "log_every", "workers", "seed"])
-def test_numbers_that_no_machine_can_count_to_are_refused(key: str) -> None:
+def test_huge_numbers_are_refused(key: str) -> None:
     with pytest.raises(UsageError, match=f"{key} must be at most"):
         check({key: 10**30})

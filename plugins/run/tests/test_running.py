@@ -117,7 +117,7 @@ def test_metrics_replace_the_default(config: Config) -> None:
     assert uses(config("--metric +f1")["metric"]) == ["accuracy", "f1"]
 
 
-def test_both_ways_to_say_a_length_or_a_learning_rate() -> None:
+def test_contradicting_lengths_and_learning_rates_are_refused() -> None:
     with pytest.raises(UsageError, match="both --epochs and --steps"):
         from_line({"epochs": "1", "steps": "1"}, {}, None)
     with pytest.raises(UsageError, match=r"both --lr and --optimizer\.lr"):
@@ -174,7 +174,7 @@ def test_run_file_with_a_plugin_beside_it_works_from_elsewhere(wf: Any, folder: 
 # One's own data and code.
 
 
-def test_own_model_and_loss(wf: Any, folder: Path) -> None:
+def test_user_model_and_loss(wf: Any, folder: Path) -> None:
     line = ("run", "--model", "net.py:Net", "--loss", "my.py:times", *QUICK, "--json")
     once = wf(*line).json()
     twice = wf(*line, "--loss.factor", 2).json()
@@ -198,7 +198,7 @@ def test_table_and_folder_of_images(wf: Any, folder: Path) -> None:
     assert "test/accuracy" in result.json()["metrics"]
 
 
-def test_regression_by_the_dataset_alone(config: Config) -> None:
+def test_a_regression_dataset_selects_loss_and_metrics(config: Config) -> None:
     resolved = config("--dataset diabetes")
     assert (resolved["loss"]["use"], uses(resolved["metric"])) == ("mse", ["mae", "r2"])
 
@@ -260,7 +260,7 @@ def test_printing_the_run_file_writes_nothing(wf: Any, snapshot: Callable[[], An
     assert snapshot() == before
 
 
-def test_warnings_are_said_even_when_it_is_quiet(wf: Any, folder: Path) -> None:
+def test_warnings_are_printed_in_quiet_runs(wf: Any, folder: Path) -> None:
     result = wf("run", "--model", "net.py:Net", "--loss", "my.py:times", *QUICK, "--dry-run")
     assert all("warning" in line for line in result.stderr.splitlines())
 
@@ -345,7 +345,7 @@ def test_signal_ends_a_run_after_a_checkpoint(wf: Any, folder: Path, number: sig
 
 
 @pytest.mark.alone
-def test_main_job(wf_process: Any, folder: Path) -> None:
+def test_main_job_is_accurate_and_fast(wf_process: Any, folder: Path) -> None:
     start = time.perf_counter()
     result = wf_process(
         "run", "--loss", "focal", "--optimizer", "adam", "--json", env={"OMP_NUM_THREADS": None}, timeout=100
@@ -369,14 +369,14 @@ class Waiting(Hook):
 """
 
 
-def test_an_idle_thread_of_a_component_does_not_keep_the_process(wf_process: Any, folder: Path) -> None:
+def test_an_idle_thread_of_a_component_does_not_block_exit(wf_process: Any, folder: Path) -> None:
     (folder / "own.py").write_text(EXECUTOR)
     done = wf_process("run", "--dataset", "iris", *QUICK, "--hook", "+own.py:Waiting", timeout=40)
     assert done.code == 0, done.stderr
     assert "worked" in done.stdout
 
 
-def test_unused_import_of_torch_is_not_needed_to_refuse(folder: Path) -> None:
+def test_unknown_names_are_refused_without_importing_torch(folder: Path) -> None:
     """A wrong name costs no second: it is refused before torch is imported."""
     code = (
         "import sys\nfrom wf_cli.main import main\n"

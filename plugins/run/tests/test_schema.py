@@ -30,7 +30,7 @@ def check(known: dict[str, Any]) -> Callable[[str], Any]:
     return lambda text: validate(tomllib.loads(text))
 
 
-def test_it_has_every_key_and_documents_options(known: dict[str, Any]) -> None:
+def test_the_schema_has_every_key_and_documents_options(known: dict[str, Any]) -> None:
     keys = known["properties"]
     assert {*GENERAL, *KINDS.of_runs, "extends", "variant"} == keys.keys()
     assert keys["batch_size"]["default"] == 32
@@ -61,7 +61,7 @@ def test_it_has_every_key_and_documents_options(known: dict[str, Any]) -> None:
         'checkpoint_every = "@null"\nbatch_size = "full"\n[model]\nuse = "torchvision/resnet18"\nweights = "x.pt"',
     ],
 )
-def test_what_wf_takes_is_valid(check: Callable[[str], Any], text: str) -> None:
+def test_accepted_run_files_are_valid(check: Callable[[str], Any], text: str) -> None:
     check(text)
 
 
@@ -85,12 +85,12 @@ def test_run_files_of_run_directories_are_valid(check: Callable[[str], Any], fil
         ('[[variant]]\nname = "a"\nepoch = 2', "epoch"),
     ],
 )
-def test_what_wf_refuses_is_not_valid(check: Callable[[str], Any], text: str, words: str) -> None:
+def test_refused_run_files_are_invalid(check: Callable[[str], Any], text: str, words: str) -> None:
     with pytest.raises(fastjsonschema.JsonSchemaException, match=words):
         check(text)
 
 
-def test_the_verb(wf: Any, tmp_path: Path) -> None:
+def test_the_schema_command(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from wf import Component, Param, hookimpl\n\n\n"
         "def cubic(predictions, targets, power: int = 3):\n    return predictions\n\n\n"

@@ -47,7 +47,7 @@ def entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
     return made
 
 
-def test_a_plugin_has_the_checksum_of_its_package_and_of_what_that_imports(folder: Path, entry: Entry) -> None:
+def test_the_checksum_of_a_plugin_covers_its_package_and_imports(folder: Path, entry: Entry) -> None:
     before = sources.plugin_code([entry], [])
     assert before.keys() == {"mine 1.0", "scales", "far"}
     assert sources.plugin_code([entry], []) == before
@@ -60,7 +60,7 @@ def test_a_plugin_has_the_checksum_of_its_package_and_of_what_that_imports(folde
     assert sources.plugin_code([entry], []) == before
 
 
-def test_own_files_have_the_modules_beside_them(folder: Path) -> None:
+def test_user_files_include_the_neighbouring_modules_they_import(folder: Path) -> None:
     own = folder / "other/own.py"
     files = sources.with_neighbours([own])
     assert files == {own, folder / "other/helper.py"}

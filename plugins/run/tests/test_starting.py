@@ -19,7 +19,7 @@ def _thawed() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_nothing_is_collected_while_a_run_is_built_and_what_was_built_is_not_looked_through_again() -> None:
+def test_garbage_collection_is_off_during_the_build_and_then_frozen() -> None:
     before = gc.get_freeze_count()
     with uncollected():
         assert not gc.isenabled()
@@ -27,20 +27,20 @@ def test_nothing_is_collected_while_a_run_is_built_and_what_was_built_is_not_loo
     assert gc.get_freeze_count() > before
 
 
-def test_after_an_error_there_is_collecting_again() -> None:
+def test_garbage_collection_is_on_again_after_an_error() -> None:
     with pytest.raises(ValueError, match="it cannot be built"), uncollected():
         raise ValueError("it cannot be built")
     assert gc.isenabled()
 
 
-def test_who_has_turned_it_off_keeps_it_off() -> None:
+def test_garbage_collection_turned_off_by_the_user_stays_off() -> None:
     gc.disable()
     with uncollected():
         pass
     assert not gc.isenabled()
 
 
-def test_progress_is_shown_on_a_terminal_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_on_a_terminal_and_erased(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

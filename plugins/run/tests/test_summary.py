@@ -68,7 +68,7 @@ def test_a_deep_model_is_shown_by_its_outer_modules() -> None:
     assert text_of(few).splitlines()[1].split()[:2] == ["model", "Pair"]
 
 
-def test_what_torch_does_not_count_is_said() -> None:
+def test_operations_that_torch_does_not_count_are_noted() -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -83,7 +83,7 @@ def test_what_torch_does_not_count_is_said() -> None:
     assert "at least 32 FLOPs a sample forward" in text_of(found)
 
 
-def test_random_streams_modes_and_buffers_stay() -> None:
+def test_the_summary_keeps_generators_modes_and_buffers() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     before, state = torch.get_rng_state(), {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -121,7 +121,7 @@ def test_a_run_has_the_same_bits_after_its_summary(settings: dict[str, Any]) -> 
     assert histories[0] == histories[1]
 
 
-def test_on_the_command_line(wf: Any) -> None:
+def test_summary_on_the_command_line(wf: Any) -> None:
     result = wf("run", "--dataset", "iris", "--model", "linear", "--dry-run", "--summary", "--quiet")
     assert result.code == 0
     assert result.stderr.splitlines() == [

@@ -49,7 +49,7 @@ def test_a_loaded_model_takes_raw_inputs(iris: Path) -> None:
     assert set(model.state_dict()) == set(experiment.model.state_dict()) == set(model.model.state_dict())
 
 
-def test_the_data_may_be_gone(tmp_path: Path) -> None:
+def test_a_loaded_model_needs_no_data(tmp_path: Path) -> None:
     inputs = torch.rand(40, 3)
     done = wf.run(
         dataset=(inputs, inputs.sum(1)), model="linear", transform=["standardize"], epochs=1, run_dir=tmp_path / "run"
@@ -59,7 +59,7 @@ def test_the_data_may_be_gone(tmp_path: Path) -> None:
         reopen(tmp_path / "run")
 
 
-def test_a_run_that_was_killed_predicts(tmp_path: Path) -> None:
+def test_a_killed_run_can_predict(tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -98,7 +98,7 @@ def test_a_description_that_names_no_task_is_read_by_its_targets(tmp_path: Path,
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}'])
-def test_a_damaged_description_is_an_error_of_data(iris: Path, text: str) -> None:
+def test_a_damaged_data_description_is_a_data_error(iris: Path, text: str) -> None:
     kept = (iris / "data.json").read_text()
     (iris / "data.json").write_text(text)
     try:
@@ -117,7 +117,7 @@ def numbers(num: int, names: tuple[str, ...] = ("a", "b")) -> Callable[[], Datas
     return made
 
 
-def test_other_data_are_not_evaluated(tmp_path: Path) -> None:
+def test_changed_data_are_not_evaluated(tmp_path: Path) -> None:
     from wf_run.experiment import Experiment
 
     done = wf.run(dataset=numbers(40), epochs=1, run_dir=tmp_path / "run", quiet=True)
@@ -136,7 +136,7 @@ def test_other_data_are_not_evaluated(tmp_path: Path) -> None:
         again(numbers(40, ("a", "c")))
 
 
-def test_splits_are_those_that_the_run_keeps(tmp_path: Path) -> None:
+def test_splits_are_read_from_the_run_directory(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     wf.run(dataset="iris", epochs=1, run_dir=tmp_path / "run", quiet=True)
@@ -167,7 +167,7 @@ def saved(array: Any, folder: Path, name: str = "x.npy") -> Path:
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
-def test_arrays_that_mean_the_same(trained: Trained, tmp_path: Path, array: Any, name: str) -> None:
+def test_arrays_of_every_numeric_dtype_are_read_alike(trained: Trained, tmp_path: Path, array: Any, name: str) -> None:
     """A table of uint8 is not divided by 255: training did not do it."""
     found = trained.read(saved(array, tmp_path, name))
     assert torch.equal(found, torch.ones(1 if array.ndim == 1 else 3, 4))
@@ -194,7 +194,7 @@ def test_arrays_that_mean_the_same(trained: Trained, tmp_path: Path, array: Any,
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
-def test_odd_arrays_are_errors_of_data(trained: Trained, tmp_path: Path, array: Any) -> None:
+def test_odd_arrays_are_refused(trained: Trained, tmp_path: Path, array: Any) -> None:
     for name in ("x.npy", "x.npz"):
         with pytest.raises(DataError):
             trained.read(saved(array, tmp_path, name))
@@ -207,7 +207,7 @@ def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
 
 
 @pytest.mark.parametrize("shape", [(10**12, 4), (2**62, 4), (-1, 4)])
-def test_a_header_that_promises_too_much_takes_no_memory(
+def test_a_header_that_claims_too_much_allocates_no_memory(
     trained: Trained, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     (tmp_path / "x.npy").write_bytes(header(shape) + bytes(16))
@@ -222,7 +222,7 @@ def test_a_header_that_promises_too_much_takes_no_memory(
     data=st.binary(max_size=200), name=st.sampled_from(["x.npy", "x.npz", "x.csv", "x.png"]), cut=st.integers(0, 300)
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_bytes_are_read_or_refused(
+def test_arbitrary_bytes_are_read_or_refused(
     trained: Trained, tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str, cut: int
 ) -> None:
     place = tmp_path_factory.getbasetemp() / name
@@ -239,7 +239,7 @@ def test_whatever_bytes_are_read_or_refused(
                 raise
 
 
-def test_images_of_bytes_are_given_as_bytes_or_from_0_to_1(tmp_path: Path) -> None:
+def test_uint8_images_are_accepted_as_bytes_or_floats_from_0_to_1(tmp_path: Path) -> None:
     images = Inputs((1, 2, 2), torch.uint8)
     bytes_, floats = np.full((2, 1, 2, 2), 51, np.uint8), np.full((2, 1, 2, 2), 0.2, np.float32)
     read = [images.numbers(images.read(saved(array, tmp_path))) for array in (bytes_, floats)]
@@ -251,7 +251,7 @@ def test_images_of_bytes_are_given_as_bytes_or_from_0_to_1(tmp_path: Path) -> No
         Inputs((1, 2, 2), torch.float32).read(saved(bytes_, tmp_path))
 
 
-def test_tokens_are_those_of_the_vocabulary(tmp_path: Path) -> None:
+def test_tokens_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
     tokens = Inputs((3,), torch.int64, 10)
     assert tokens.read(saved(np.array([[1, 2, 9]], np.uint16), tmp_path)).dtype == torch.int64
     for array in (np.array([[1, 2, 10]]), np.array([[1, -2, 3]]), np.array([[1.0, 2.0, 3.0]])):
@@ -259,7 +259,7 @@ def test_tokens_are_those_of_the_vocabulary(tmp_path: Path) -> None:
             tokens.read(saved(array, tmp_path))
 
 
-def test_what_comes_before_the_model_is_told(trained: Trained) -> None:
+def test_preprocessing_lists_the_fitted_transforms(trained: Trained) -> None:
     (step,) = trained.preprocessing()
     assert step["use"] == "standardize"
     assert len(step["fitted"]["mean"][0]) == 4
@@ -278,7 +278,7 @@ def numbers() -> Dataset:
 """
 
 
-def test_a_model_computes_in_the_default_dtype_that_it_was_trained_in(
+def test_a_reopened_model_uses_the_default_dtype_of_its_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -125,19 +125,17 @@ def names(found: Brought) -> list[str]:
         ({"use": "live os:PathLike"}, []),
     ],
 )
-def test_code_is_found_wherever_a_run_file_names_it(tmp_path: Path, table: dict[str, Any], found: list[str]) -> None:
+def test_code_named_anywhere_in_a_run_file_is_found(tmp_path: Path, table: dict[str, Any], found: list[str]) -> None:
     place = run_directory(tmp_path / "got", {"model": table}, evil="")
     assert names(look(place)) == found
 
 
-def test_plugins_that_are_not_installed_are_code(tmp_path: Path) -> None:
+def test_plugins_that_are_not_installed_count_as_code(tmp_path: Path) -> None:
     place = run_directory(tmp_path / "got", {"plugins": ["acme.plugin", "acme.other", "evil.py"]}, evil="")
     assert names(look(place)) == sorted(["acme.other", str(place / "code" / "evil.py")])
 
 
-def test_what_would_run_is_listed_with_its_checksum_and_how_to_allow_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_untrusted_code_is_listed_with_checksum_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = run_directory(tmp_path / "got", {"model": {"use": "evil.py:H"}, "loss": {"use": "os:abort"}}, evil="x = 1")
     with pytest.raises(UntrustedError) as refused:
         guard(place)
@@ -172,7 +170,7 @@ def _edit(place: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_made_here_needs_no_allowance_until_its_code_is_changed(tmp_path: Path, change: str) -> None:
+def test_a_local_run_is_trusted_until_its_code_changes(tmp_path: Path, change: str) -> None:
     place = run_directory(tmp_path / "got", {"model": {"use": "mine.py:H", "text": "one"}}, mine="x = 1")
     record(place, [read(place / "run.toml")], REGISTRY)
     checksum = look(place).checksum
@@ -186,7 +184,7 @@ def test_a_run_made_here_needs_no_allowance_until_its_code_is_changed(tmp_path: 
     assert guard(moved)
 
 
-def test_ones_own_file_elsewhere_may_be_edited_and_another_one_in_its_place_may_not(tmp_path: Path) -> None:
+def test_the_users_plugin_may_be_edited_but_not_replaced_by_another_file(tmp_path: Path) -> None:
     (tmp_path / "plug.py").write_text("x = 1")
     place = run_directory(tmp_path / "runs" / "got", {"plugins": ["plug.py"]}, plug="x = 1")
     record(place, [read(place / "run.toml")], REGISTRY)
@@ -200,7 +198,7 @@ def test_ones_own_file_elsewhere_may_be_edited_and_another_one_in_its_place_may_
         guard(place)
 
 
-def test_code_that_the_line_names_needs_no_allowance(tmp_path: Path) -> None:
+def test_code_named_on_the_command_line_is_trusted(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("x = 1")
     document: RunFile = {"model": {"use": "/old/net.py:H"}, "loss": {"use": "os:abort"}}
     place = run_directory(tmp_path / "got", document, net="x = 1")
@@ -218,7 +216,7 @@ def test_code_that_the_line_names_needs_no_allowance(tmp_path: Path) -> None:
         guard(place, line=line)
 
 
-def test_the_code_of_a_directory_is_plain_files(tmp_path: Path) -> None:
+def test_links_and_pipes_among_the_code_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1")
     place = run_directory(tmp_path / "got", {"model": {"use": "evil.py:H"}}, other="")
     odd: list[Callable[[Path], object]] = [lambda file: file.symlink_to(tmp_path / "mine.py"), os.mkfifo]
@@ -239,7 +237,7 @@ def look_with_other(place: Path) -> Brought:
 
 
 @pytest.mark.parametrize("damage", ["", "null", "[1]", '{"sha256": "x"}', "[" * 100_000, "\xff"])
-def test_a_damaged_record_counts_for_nothing_and_is_told(tmp_path: Path, state: Path, damage: str) -> None:
+def test_a_damaged_trust_record_is_reported_and_ignored(tmp_path: Path, state: Path, damage: str) -> None:
     place = run_directory(tmp_path / "got", {"model": {"use": "mine.py:H"}}, mine="x = 1")
     record(place, [read(place / "run.toml")], REGISTRY)
     [file] = (state / "runs").iterdir()
@@ -250,7 +248,7 @@ def test_a_damaged_record_counts_for_nothing_and_is_told(tmp_path: Path, state: 
     assert guard(place)
 
 
-def test_a_state_folder_that_cannot_be_used_is_told_and_no_failure(
+def test_an_unusable_state_folder_gives_a_warning(
     tmp_path: Path, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = run_directory(tmp_path / "got", {"model": {"use": "mine.py:H"}}, mine="x = 1")
@@ -261,7 +259,7 @@ def test_a_state_folder_that_cannot_be_used_is_told_and_no_failure(
         guard(place)
 
 
-def test_only_so_many_runs_are_remembered(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_trust_records_is_limited(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wf_run.trust.MAX_RECORDS", 3)
     for number in range(6):
         place = run_directory(tmp_path / str(number), {"model": {"use": f"os:a{number}"}})
@@ -273,7 +271,7 @@ def test_only_so_many_runs_are_remembered(tmp_path: Path, state: Path, monkeypat
     assert len(list((state / "runs").iterdir())) == 3
 
 
-def test_the_bytes_that_were_checked_are_those_that_run(tmp_path: Path) -> None:
+def test_the_checked_bytes_are_the_executed_bytes(tmp_path: Path) -> None:
     """A file that is exchanged after the check, and compiled code beside it that pretends to be of it."""
     place = run_directory(tmp_path / "got", {"model": {"use": "net.py:make"}}, net="make = dict")
     file = place / "code" / "net.py"
@@ -293,7 +291,7 @@ def test_the_bytes_that_were_checked_are_those_that_run(tmp_path: Path) -> None:
         registry.find("model", "os:abort").load()
 
 
-def test_a_run_file_belongs_to_a_run_directory_where_a_manifest_says_so(tmp_path: Path) -> None:
+def test_a_manifest_marks_the_run_directory_of_a_run_file(tmp_path: Path) -> None:
     place = run_directory(tmp_path / "got", {})
     assert directory_of(place / "run.toml") == directory_of(place / "other.toml") == place
     (place / "manifest.json").write_text('{"name": "a web page", "icons": []}')
@@ -306,7 +304,7 @@ def test_a_run_file_belongs_to_a_run_directory_where_a_manifest_says_so(tmp_path
     assert directory_of(tmp_path / "exp.toml") is None
 
 
-def test_python_is_asked_too(tmp_path: Path) -> None:
+def test_python_functions_check_trust_too(tmp_path: Path) -> None:
     import wf
 
     place = run_directory(tmp_path / "got", {"model": {"use": "evil.py:Net"}}, evil="raise SystemExit(7)")
@@ -336,7 +334,7 @@ def _tables(use: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(tables=st.lists(_tables(USES), max_size=3))
-def test_whatever_a_run_loads_was_found_before(tables: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_all_loaded_code_was_found_by_the_check(tables: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     import builtins
 
     place = tmp_path_factory.mktemp("any") / "got"

@@ -22,7 +22,7 @@ class Net(nn.Module):
         return outputs
 
 
-def test_they_are_named_and_the_model_stays_as_it_is() -> None:
+def test_unused_parameters_are_found_without_changing_the_model() -> None:
     model, generator = Net(), torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert unused_parameters(model, torch.rand(4, 3)) == ("unused.weight", "unused.bias")
@@ -31,11 +31,11 @@ def test_they_are_named_and_the_model_stays_as_it_is() -> None:
     torch.set_rng_state(generator)
 
 
-def test_the_generator_stays_as_it_is() -> None:
+def test_the_trial_leaves_the_generator_unchanged() -> None:
     model, inputs, generator = Net(), torch.rand(4, 3), torch.get_rng_state()
     unused_parameters(model, inputs)
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_a_model_that_cannot_be_tried_has_none() -> None:
+def test_a_model_that_fails_in_the_trial_reports_none() -> None:
     assert unused_parameters(Net(fails=True), torch.rand(4, 3)) == ()

@@ -39,7 +39,7 @@ def records(run_dir: Path) -> list[dict[str, Any]]:
     return [one for one in lines if one["event"] == "eval" and one["split"] == "validation"]
 
 
-def test_a_run_with_two_sets(tables: Any, tmp_path: Path) -> None:
+def test_two_validation_sets_are_evaluated_beside_the_split(tables: Any, tmp_path: Path) -> None:
     wf, sets = tables, ("--validation.night", "night.csv", "--validation.rain", "rain.csv")
     plain = wf("run", *LINE, "--name", "plain")
     done = wf("run", *LINE, *sets, "--name", "sets")
@@ -63,7 +63,7 @@ def test_a_run_with_two_sets(tables: Any, tmp_path: Path) -> None:
     assert manifest["samples"]["validation/night"] == 40
 
 
-def test_the_preprocessing_is_that_of_training(tables: Any, tmp_path: Path) -> None:
+def test_sets_use_the_preprocessing_of_training(tables: Any, tmp_path: Path) -> None:
     """Inputs of the set are standardized as the train split was, and categories are columns in its order."""
     settings: dict[str, Any] = {"use": "csv", "path": tmp_path / "day.csv", "target": "y", "categorical": ["town"]}
     rain = {"path": tmp_path / "rain.csv"}
@@ -78,7 +78,7 @@ def test_the_preprocessing_is_that_of_training(tables: Any, tmp_path: Path) -> N
     assert run.metrics["validation/rain/accuracy"] == float(right)
 
 
-def test_a_figure_of_a_set_decides(tables: Any, tmp_path: Path) -> None:
+def test_a_figure_of_a_set_can_be_monitored(tables: Any, tmp_path: Path) -> None:
     wf = tables
     done = wf(
         *("run", *LINE, "--validation.night", "night.csv", "--name", "a", "--epochs", 40, "--lr", 0.1),
@@ -95,7 +95,7 @@ def test_a_figure_of_a_set_decides(tables: Any, tmp_path: Path) -> None:
     assert shown["validation/night/accuracy"] == best
 
 
-def test_resumed_to_the_bit_and_not_with_other_samples(tables: Any, tmp_path: Path) -> None:
+def test_a_run_with_sets_resumes_to_the_bit_and_refuses_changed_sets(tables: Any, tmp_path: Path) -> None:
     wf, sets = tables, ("--validation.night", "night.csv", "--keep", "best", "--monitor", "validation/night/accuracy")
     line = ("run", *LINE, *sets, "--eval-every", "2steps")
     assert wf(*line, "--name", "whole").code == 0
@@ -122,7 +122,7 @@ def test_a_validation_split_is_not_needed(tables: Any) -> None:
     assert "did you mean 'validation/night/loss'" in refused.stderr
 
 
-def test_a_run_file_says_them_and_its_run_says_them_again(tables: Any, tmp_path: Path) -> None:
+def test_sets_are_read_from_and_written_to_run_files(tables: Any, tmp_path: Path) -> None:
     wf = tables
     (tmp_path / "v.toml").write_text(
         'epochs = 1\n[dataset]\nuse = "csv"\npath = "day.csv"\ntarget = "y"\ncategorical = "town"\n'
@@ -134,7 +134,7 @@ def test_a_run_file_says_them_and_its_run_says_them_again(tables: Any, tmp_path:
     assert records(tmp_path / "runs" / "a") == records(tmp_path / "runs" / "b")
 
 
-def test_sets_are_compared_by(tables: Any) -> None:
+def test_rows_can_be_compared_by_a_set(tables: Any) -> None:
     line = ("compare", *LINE, "--vary", "lr=0.01,0.001", "--repeats", 2, "--validation.night", "night.csv")
     done = tables(*line, "--by", "validation/night/loss")
     assert done.code == 0
@@ -153,7 +153,7 @@ def test_sets_are_compared_by(tables: Any) -> None:
         (("--validation.n", "other.csv"), "line 2, column 'y': unknown class 'perhaps'"),
     ],
 )
-def test_what_cannot_be(tables: Any, tmp_path: Path, options: tuple[str, ...], words: str) -> None:
+def test_invalid_sets_are_refused(tables: Any, tmp_path: Path, options: tuple[str, ...], words: str) -> None:
     (tmp_path / "other.csv").write_text("a,b,town,y\n1,2,P,perhaps\n3,4,P,no\n")
     done = tables("run", *LINE, *options, "--name", "a")
     assert done.code in (2, 4)
@@ -161,7 +161,7 @@ def test_what_cannot_be(tables: Any, tmp_path: Path, options: tuple[str, ...], w
     assert not (tmp_path / "runs" / "a").exists()
 
 
-def test_a_set_of_python() -> None:
+def test_live_sets_from_python() -> None:
     inputs = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
     targets = (inputs.sum(1) > 0).long()
     settings: dict[str, Any] = {"dataset": (inputs, targets), "epochs": 1, "save": False, "quiet": True}
@@ -191,7 +191,7 @@ class Mine(BaseTrainer):
 """
 
 
-def test_without_a_dataset_there_are_none(wf: Any, tmp_path: Path) -> None:
+def test_sets_are_refused_without_a_dataset(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN_SAMPLES)
     done = wf("run", "--trainer", "mine.py:Mine", "--validation.night", "digits", "--steps", 2, "--quiet")
     assert done.code == 2
@@ -210,7 +210,7 @@ def data(num: int = 40):
 """
 
 
-def test_own_code_of_a_set_is_kept(wf: Any, tmp_path: Path) -> None:
+def test_user_code_of_a_set_is_copied(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     done = wf(
         *("run", "--dataset", "iris", "--validation.more", "own.py:data", "--epochs", 1, "--quiet", "--name", "a"),

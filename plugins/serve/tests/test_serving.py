@@ -93,7 +93,7 @@ def iris(folder: Path) -> Iterator[Server]:
     server.kill()
 
 
-def test_predictions_are_those_of_the_model(iris: Server, folder: Path) -> None:
+def test_predictions_equal_the_models(iris: Server, folder: Path) -> None:
     trained = open_run(folder / "runs" / "iris")
     expected = trained.answers(trained.predict(trained.raw([ROW])))
     assert iris.ask("POST", "/predict", ROW) == (200, {"predictions": expected})
@@ -123,7 +123,7 @@ def test_its_page_works_without_a_network(iris: Server, browser: Any) -> None:
     assert [text for text in problems if "400" not in text] == []
 
 
-def test_requests_that_wait_share_a_batch(iris: Server) -> None:
+def test_concurrent_requests_share_a_batch(iris: Server) -> None:
     before = iris.ask("GET", "/health")[1]["batches"]
     rows = [{**ROW, "petal length (cm)": float(number)} for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -181,7 +181,7 @@ def test_bad_requests(iris: Server, name: str) -> None:
     assert iris.ask("POST", "/predict", ROW)[0] == 200
 
 
-def test_other_paths_and_types(iris: Server) -> None:
+def test_unknown_paths_methods_and_types_are_refused(iris: Server) -> None:
     assert iris.ask("GET", "/nothing")[0] == 404
     assert iris.ask("GET", "/predict")[0] == 405
     assert iris.ask("POST", "/predict", b"<a/>", "application/xml")[0] == 415
@@ -220,7 +220,7 @@ def test_images_are_uploaded(folder: Path) -> None:
         server.kill()
 
 
-def test_a_line_a_request_and_a_clean_end(folder: Path) -> None:
+def test_each_request_is_logged_and_the_server_ends_cleanly(folder: Path) -> None:
     server = Server(folder, "iris")
     try:
         server.ask("POST", "/predict", [ROW, ROW])
@@ -241,7 +241,7 @@ def test_a_line_a_request_and_a_clean_end(folder: Path) -> None:
         server.kill()
 
 
-def test_what_is_not_served(wf: Any, folder: Path, tmp_path: Path) -> None:
+def test_unusable_models_and_addresses_are_refused(wf: Any, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "runs" / "iris" / "bundle", tmp_path / "b")
     file = tmp_path / "b" / "weights.safetensors"
     content = bytearray(file.read_bytes())

@@ -110,24 +110,24 @@ CERTAIN = {
 
 
 @pytest.mark.parametrize("name", CERTAIN)
-def test_what_is_certain(name: str, tmp_path: Path, package: str) -> None:
+def test_certain_signatures_equal_the_imported_ones(name: str, tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module=HEAD + CERTAIN[name])
     check_same(*both(f"{package}.module:it"))
 
 
 @pytest.mark.parametrize("name", sorted(CERTAIN.keys() - {"kinds", "for type checkers", "class names do not count"}))
-def test_what_is_certain_without_the_future(name: str, tmp_path: Path, package: str) -> None:
+def test_certain_signatures_without_deferred_annotations(name: str, tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module=HEAD.partition("\n")[2] + CERTAIN[name])
     check_same(*both(f"{package}.module:it"))
 
 
-def test_a_hook_that_is_derived_from_the_one_of_wf(tmp_path: Path, package: str) -> None:
+def test_a_hook_derived_from_wf_hook(tmp_path: Path, package: str) -> None:
     """`wf.Hook` is imported when it is first asked for."""
     write(tmp_path, package, module="from wf import Hook\nclass it(Hook):\n    def __init__(self, a: int = 3): ...\n")
     check_same(*both(f"{package}.module:it"))
 
 
-def test_annotations_with_names_of_the_class(tmp_path: Path, package: str) -> None:
+def test_annotations_with_names_from_the_class_body(tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module=CERTAIN["class names do not count"])
     assert read(f"{package}.module:it") is None
 
@@ -204,13 +204,13 @@ UNCERTAIN = {
 
 
 @pytest.mark.parametrize("name", UNCERTAIN)
-def test_what_is_not_certain(name: str, tmp_path: Path, package: str) -> None:
+def test_uncertain_signatures_are_not_read(name: str, tmp_path: Path, package: str) -> None:
     text = UNCERTAIN[name]
     write(tmp_path, package, module=text if "coding" in text else HEAD + text)
     assert read(f"{package}.module:it") is None
 
 
-def test_one_of_the_builtins_is_no_target(tmp_path: Path, package: str) -> None:
+def test_builtins_are_not_targets_of_a_module(tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module="")
     assert read(f"{package}.module:print") is None
 
@@ -222,12 +222,12 @@ def test_modules_without_source(target: str) -> None:
     assert read(target) is None
 
 
-def test_attributes_of_attributes_are_left_to_importing(tmp_path: Path, package: str) -> None:
+def test_nested_attributes_are_not_read(tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module="class Outer:\n    class Inner: ...")
     assert read(f"{package}.module:Outer.Inner") is None
 
 
-def test_it_reaches_into_its_own_package(tmp_path: Path, package: str) -> None:
+def test_names_are_followed_within_the_package(tmp_path: Path, package: str) -> None:
     (tmp_path / package / "__init__.py").write_text(f"from .impl import it\nfrom {package} import common")
     write(
         tmp_path,
@@ -244,7 +244,7 @@ def test_it_reaches_into_its_own_package(tmp_path: Path, package: str) -> None:
     assert read(f"{package}.other:Base") is not None
 
 
-def test_imports_that_go_round_or_astray(tmp_path: Path, package: str) -> None:
+def test_circular_and_broken_imports_are_not_followed(tmp_path: Path, package: str) -> None:
     write(
         tmp_path, package, a="from .b import it", b="from .a import it", c="from ....d import it", e="from .f import g"
     )
@@ -252,7 +252,7 @@ def test_imports_that_go_round_or_astray(tmp_path: Path, package: str) -> None:
         assert read(f"{package}.{target}") is None
 
 
-def test_nothing_is_imported(tmp_path: Path, package: str) -> None:
+def test_reading_imports_nothing(tmp_path: Path, package: str) -> None:
     (tmp_path / package / "__init__.py").write_text("raise SystemExit")
     write(tmp_path, package, module="import nowhere\nraise SystemExit\ndef it(a: int = 1): 'It.'")
     found = read(f"{package}.module:it")
@@ -261,7 +261,7 @@ def test_nothing_is_imported(tmp_path: Path, package: str) -> None:
     assert package not in sys.modules
 
 
-def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("def it(a: int = 1): 'It.'")
     check_same(*both("net.py:it"))
@@ -278,12 +278,12 @@ def test_relative_imports_of_a_file(tmp_path: Path) -> None:
     assert read(f"{tmp_path}/net.py:it") is None
 
 
-def test_warnings_of_the_source_are_left_to_importing(tmp_path: Path) -> None:
+def test_reading_emits_no_syntax_warnings(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("x = '\\d'\ndef it(a: int): assert (a, 'always')")
     assert read(f"{tmp_path}/net.py:it") is not None
 
 
-def test_torch_has_stand_ins(tmp_path: Path) -> None:
+def test_subclasses_of_torch_classes_are_read(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import torch\nfrom torch import Tensor, nn\nfrom torch.optim.lr_scheduler import LRScheduler\n"
         "class Net(nn.Module):\n"
@@ -299,13 +299,13 @@ def test_torch_has_stand_ins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["int", "list[int]", "Callable[[int], str]", "Literal['a']", "Unseen | None"])
-def test_values_can_be_checked(text: str, tmp_path: Path) -> None:
+def test_exact_types_allow_checking_values(text: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"{HEAD}from collections.abc import Callable\ndef it(a: {text}): ...")
     assert is_exact(from_signature(both(f"{tmp_path}/net.py:it")[0].target)[0].type)
 
 
 @pytest.mark.parametrize("text", ["Own", "list[Own]", "Callable[[Own], str]", "Own | None", "Annotated[Own, 1]"])
-def test_values_cannot_be_checked(text: str, tmp_path: Path) -> None:
+def test_inexact_types_do_not_allow_checking_values(text: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         f"{HEAD}from collections.abc import Callable\nclass Own: ...\ndef it(a: {text}): ..."
     )
@@ -331,7 +331,7 @@ def test_an_entry_reads_without_importing(tmp_path: Path) -> None:
     assert found.source() == "def it(num_classes: int, a: int = 1):\n    'It.'\n"
 
 
-def test_an_entry_imports_what_cannot_be_read(tmp_path: Path) -> None:
+def test_an_entry_imports_unreadable_targets(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import functools\ndef keep(f):\n    return functools.wraps(f)(lambda *a: f(*a))\n"
         "@keep\ndef it(a: int = 1):\n    'It.'\n"
@@ -343,7 +343,7 @@ def test_an_entry_imports_what_cannot_be_read(tmp_path: Path) -> None:
     assert found.source() == "@keep\ndef it(a: int = 1):\n    'It.'\n"
 
 
-def test_the_loss_itself_and_members_of_catalogues(tmp_path: Path) -> None:
+def test_loss_functions_and_fixed_arguments_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("def it(predictions, targets, delta: float = 1.0): ...")
     assert [param.name for param in entry(f"{tmp_path}/net.py:it", kind="loss").params()] == ["delta"]
     assert [param.name for param in entry(f"{tmp_path}/net.py:it", args=("name",)).params()] == ["targets", "delta"]
@@ -391,7 +391,7 @@ def signatures(draw: st.DrawFn) -> tuple[str, list[tuple[Any, Any, str]]]:
 
 
 @given(signatures(), st.booleans(), st.sampled_from(["function", "class", "inherited"]))
-def test_generated_signatures(
+def test_generated_signatures_equal_the_imported_ones(
     tmp_path_factory: pytest.TempPathFactory,
     signature: tuple[str, list[tuple[Any, Any, str]]],
     deferred: bool,

@@ -18,14 +18,14 @@ LABELS = torch.randint(2, (20, 4), generator=DRAW).float()
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("alpha", [None, 0.25])
-def test_classes_are_one_against_the_rest(gamma: float, alpha: float | None) -> None:
+def test_smp_focal_equals_focal_on_one_hot_targets(gamma: float, alpha: float | None) -> None:
     """Theirs takes a sigmoid a class, so it is ours on one-hot targets, alpha included."""
     theirs = build("FocalLoss", gamma=gamma, alpha=alpha, ignore_index=-100)(LOGITS, MASKS)
     rows = one_hot(MASKS, 4).movedim(-1, 1).float()
     assert_close(theirs, FocalLoss(gamma=gamma, alpha=alpha)(LOGITS, rows))
 
 
-def test_classes_are_not_the_softmax_of_ours() -> None:
+def test_smp_focal_differs_from_softmax_focal() -> None:
     theirs = build("FocalLoss", ignore_index=-100)(LOGITS, MASKS)
     assert abs(theirs - FocalLoss()(LOGITS, MASKS)) > 0.1
 
@@ -40,7 +40,7 @@ def test_binary_and_multilabel_are_the_same(alpha: float | None) -> None:
     assert_close(theirs, ours(logits[:, 0], LABELS[:, 0]))
 
 
-def test_pixels_that_are_left_out_count_in_neither_mean() -> None:
+def test_ignored_pixels_do_not_count_in_the_mean() -> None:
     masks = MASKS.clone()
     masks[:, 0] = -100
     loss = build("FocalLoss", ignore_index=-100)
@@ -49,13 +49,13 @@ def test_pixels_that_are_left_out_count_in_neither_mean() -> None:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_sums_are_over_pixels_and_means_over_classes(reduction: str) -> None:
+def test_smp_focal_sums_over_pixels_and_averages_over_classes(reduction: str) -> None:
     theirs = build("FocalLoss", reduction=reduction, ignore_index=-100)(LOGITS, MASKS)
     ours = FocalLoss(reduction="sum")(LOGITS, one_hot(MASKS, 4).movedim(-1, 1).float()) / 4
     assert_close(theirs, ours if reduction == "sum" else ours / MASKS.numel())
 
 
-def test_dice_leaves_out_pixels_too() -> None:
+def test_dice_and_others_leave_out_ignored_pixels() -> None:
     masks = MASKS.clone()
     masks[:, 0] = -100
     for name in ("DiceLoss", "JaccardLoss", "TverskyLoss", "LovaszLoss"):

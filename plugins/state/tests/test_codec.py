@@ -148,7 +148,7 @@ def test_plain_values_are_plain_json() -> None:
 @pytest.mark.parametrize(
     "value", [[2**63, -(2**63) - 1, 10**5000], 5e-324, -0.0, "\ud83d\ude00", {"$": 1}, {1: {True: 2}}]
 )
-def test_what_plain_json_would_change_survives(value: Any) -> None:
+def test_values_that_plain_json_would_change_survive(value: Any) -> None:
     assert_same(there_and_back([value])[0], value)
 
 
@@ -209,12 +209,12 @@ class TestSharedMemory:
         assert back[2].view(torch.float32).item() == -1
         assert back[3][2, 0] == -1
 
-    def test_neighbours_in_one_buffer_are_stored_apart(self) -> None:
+    def test_neighbouring_views_of_a_buffer_are_stored_separately(self) -> None:
         first, second = torch.arange(12.0).view(2, 6)
         _, tensors = encode({"first": first, "second": second})
         assert {name: tuple(one.shape) for name, one in tensors.items()} == {"first": (6,), "second": (6,)}
 
-    def test_a_row_of_a_large_table_is_stored_alone(self) -> None:
+    def test_a_row_of_a_large_table_is_stored_without_the_table(self) -> None:
         table = torch.zeros(1000, 1000)
         assert [one.numel() for one in encode([table[5], table[:, 7].clone()[::2]])[1].values()] == [1000, 500]
 
@@ -282,7 +282,7 @@ _Pair = namedtuple("_Pair", "a b")
         (np.str_("a"), "numpy.str_"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_by_path(value: Any, message: str) -> None:
+def test_unsupported_values_are_refused_with_their_path(value: Any, message: str) -> None:
     with pytest.raises(CodecError, match=rf"^parts\.optimizer\.state\.0\.foo.*{message}") as caught:
         encode({"parts": {"optimizer": {"state": {0: {"foo": value}}}}})
     assert isinstance(caught.value, UsageError)
@@ -314,7 +314,7 @@ def test_the_deepest_nesting_allowed_survives_json() -> None:
                                 "stride": [1]}},
     ],
 )  # fmt: skip
-def test_a_damaged_document_is_one_kind_of_error(document: Any) -> None:
+def test_a_damaged_document_raises_codec_error(document: Any) -> None:
     with pytest.raises(CodecError):
         decode(document, {"t": torch.zeros(4, dtype=torch.uint8)})
 
@@ -356,7 +356,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_go_on_to_the_bit(name: str) -> None:
+def test_restored_optimizers_continue_to_the_bit(name: str) -> None:
     model, optimizer = _fresh(name)
     _train(model, optimizer, seed=0)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -395,7 +395,7 @@ def test_optimizers_of_bfloat16_come_back(name: str) -> None:
         ),
     ],
 )
-def test_schedulers_go_on_to_the_bit(make: Any) -> None:
+def test_restored_schedulers_continue_to_the_bit(make: Any) -> None:
     def fresh() -> tuple[torch.optim.Optimizer, Any]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.5)
         return optimizer, make(optimizer)

@@ -30,7 +30,7 @@ def test_a_state_does_not_differ_from_itself(state: Any) -> None:
     assert not list(differences(state, state))
 
 
-def test_what_lies_elsewhere_or_in_another_order_is_the_same() -> None:
+def test_memory_layout_and_key_order_are_no_difference() -> None:
     assert not list(differences({"a": 1, "b": torch.ones(2, 3)}, {"b": torch.ones(3, 2).t(), "a": 1}))
 
 
@@ -60,5 +60,5 @@ def test_differences_are_named(before: Any, after: Any, words: str) -> None:
     assert words in str(found)
 
 
-def test_values_are_counted() -> None:
+def test_num_values_counts_leaves() -> None:
     assert num_values({"a": [1, 2, torch.ones(5)], "b": {"c": None}, "d": ()}) == 4

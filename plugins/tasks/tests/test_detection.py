@@ -39,25 +39,25 @@ def with_box(*box: float) -> dict[str, Tensor]:
         ({**ONE, "masks": torch.zeros(1, 4, 4)}, r"masks must be \[1, 10, 20\], one an object, not \[1, 4, 4\]"),
     ],
 )
-def test_what_are_no_boxes_is_refused_with_its_number(targets: Any, message: str) -> None:
+def test_invalid_targets_are_refused_with_their_sample_number(targets: Any, message: str) -> None:
     TASK.check([IMAGE, IMAGE], [ONE, NONE], [0, 1], "train")
     with pytest.raises(DataError, match=f"train: sample 7: .*{message}"):
         TASK.check([IMAGE, IMAGE], [ONE, targets], [3, 7], "train")
 
 
-def test_images_of_a_batch_stay_by_themselves() -> None:
+def test_images_of_a_batch_are_not_stacked() -> None:
     images, targets = TASK.collate([(IMAGE, ONE), (IMAGE[:, :5], NONE)])
     assert [tuple(one.shape) for one in images] == [(3, 10, 20), (3, 5, 20)]
     assert (type(images), type(targets)) == (tree.Rows, tree.Rows)
 
 
-def test_records_are_read_by_people() -> None:
+def test_predictions_become_readable_records() -> None:
     found = [{**ONE, "scores": torch.tensor([0.51234])}]
     record = {"class": "cat", "score": 0.5123, "box": [0.0, 0.0, 4.0, 4.0]}
     assert TASK.names(found, ("cat", "dog")) == [[record]]
 
 
-def test_what_a_model_must_give() -> None:
+def test_outputs_of_the_wrong_form_are_refused() -> None:
     names = {"model": "m", "dataset": "d"}
     assert TASK.check_outputs([{**ONE, "scores": torch.ones(1)}], 1, (), names) is None
     for outputs in (torch.zeros(1, 2), [ONE], []):
@@ -67,7 +67,7 @@ def test_what_a_model_must_give() -> None:
         TASK.bind(lambda *_: torch.zeros(2), None).step(Batch([IMAGE], [ONE], None, None, 1))  # type: ignore[arg-type]
 
 
-def test_sure_objects_are_drawn_in_the_colour_of_their_class() -> None:
+def test_objects_above_the_threshold_are_drawn_in_their_class_colour() -> None:
     boxes = torch.tensor([[2.0, 1.0, 8.0, 6.0], [10.0, 1.0, 18.0, 8.0]])
     found = {"boxes": boxes, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.9, 0.2])}
     (picture,) = TASK.draw([IMAGE], [found], ("cat", "dog"))
@@ -109,7 +109,7 @@ def samples(num: int) -> list[Any]:
     return [(torch.rand(3, 8, 8 + number), with_box(0, 0, 6, 6)) for number in range(num)]
 
 
-def test_a_model_and_a_dataset_of_ones_own() -> None:
+def test_user_defined_model_and_dataset() -> None:
     run = api.run(
         model=Dark,
         dataset=lambda: Dataset(train=samples(12), targets="boxes", class_names=("cat",)),
@@ -136,7 +136,7 @@ def test_models_that_do_not_give_boxes_are_refused(wf: Any) -> None:
     assert "mlp" not in listed
 
 
-def test_what_draws_nothing_says_so(wf: Any, tmp_path: Any) -> None:
+def test_draw_is_refused_for_tasks_without_drawings(wf: Any, tmp_path: Any) -> None:
     assert wf("run", "--dataset", "iris", "--steps", 2, "--quiet", "--name", "x").code == 0
     refused = wf("predict", "x", "test", "--draw", "seen")
     assert (refused.code, refused.stdout) == (2, "")

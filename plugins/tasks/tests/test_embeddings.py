@@ -54,7 +54,7 @@ def settings(**more: Any) -> dict[str, Any]:
     return {"dataset": "digits", "loss": "spread", "registry": registry(), "save": False, "quiet": True, **more}
 
 
-def test_what_a_model_gives_raw_is_an_embedding() -> None:
+def test_raw_outputs_are_embeddings() -> None:
     links = tasks_of(registry()).links
     assert resolve("class_index", 3, ModelTraits(), TRAITS, links=links) == Fit(targets="class_index")
     assert isinstance(resolve("class_index", 3, ModelTraits(predictions="log_probs"), TRAITS, links=links), list)
@@ -67,14 +67,14 @@ def test_there_is_no_metric_by_default() -> None:
     assert wf.build(**settings()).plan["metric"] == []
 
 
-def test_an_embedding_has_the_size_that_the_model_is_given() -> None:
+def test_the_embedding_size_is_an_option_of_the_model() -> None:
     assert wf.build(**settings()).predict("test").shape[1] == EMBEDDING_SIZE
     experiment = wf.build(**settings(model={"use": "mlp", "num_outputs": 7}, loss="centers"))
     assert experiment.predict("test").shape[1] == 7
     assert experiment.labels(experiment.predict("test")) is None
 
 
-def test_it_trains() -> None:
+def test_embeddings_are_trained() -> None:
     options = settings(model={"use": "mlp", "num_outputs": 7}, eval_splits=["train"])
     assert wf.run(**options, steps=60).metrics["train/loss"] < wf.run(**options, steps=2).metrics["train/loss"]
 
@@ -93,7 +93,7 @@ def test_weights_of_a_loss_are_not_shared_between_processes() -> None:
     wf.build(**settings(strategy=two))
 
 
-def test_an_embedding_is_a_row_a_sample() -> None:
+def test_embeddings_must_be_one_row_per_sample() -> None:
     names = {"model": "m", "dataset": "d"}
     assert check_outputs(nn.Linear(4, 9), torch.zeros(2, 4), Embedding("class_index"), [EMBEDDING_SIZE], names) == 9
     with pytest.raises(UsageError, match="the loss expects embeddings, one row per sample"):

@@ -90,7 +90,7 @@ def wf_links():
 '''
 
 
-def test_a_task_of_ones_own_trains_is_judged_and_predicts(wf: Any, tmp_path: Path) -> None:
+def test_a_third_party_task_trains_evaluates_and_predicts(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "stars.py").write_text(STARS)
     options = ("-p", "stars.py", "--dataset", "visits", "--name", "x")
     done = wf("run", *options, "--epochs", 60, "--lr", 0.1, "--keep", "best")
@@ -115,7 +115,7 @@ def test_a_task_of_ones_own_trains_is_judged_and_predicts(wf: Any, tmp_path: Pat
     assert again.json()["metrics"]["test/star-distance"] == metrics["test/star-distance"]
 
 
-def test_it_is_listed_checked_and_gone(wf: Any, tmp_path: Path) -> None:
+def test_a_third_party_task_is_listed_checked_and_removed(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "stars.py").write_text(STARS)
     assert "rating" in wf("list", "tasks", "-p", "stars.py").stdout
     names = {one["name"] for one in wf("list", "losses", "--fits", "rating", "--json", "-p", "stars.py").json()}
@@ -135,7 +135,7 @@ def test_it_is_listed_checked_and_gone(wf: Any, tmp_path: Path) -> None:
     assert "rating" not in wf("list", "tasks").stdout
 
 
-def test_a_form_that_no_task_has(wf: Any, tmp_path: Path) -> None:
+def test_targets_without_a_task_are_refused(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "stars.py").write_text(STARS.replace("@hookimpl\ndef wf_tasks", "def nothing"))
     refused = wf("run", "-p", "stars.py", "--dataset", "visits")
     assert refused.code == 2

@@ -40,7 +40,7 @@ def shown_by(plot: Any, *batches: Predicted) -> Any:
     return chart
 
 
-def test_confusion_counts_over_batches_and_has_the_names() -> None:
+def test_confusion_counts_over_batches_with_class_names() -> None:
     batches = seen(PROBS[:3], CLASSES[:3]), seen(PROBS[3:], CLASSES[3:])
     chart = shown_by(Confusion(ANIMALS), *batches)
     assert isinstance(chart, Matrix)
@@ -56,7 +56,7 @@ def test_confusion_ignores_what_the_loss_ignores_and_takes_one_hot_rows() -> Non
     assert shown_by(Confusion(task), seen(PROBS, rows)).counts == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
-def test_confusion_of_many_classes_keeps_those_with_mistakes() -> None:
+def test_confusion_of_many_classes_keeps_the_classes_with_errors() -> None:
     task = Classification("class_index", "probs", class_names=[f"c{number}" for number in range(50)])
     truth = torch.arange(50)
     predicted = torch.eye(50)
@@ -94,7 +94,7 @@ def test_each_label_has_a_curve() -> None:
     assert [series.name for series in roc.series] == ["even (area 1.000)", "round (area 0.000)", "chance"]
 
 
-def test_calibration_is_the_share_that_is_right_by_probability() -> None:
+def test_calibration_shows_accuracy_by_predicted_probability() -> None:
     chart = shown_by(Calibration(ANIMALS, bins=2), seen(PROBS, CLASSES))
     assert isinstance(chart, Lines)
     assert chart.series[0].x == pytest.approx([(0.7 + 0.6 + 0.5 + 0.9) / 4])
@@ -113,7 +113,7 @@ def test_residuals_are_target_minus_prediction() -> None:
     ]
 
 
-def test_a_line_is_drawn_for_one_number_over_one_number_alone() -> None:
+def test_a_fitted_line_is_drawn_for_one_input_and_one_target() -> None:
     inputs = torch.tensor([[2.0], [1.0]])
     batch = seen(torch.tensor([[4.0], [2.0]]), torch.tensor([[4.5], [2.5]]), inputs, "train")
     chart = shown_by(Line(Regression("real"), DATA), batch)
@@ -125,7 +125,7 @@ def test_a_line_is_drawn_for_one_number_over_one_number_alone() -> None:
     assert plot.charts() == []
 
 
-def test_the_worst_come_first_with_names_numbers_and_features() -> None:
+def test_the_worst_samples_come_first_with_captions() -> None:
     inputs = torch.arange(8.0).reshape(4, 2)
     chart = shown_by(Worst(ANIMALS, DATA, num=2), seen(PROBS, CLASSES, inputs, first=10))
     assert isinstance(chart, Samples)
@@ -156,7 +156,7 @@ def test_an_image_is_a_picture(value: Tensor) -> None:
     assert len(sample.picture) < 100_000
 
 
-def test_tokens_are_words_and_other_inputs_their_first_numbers() -> None:
+def test_samples_are_shown_as_words_or_first_numbers() -> None:
     assert shown(torch.tensor([2, 1, 0, 0]), "one", ["", "world", "hello"]).text == "hello world"
     assert shown({"x": torch.arange(20.0)}, "one").text == "0, 1, 2, 3, 4, 5, 6, 7, ... (20 numbers)"
     assert shown(None, "one").text == ""
@@ -172,7 +172,7 @@ def test_the_worst_masks() -> None:
     assert [sample.caption for sample in chart.samples] == ["sample 1: 50.0% of its pixels are wrong"]
 
 
-def test_boxes_stand_beside_the_true_ones() -> None:
+def test_predicted_boxes_are_drawn_beside_true_ones() -> None:
     from wf_tasks.detection import Detection
 
     task = Detection("boxes", class_names=("disc",))

@@ -47,7 +47,7 @@ def test_a_dataset_that_does_not_fit_its_task_is_refused(wf: Any) -> None:
     ]
 
 
-def test_a_task_that_nobody_brings(wf: Any) -> None:
+def test_an_unknown_task_is_refused(wf: Any) -> None:
     result = wf("run", "--task", "ranking")
     assert result.code == 2
     assert "unknown task 'ranking'" in result.stderr
@@ -56,7 +56,7 @@ def test_a_task_that_nobody_brings(wf: Any) -> None:
         api.build(task="ranking", save=False)
 
 
-def test_the_task_of_a_run_file(wf: Any, tmp_path: Any) -> None:
+def test_the_task_is_written_only_if_it_was_given(wf: Any, tmp_path: Any) -> None:
     (tmp_path / "run.toml").write_text('task = "classification"\nepochs = 1\n[dataset]\nuse = "iris"\n')
     shown = wf("run", "run.toml", "--print-config").stdout
     assert 'task = "classification"' in shown
@@ -81,7 +81,7 @@ def test_listing_and_showing(wf: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["task/multilabel", "multilabel"])
-def test_what_fits_a_task(wf: Any, word: str) -> None:
+def test_fits_lists_components_for_a_task(wf: Any, word: str) -> None:
     names = {one["name"] for one in wf("list", "losses", "--fits", word, "--json").json()}
     assert {"bce-logits", "mse"} <= names
     assert "ce" not in names
@@ -93,7 +93,7 @@ def test_what_fits_a_task(wf: Any, word: str) -> None:
     assert "segmentation" not in tasks
 
 
-def test_targets_of_a_form_fit_as_the_task_does(wf: Any) -> None:
+def test_fits_accepts_a_form_of_targets(wf: Any) -> None:
     assert "unet" in wf("list", "models", "--fits", "mask").stdout
 
 
@@ -107,6 +107,6 @@ def test_targets_of_a_form_fit_as_the_task_does(wf: Any) -> None:
         ("multilabel", None, 4, 4),
     ],
 )
-def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: int) -> None:
+def test_num_outputs_follow_from_the_targets(targets: str, classes: int | None, columns: int, wanted: int) -> None:
     spec = SimpleNamespace(num_classes=classes, num_targets=columns)
     assert task_of(targets).fitted(targets, "raw", None).num_outputs(spec) == wanted

@@ -36,7 +36,7 @@ def test_no_token_sees_those_after_it() -> None:
     assert not torch.allclose(one[:, 3], two[:, 3])
 
 
-def test_scores_from_the_cache_are_those_of_the_whole_text() -> None:
+def test_scores_with_the_cache_equal_scores_of_the_whole_text() -> None:
     made, cache = model(), []
     whole = made(TOKENS[None])
     parts = [made(TOKENS[None, begin:end], cache=cache) for begin, end in pairwise((0, 2, 4, 5))]
@@ -61,7 +61,7 @@ def test_a_prompt_may_be_longer_than_the_context() -> None:
         assert made[0] == int(model(context=4)(TOKENS[None, -4:])[0, -1].argmax())
 
 
-def test_top_k_draws_from_the_likeliest_tokens_alone() -> None:
+def test_top_k_draws_only_the_k_likeliest_tokens() -> None:
     with torch.inference_mode():
         likely = set(model()(TOKENS[None])[0, -1].topk(2).indices.tolist())
         drawn = {
@@ -101,7 +101,7 @@ def test_perplexity_is_e_to_the_loss_over_tokens_that_count() -> None:
         TokenCrossEntropy(label_smoothing=2)
 
 
-def test_a_run_goes_on_with_a_text(wf: Any, tmp_path: Path) -> None:
+def test_a_run_generates_a_continuation(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcd" * 200)
     small = ("--model.layers", 1, "--model.heads", 2, "--model.width", 16, "--dataset.block", 8)
     done = wf("run", "--dataset", "a.txt", *small, "--epochs", 15, "--lr", 0.01, "--name", "abc")
@@ -135,7 +135,7 @@ def test_a_classifier_generates_nothing(wf: Any, tmp_path: Path) -> None:
     assert "run iris is of task classification: only runs of task causal-lm generate text" in refused.stderr
 
 
-def test_what_does_not_fit_is_refused_before_the_text_is_read(wf: Any) -> None:
+def test_mismatches_are_refused_before_the_text_is_read(wf: Any) -> None:
     for options, message in (
         (("--model", "mlp"), "the model takes samples of numbers"),
         (("--model", "lstm"), "the loss takes token_scores, the model returns raw"),

@@ -89,7 +89,7 @@ def test_a_quoted_text_may_have_lines_and_be_long(tmp_path: Path) -> None:
         (None, "there is no file"),
     ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
+def test_invalid_tables_are_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "a.csv"
     if data is not None:
         write(path, data)
@@ -108,7 +108,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, data: bytes | None, mes
         ('{"text": "a", "label": 1.5}', "line 2: 'label' is float, not a label"),
     ],
 )
-def test_json_lines_that_are_none_are_refused(tmp_path: Path, line: str, message: str) -> None:
+def test_invalid_json_lines_are_refused(tmp_path: Path, line: str, message: str) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "a", "label": "x"}\n' + line + "\n")
     with pytest.raises(DataError, match=message):
         texts(path, Words())
@@ -119,7 +119,7 @@ def test_labels_of_json_may_be_numbers_and_booleans(tmp_path: Path) -> None:
     assert texts(path, Words()).class_names == ["3", "true"]
 
 
-def test_a_label_of_one_split_alone(reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_label_missing_in_a_split(reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = write(tmp_path / "other.csv", "text,label\nfine,praise\n")
     found = texts(reviews, Words(), validation=other)
     assert "the validation split has no text with label 'blame'" in caplog.text
@@ -135,7 +135,7 @@ def test_a_label_of_one_split_alone(reviews: Path, tmp_path: Path, caplog: pytes
     assert "fewer than 3 texts have the label 'y'" in caplog.text
 
 
-def test_long_texts_are_truncated_with_a_word_or_refused(reviews: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_long_texts_are_truncated_with_a_warning_or_refused(reviews: Path, caplog: pytest.LogCaptureFixture) -> None:
     found: Any = texts(reviews, Words(), max_tokens=4)
     assert found.train.lengths.max() == 4
     assert f"of {len(ROWS)} texts are longer than 4 tokens, and are truncated" in caplog.text
@@ -184,14 +184,14 @@ def test_padding_changes_nothing(made: Any) -> None:
         ),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(options: Any, message: str) -> None:
+def test_invalid_sizes_are_refused(options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TextClassifier(9, 2, **options)
     with pytest.raises(UsageError, match="a text has 5 tokens, but the model takes at most 4"):
         TextClassifier(9, 2, context=4)(torch.zeros(1, 5, dtype=torch.int64))
 
 
-def test_tags_stand_at_the_first_token_of_a_word(names: Path, tmp_path: Path) -> None:
+def test_tags_are_assigned_to_the_first_token_of_a_word(names: Path, tmp_path: Path) -> None:
     class Halves(Words):
         def encode_words(self, words: Any) -> list[list[int]]:
             return [[2, 3] if len(word) > 3 else [2] for word in words]
@@ -215,7 +215,7 @@ def test_tags_stand_at_the_first_token_of_a_word(names: Path, tmp_path: Path) ->
         ("Anna B-PER\n\xff".encode("latin1"), "is not UTF-8: byte 0xff at offset 11"),
     ],
 )
-def test_columns_that_are_none_are_refused(tmp_path: Path, data: str | bytes, message: str) -> None:
+def test_invalid_columns_are_refused(tmp_path: Path, data: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         tagged(write(tmp_path / "a.conll", data), Words())
 
@@ -232,7 +232,7 @@ def test_tags_that_do_not_fit_their_words_are_refused(tmp_path: Path, names: Pat
         tagged(names, Words(), validation=path)
 
 
-def test_entities_are_those_of_conlleval() -> None:
+def test_entities_are_found_as_conlleval_does() -> None:
     def told(tags: str) -> list[tuple[str, int, int]]:
         return list(entities([(tag[0], tag[2:]) for tag in tags.split()]))
 
@@ -242,7 +242,7 @@ def test_entities_are_those_of_conlleval() -> None:
     assert told("O O") == []
 
 
-def test_entity_f1_is_that_of_the_readme_of_seqeval() -> None:
+def test_entity_f1_equals_the_example_of_seqeval() -> None:
     classes = ["O", "B-MISC", "I-MISC", "B-PER", "I-PER"]
     right = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     guessed = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
@@ -257,7 +257,7 @@ def test_entity_f1_is_that_of_the_readme_of_seqeval() -> None:
     }
 
 
-def test_masks_are_drawn_as_bert_draws_them() -> None:
+def test_masking_follows_the_shares_of_bert() -> None:
     tokens = torch.arange(10, 30).repeat(400, 1)
     torch.manual_seed(0)
     inputs, targets = Masked(5, 40, 0.15)([(row, None) for row in tokens])
@@ -350,14 +350,14 @@ def test_standard_input_is_lines_a_table_or_json(
     }
 
 
-def test_what_is_wrong_in_standard_input_is_named_by_it(reviews: Path) -> None:
+def test_errors_in_standard_input_name_it_and_the_line(reviews: Path) -> None:
     reader: Any = texts(reviews, Words()).reader
     with pytest.raises(DataError, match=r"^'stdin\.txt', line 2 is empty"):
         list(parts_of(Path("stdin.txt"), None, reader, reader.read, BytesIO(b"a\n\nb\n")))
 
 
 @pytest.mark.parametrize("tokenizer", ["words", "characters"])
-def test_a_run_on_masked_text_guesses_the_mask(wf: Any, tmp_path: Path, tokenizer: str) -> None:
+def test_a_run_on_masked_text_predicts_the_mask(wf: Any, tmp_path: Path, tokenizer: str) -> None:
     write(tmp_path / "verses.txt", "in what distant deeps or skies burnt the fire of thine eyes\n" * 20)
     run = ("--dataset", "masked-text", "--dataset.path", "verses.txt", "--dataset.block", 8, *SMALL)
     run = (*run, "--tokenizer", tokenizer)
@@ -391,7 +391,7 @@ def test_a_run_resumes_to_the_bit(wf: Any, tmp_path: Path, data: tuple[Any, ...]
     assert proved.code == 0, proved.stdout + proved.stderr
 
 
-def test_accumulated_gradients_are_those_of_all_tokens(names: Path) -> None:
+def test_accumulated_gradients_equal_the_gradients_of_all_tokens(names: Path) -> None:
     """Parts with more and fewer tags weigh by them, and one without any counts nothing."""
     rows = [([2, 3, 4, 5], [0, 1, 2, -100]), ([3, 2], [1, -100]), ([4, 4, 4], [-100] * 3), ([5], [-100])]
     found = []
@@ -424,7 +424,7 @@ def test_accumulated_gradients_are_those_of_all_tokens(names: Path) -> None:
     torch.testing.assert_close(found[0], found[1])
 
 
-def test_the_loss_leaves_out_what_has_no_target() -> None:
+def test_the_loss_leaves_out_tokens_without_a_target() -> None:
     scores, targets = torch.randn(2, 3, 4), torch.tensor([[1, -100, 3], [-100, -100, 0]])
     loss = TokenCrossEntropy()
     counted = targets >= 0
@@ -433,7 +433,7 @@ def test_the_loss_leaves_out_what_has_no_target() -> None:
     assert loss.total_weight(targets) == 3
 
 
-def test_bytes_get_a_token_of_padding(reviews: Path) -> None:
+def test_bytes_get_a_padding_token(reviews: Path) -> None:
     found: Any = texts(reviews, Bytes())
     assert found.vocabulary[-1] == "<padding>"
     assert found.facts["padding"] == 256

@@ -24,7 +24,7 @@ def run(size: by_hand.Size, **settings: Any) -> Any:
     return wf.run(**{**parts, **general, "log_every": 1, "eval_splits": ["validation"], **settings})
 
 
-def test_it_has_the_bits_of_the_loop_by_hand() -> None:
+def test_gpt_has_the_bits_of_the_hand_written_loop() -> None:
     size = replace(by_hand.SMALL, steps=12)
     model, losses, _ = by_hand.train(size)
     made = run(size)
@@ -36,7 +36,7 @@ def test_it_has_the_bits_of_the_loop_by_hand() -> None:
 
 
 @pytest.mark.exhaustive
-def test_it_reaches_the_loss_that_was_stated() -> None:
+def test_gpt_reaches_the_documented_loss() -> None:
     made = run(by_hand.SMALL)
     assert made.metrics["validation/loss"] == pytest.approx(STATED, abs=5e-5)
     assert made.metrics["validation/perplexity"] == pytest.approx(12.221, abs=1e-3)

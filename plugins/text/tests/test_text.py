@@ -46,7 +46,7 @@ def test_the_target_of_each_token_is_the_next_one(verses: Path) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [Characters, Bytes])
-def test_a_text_on_disk_has_the_blocks_of_one_in_memory(verses: Path, tokenizer: type) -> None:
+def test_memory_mapped_text_has_the_same_blocks_as_text_in_memory(verses: Path, tokenizer: type) -> None:
     held, mapped = made(verses, tokenizer()), made(verses, tokenizer(), in_memory_mb=0)
     for split in ("train", "validation", "test"):
         blocks: Any = getattr(mapped, split)
@@ -94,7 +94,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, caplog: pytest.L
     assert tokenizer.decode(corpus.in_memory(files, tokenizer)) == "aabbzz"
 
 
-def test_a_tokenizer_may_end_texts(tmp_path: Path) -> None:
+def test_an_end_token_is_put_after_each_file(tmp_path: Path) -> None:
     class Ending(Bytes):
         vocabulary = (*Bytes.vocabulary, "<end>")
         end = 256
@@ -115,7 +115,7 @@ def test_a_tokenizer_may_end_texts(tmp_path: Path) -> None:
         (None, "there is no file or folder"),
     ],
 )
-def test_a_text_that_is_none_is_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
+def test_invalid_texts_are_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
     if data is not None:
         (tmp_path / "a.txt").write_bytes(data)
     for in_memory_mb in (1, 0):
@@ -124,7 +124,7 @@ def test_a_text_that_is_none_is_refused(tmp_path: Path, data: bytes | None, mess
     assert not list(tmp_path.rglob("*.tokens.*")), "nothing half-written is left"
 
 
-def test_any_file_is_bytes(tmp_path: Path) -> None:
+def test_the_bytes_tokenizer_reads_any_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(bytes(range(256)) * 2)
     assert made(tmp_path / "a.txt", Bytes()).train.inputs.flatten()[:256].tolist() == list(range(256))
 
@@ -138,12 +138,12 @@ def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [({"block": 0}, "'block' is 0"), ({"validation": 0.6, "test": 0.4}, "0.6 and 0.4"), ({"test": -0.1}, "-0.1")],
 )
-def test_sizes_that_cannot_be_are_refused(verses: Path, options: Any, message: str) -> None:
+def test_invalid_sizes_and_shares_are_refused(verses: Path, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         made(verses, **options)
 
 
-def test_tokens_outside_the_vocabulary_are_the_tokenizers_fault(verses: Path) -> None:
+def test_tokens_outside_the_vocabulary_are_blamed_on_the_tokenizer(verses: Path) -> None:
     class Wrong(Bytes):
         def encode_bytes(self, data: bytes) -> Any:
             return [300]
@@ -152,7 +152,7 @@ def test_tokens_outside_the_vocabulary_are_the_tokenizers_fault(verses: Path) ->
         made(verses, Wrong())
 
 
-def test_characters_that_were_not_learned_are_named() -> None:
+def test_unknown_characters_are_named() -> None:
     tokenizer = Characters({"vocabulary": ["a", "b"]})
     assert tokenizer.decode(tokenizer.encode("abba")) == "abba"
     with pytest.raises(DataError, match=r"character '☃' \(U\+2603\) is not among the 2 characters"):
@@ -162,7 +162,7 @@ def test_characters_that_were_not_learned_are_named() -> None:
 
 
 @pytest.mark.parametrize("in_memory_mb", [256, pytest.param(0, marks=pytest.mark.exhaustive)])
-def test_a_run_that_is_killed_ends_with_the_same_bits(wf: Any, tmp_path: Path, verses: Path, in_memory_mb: int) -> None:
+def test_a_killed_run_ends_with_the_same_bits(wf: Any, tmp_path: Path, verses: Path, in_memory_mb: int) -> None:
     data = ("--dataset", "text", "--dataset.path", verses, "--dataset.block", 8, "--dataset.in_memory_mb", in_memory_mb)
     workers = () if in_memory_mb else ("--workers", 2)
     done = wf(
@@ -173,9 +173,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(wf: Any, tmp_path: Path, v
     assert "killed after step 5, resumed from step 4" in done.stdout
 
 
-def test_a_text_file_is_trained_on_by_its_name_and_workers_change_nothing(
-    wf: Any, tmp_path: Path, verses: Path
-) -> None:
+def test_training_on_a_text_file_is_the_same_mapped_and_with_workers(wf: Any, tmp_path: Path, verses: Path) -> None:
     mapped = ("--dataset.in_memory_mb", 0, "--dataset.block", 8)
     for name, options in (("held", ("--dataset.block", 8)), ("mapped", mapped), ("workers", (*mapped, "--workers", 2))):
         done = wf(
@@ -198,7 +196,7 @@ def test_a_text_file_is_trained_on_by_its_name_and_workers_change_nothing(
     assert "character 'é' (U+00E9) is not among the" in refused.stderr
 
 
-def test_what_is_read_for_predictions_is_as_the_samples_were(wf: Any, tmp_path: Path, verses: Path) -> None:
+def test_prediction_reads_text_as_training_does(wf: Any, tmp_path: Path, verses: Path) -> None:
     assert wf("run", "--dataset", verses, "--dataset.block", 8, *SMALL, "--epochs", 1, "--name", "x").code == 0
     (tmp_path / "new.txt").write_text(VERSE[:20])
     found = wf("predict", "x", "new.txt", "--json")
@@ -220,7 +218,7 @@ def test_what_is_read_for_predictions_is_as_the_samples_were(wf: Any, tmp_path: 
         assert message in refused.stderr
 
 
-def test_tokens_in_memory_that_are_none_are_refused(wf: Any, tmp_path: Path) -> None:
+def test_invalid_tokens_in_memory_are_refused(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "import torch\nfrom wf_base import Dataset, TensorSamples\n"
         "def data(wrong: str) -> Dataset:\n"
@@ -235,14 +233,14 @@ def test_tokens_in_memory_that_are_none_are_refused(wf: Any, tmp_path: Path) -> 
         assert message in done.stderr
 
 
-def test_a_text_that_is_held_is_made_of_views(verses: Path) -> None:
+def test_blocks_in_memory_share_one_buffer(verses: Path) -> None:
     train = made(verses).train
     assert isinstance(train, TensorSamples)
     assert train.targets.data_ptr() == train.inputs.data_ptr() + 8
 
 
 @pytest.mark.parametrize("name", ["text", "masked-text"])
-def test_the_splits_are_parts_of_the_text_alone(verses: Path, name: str) -> None:
+def test_the_split_option_is_refused_for_text(verses: Path, name: str) -> None:
     dataset = {"use": name, "path": str(verses), "block": 8}
     with pytest.raises(
         UsageError, match=r"divides its samples itself, so --split cannot be used\n.*shares of the text"

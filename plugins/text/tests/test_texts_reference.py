@@ -10,7 +10,7 @@ import texts_by_hand as by_hand
 import torch
 
 
-def test_it_has_the_bits_of_the_script_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_has_the_bits_of_the_hand_written_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in {"LAYERS": 1, "WIDTH": 16, "BATCH": 8}.items():
         monkeypatch.setattr(by_hand, name, size)
     by_hand.write(tmp_path / "authors.csv")

@@ -47,7 +47,7 @@ def test_all_1371_are_listed_and_1364_of_them_can_be_used() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.catalogue) for name in WORKING]
 )
-def test_takes_two_steps(name: str) -> None:
+def test_every_model_takes_two_steps_on_the_meta_device(name: str) -> None:
     """On the meta device, where shapes and dtypes are computed and no numbers: many of them are large."""
     config = get_pretrained_cfg(name)
     size = config.input_size[1:] if config is not None else (224, 224)
@@ -82,7 +82,7 @@ def test_small_models_train(name: str, channels: int) -> None:
     assert sum(changed) > len(changed) / 2
 
 
-def test_weights_are_what_timm_draws() -> None:
+def test_initial_weights_equal_timms() -> None:
     torch.manual_seed(42)
     mine = build("resnet10t", (1, 32, 32), 10)
     torch.manual_seed(42)
@@ -99,7 +99,7 @@ def test_image_size_resizes() -> None:
     assert torch.equal(model(images), plain(resized))
 
 
-def test_rates_are_those_of_the_run() -> None:
+def test_dropout_options_reach_the_model() -> None:
     assert build("resnet10t", (3, 64, 64), 10, drop_rate=0.25).drop_rate == 0.25
 
 
@@ -109,13 +109,13 @@ def saved(tmp_path: Path, name: str, **options: Any) -> Path:
     return tmp_path / "own.pth"
 
 
-def test_a_file_is_loaded_but_for_the_head(tmp_path: Path) -> None:
+def test_a_weights_file_is_loaded_except_for_the_head(tmp_path: Path) -> None:
     file = saved(tmp_path, "resnet10t")
     theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, weights=file).state_dict()
     assert {key for key, value in mine.items() if not torch.equal(value, theirs[key])} == {"fc.weight", "fc.bias"}
 
 
-def test_the_head_stays_where_it_fits(tmp_path: Path) -> None:
+def test_the_head_is_loaded_where_it_fits(tmp_path: Path) -> None:
     file = saved(tmp_path, "resnet10t", num_classes=5)
     theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, weights=file).state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
@@ -134,7 +134,7 @@ def test_positions_of_a_transformer_are_fitted_to_the_images(tmp_path: Path) -> 
     assert model.get_parameter("pos_embed").shape != torch.load(file, weights_only=True)["pos_embed"].shape
 
 
-def test_a_file_of_something_else(tmp_path: Path) -> None:
+def test_a_file_without_fitting_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own.pth' does not fit model 'timm/resnet10t'"):
         build("resnet10t", (3, 64, 64), 5, weights=saved(tmp_path, "test_vit"))
     (tmp_path / "own.pth").write_bytes(b"nothing")
@@ -170,7 +170,7 @@ def test_offline_says_where_it_looked_and_what_to_do(weights: Path, tmp_path: Pa
         ("qwen3_vit_88m_enc", (3, 64, 64), {}, UsageError, "cannot be used: it gives a feature for each patch"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_invalid_names_shapes_and_options_are_refused(
     name: str, shape: tuple[int, ...], options: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message):

@@ -55,7 +55,7 @@ def test_all_101_are_listed_and_83_of_them_can_be_used() -> None:
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_it_trains_and_goes_on_from_its_state(name: str) -> None:
+def test_every_optimizer_trains_and_continues_from_its_state(name: str) -> None:
     model = network()
     options = {"lr": 0.1} if name in NEED_LR else {}
     trainer = trainer_of(name, model, **options)
@@ -90,7 +90,7 @@ def test_options_can_be_written_and_are_timms(name: str) -> None:
     assert mine.defaults == theirs.defaults
 
 
-def test_those_of_second_order_get_the_graph() -> None:
+def test_second_order_optimizers_declare_create_graph() -> None:
     assert {name for name in WORKING if getattr(CATALOGUE.member(name).traits, "step", "") == "create_graph"} == {
         *SECOND_ORDER
     }
@@ -105,7 +105,7 @@ def test_those_of_second_order_get_the_graph() -> None:
         ("kron", {}, "cannot be used: it needs opt_einsum"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_names_and_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(name, [nn.Parameter(torch.ones(2))], **options)
 

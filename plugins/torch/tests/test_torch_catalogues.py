@@ -89,7 +89,7 @@ print(sum(len(one.names()) for one in wf_components()), "torch" in sys.modules)
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, catalogue in CATALOGUES.items() for name in catalogue.refused()]
 )
-def test_what_is_refused_says_why(kind: str, name: str) -> None:
+def test_refused_members_say_why(kind: str, name: str) -> None:
     with pytest.raises(
         UsageError, match=f"'torch/{name}' cannot be used: it |'torch/{name}' cannot be used: torch has"
     ):
@@ -149,7 +149,7 @@ def test_every_loss_goes_down_on_each_of_its_targets(name: str, reduction: str) 
 
 
 @pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss"])
-def test_losses_of_masks(name: str) -> None:
+def test_mask_losses_leave_out_ignored_pixels(name: str) -> None:
     made = MODULES["losses"].build(name)
     predictions = torch.randn(2, 3, 4, 4).log_softmax(1).requires_grad_()
     targets = torch.randint(3, (2, 4, 4))
@@ -158,7 +158,7 @@ def test_losses_of_masks(name: str) -> None:
     assert made.total_weight(targets) == 28
 
 
-def test_a_run_file_says_all_of_it_again(tmp_path: Any) -> None:
+def test_a_written_run_file_repeats_nested_options(tmp_path: Any) -> None:
     scheduler = {"use": "torch/SequentialLR", **OPTIONS["SequentialLR"]}
     loss = {"use": "torch/CrossEntropyLoss", "weight": [1.0, 2.0, 1.0]}
     settings: dict[str, Any] = {"dataset": "iris", "optimizer": "torch/muon", "loss": loss, "scheduler": scheduler}

@@ -34,7 +34,7 @@ def test_soft_margin_takes_labels_of_0_and_1() -> None:
     assert torch.equal(made(logits(), LABELS), nn.functional.soft_margin_loss(logits(), signs))
 
 
-def test_kl_divergence_is_by_default_that_of_its_definition() -> None:
+def test_kl_divergence_defaults_to_its_definition() -> None:
     (default,) = [row.default for row in losses.MEMBERS["KLDivLoss"].parameters() if row.name == "reduction"]
     predictions = logits().log_softmax(1)
     shares = logits().flip(0).softmax(1)
@@ -44,7 +44,7 @@ def test_kl_divergence_is_by_default_that_of_its_definition() -> None:
 
 @pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss"])
 @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5, 0.25]])
-def test_the_mean_of_batches_by_their_weight_is_that_of_all(name: str, weight: Any) -> None:
+def test_weighted_means_of_batches_combine_to_the_whole_mean(name: str, weight: Any) -> None:
     made: Any = losses.build(name, num_outputs=4, weight=weight)
     predictions = logits().log_softmax(1)
     batches = [(predictions[:4], CLASSES[:4]), (predictions[4:], CLASSES[4:])]
@@ -53,7 +53,7 @@ def test_the_mean_of_batches_by_their_weight_is_that_of_all(name: str, weight: A
     torch.testing.assert_close(total / made.total_weight(CLASSES), expected)
 
 
-def test_the_mean_over_shares_of_classes_divides_by_the_samples() -> None:
+def test_the_mean_over_soft_targets_divides_by_the_samples() -> None:
     made: Any = losses.build("CrossEntropyLoss", num_outputs=4, weight=[1.0, 2.0, 0.5, 0.25])
     shares = logits().flip(0).softmax(1)
     total = torch.stack([made(logits()[part], shares[part]) * len(shares[part]) for part in (slice(4), slice(4, 6))])
@@ -82,6 +82,6 @@ def test_weights_that_do_not_fit(name: str, options: dict[str, Any], message: st
         ("MultiLabelSoftMarginLoss", {"weight": [1.0, 2.0, 3.0, 4.0]}),
     ],
 )
-def test_weights_of_labels_are_torchs(name: str, options: dict[str, list[float]]) -> None:
+def test_label_weights_equal_torchs(name: str, options: dict[str, list[float]]) -> None:
     expected = losses.MEMBERS[name].kind(**{option: torch.tensor(value) for option, value in options.items()})
     assert torch.equal(losses.build(name, num_outputs=4, **options)(logits(), LABELS), expected(logits(), LABELS))

@@ -55,7 +55,7 @@ def make(name: str, model: nn.Module, **options: Any) -> torch.optim.Optimizer:
 
 
 @pytest.mark.parametrize("name", [name for name in optimizers.MEMBERS if name != "muon"])
-def test_it_is_torchs_class_with_torchs_defaults(name: str) -> None:
+def test_members_are_torchs_classes_with_torchs_defaults(name: str) -> None:
     model, by_hand = network(deep=False), network(deep=False)
     optimizer = make(name, model)
     expected = optimizers.MEMBERS[name].kind(by_hand.parameters())
@@ -68,7 +68,7 @@ def test_it_is_torchs_class_with_torchs_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", optimizers.MEMBERS)
-def test_a_checkpoint_brings_its_state_back(name: str) -> None:
+def test_state_survives_a_checkpoint(name: str) -> None:
     straight, stopped, resumed = network(), network(), network()
     train(straight, make(name, straight), 5)
     optimizer = make(name, stopped)
@@ -82,7 +82,7 @@ def test_a_checkpoint_brings_its_state_back(name: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_muon_is_for_the_hidden_matrices_and_adamw_for_all_others() -> None:
+def test_muon_trains_hidden_matrices_and_adamw_the_others() -> None:
     model, by_hand = network(), network()
     optimizer = make("muon", model, lr=0.02, adamw_lr=0.005)
     assert isinstance(optimizer, MuonAndAdamW)
@@ -124,12 +124,12 @@ def test_a_schedule_moves_both_learning_rates_of_muon() -> None:
         ("sgd", {"params": []}, "no trainable parameters"),
     ],
 )
-def test_what_an_optimizer_does_not_take(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_optimizer_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make(name, network(), **options)
 
 
-def test_muon_without_hidden_matrices() -> None:
+def test_muon_is_refused_without_hidden_matrices() -> None:
     with pytest.raises(UsageError, match=r"'torch/muon': the model has no hidden weight matrices.*torch/adamw"):
         make("muon", nn.Sequential(nn.Conv1d(1, 1, 1), nn.Linear(4, 2)))
 
@@ -171,7 +171,7 @@ def test_a_schedule_over_the_whole_run_knows_its_length() -> None:
     )
 
 
-def test_schedules_of_schedules() -> None:
+def test_nested_schedules_equal_torchs() -> None:
     then = {"use": "torch/CosineAnnealingLR", "T_max": 5}
     sequential = rates({"use": "torch/SequentialLR", "schedulers": [LINEAR, then], "milestones": [3]})
     assert sequential == by_hand(
@@ -200,7 +200,7 @@ def test_schedules_of_schedules() -> None:
     ],
     ids=lambda options: options["use"],
 )
-def test_a_resumed_schedule_goes_on(wf: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_resumed_schedule_equals_an_uninterrupted_one(wf: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     """The weights of a run that was resumed are those of one that was not."""
     text = "\n".join(f"{name} = {_toml(value)}" for name, value in options.items())
     (tmp_path / "run.toml").write_text(f"dataset = 'iris'\noptimizer = 'torch/sgd'\n[scheduler]\n{text}\n")
@@ -214,7 +214,7 @@ def test_a_resumed_schedule_goes_on(wf: Any, tmp_path: Path, options: dict[str, 
 
 
 @pytest.mark.parametrize("name", ["CosineAnnealingLR", "PolynomialLR"])
-def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, name: str) -> None:
+def test_a_schedule_over_the_whole_run_cannot_be_extended(wf: Any, name: str) -> None:
     plan = ("--dataset", "iris", "--scheduler", f"torch/{name}", "--quiet", "--name", "run")
     assert wf("run", *plan, "--epochs", 2).code == 0
     longer = wf("resume", "run", "--epochs", 3)
@@ -241,7 +241,7 @@ def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, name: str) -
         ("LinearLR", {"start_factor": 0.0}, "'torch/LinearLR': Starting multiplicative factor"),
     ],
 )
-def test_what_a_schedule_does_not_take(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_schedule_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         rates({"use": f"torch/{name}", **options})
 

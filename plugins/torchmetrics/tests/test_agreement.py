@@ -167,7 +167,7 @@ PARTITIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", PARTITIONS)
-def test_partitions_as_scikit_learn(name: str) -> None:
+def test_partition_scores_as_scikit_learn(name: str) -> None:
     found = figure(name, "class_index", SCORES.argmax(1), CLASSES, 4)
     np.testing.assert_allclose(found, PARTITIONS[name](CLASSES, SCORES.argmax(1)), rtol=1e-4)
 
@@ -176,7 +176,7 @@ def test_partitions_as_scikit_learn(name: str) -> None:
     ("name", "theirs"),
     [("CalinskiHarabaszScore", sk.calinski_harabasz_score), ("DaviesBouldinScore", sk.davies_bouldin_score)],
 )
-def test_clouds_as_scikit_learn(name: str, theirs: Callable[[Any, Any], Any]) -> None:
+def test_cluster_scores_as_scikit_learn(name: str, theirs: Callable[[Any, Any], Any]) -> None:
     np.testing.assert_allclose(figure(name, "class_index", SCORES, CLASSES, 4), theirs(SCORES, CLASSES), rtol=1e-4)
 
 
@@ -197,7 +197,7 @@ def test_mean_iou_by_hand(void: bool) -> None:
     torch.testing.assert_close(figure("MeanIoU", "mask", found, wanted, 3), by_hand)
 
 
-def test_several_figures_by_name() -> None:
+def test_a_metric_may_give_several_named_figures() -> None:
     found = figure("StatScores", "class_index", SCORES, CLASSES, 4)
     assert list(found) == ["tp", "fp", "tn", "fn", "support"]
     assert int(found["tp"]) == int((SCORES.argmax(1) == CLASSES).sum())

@@ -160,7 +160,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_the_direction_is_the_librarys_unless_it_is_silent_or_wrong(name: str) -> None:
+def test_directions_follow_the_library_where_it_is_right(name: str) -> None:
     traits = CATALOGUE.member(name).traits
     assert isinstance(traits, MetricTraits)
     theirs = getattr(MEMBERS[name].kind, "higher_is_better", None)
@@ -215,7 +215,7 @@ def test_two_processes_get_the_figure_of_the_whole(name: str, targets: str) -> N
 
 
 @pytest.mark.parametrize(("name", "targets"), pairs())
-def test_judges_a_real_run(name: str, targets: str) -> None:
+def test_every_metric_evaluates_a_real_run(name: str, targets: str) -> None:
     _, wanted, num_classes = data_of(targets)
     if targets == "class_index" and MEMBERS[name].task == "binary":
         wanted, num_classes = wanted % 2, 2
@@ -237,7 +237,7 @@ def test_refused_with_the_reason(name: str) -> None:
         REGISTRY.find("metric", f"torchmetrics/{name}")
 
 
-def test_hausdorff_really_fails() -> None:
+def test_hausdorff_still_fails() -> None:
     """Why it is refused; when this fails it may have been mended."""
     from torchmetrics.segmentation import HausdorffDistance
 
@@ -261,7 +261,9 @@ def test_hausdorff_really_fails() -> None:
         ("R2Score", "real", {"multioutput": "raw"}, "raw_values"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, targets: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_names_targets_and_options_are_refused(
+    name: str, targets: str, options: dict[str, Any], message: str
+) -> None:
     _, _, num_classes = data_of(targets)
     values = {"device": torch.device("cpu"), "outputs": task_of(targets, "raw", single_logit=False), "num_outputs": 2}
     table = {"use": f"torchmetrics/{name}", **{key: value for key, value in options.items() if key != "num"}}

@@ -56,7 +56,7 @@ def figures(metric: MeanAveragePrecision) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("masks", [False, True])
-def test_it_is_that_of_torchmetrics(masks: bool) -> None:
+def test_average_precision_equals_torchmetrics(masks: bool) -> None:
     for seed in range(3):
         found, there = images(seed, masks=masks)
         own = MeanAveragePrecision(of="masks" if masks else "boxes", by_size=True)
@@ -96,7 +96,7 @@ class Together:
 
 
 @pytest.mark.parametrize("of", ["boxes", "masks"])
-def test_processes_put_together_what_they_took_in(of: Any) -> None:
+def test_synced_processes_give_the_figure_of_one(of: Any) -> None:
     found, there = images(1, masks=True)
     whole, parts = MeanAveragePrecision(of=of), [MeanAveragePrecision(of=of) for _ in range(2)]
     whole.update(found, there)
@@ -106,7 +106,7 @@ def test_processes_put_together_what_they_took_in(of: Any) -> None:
     assert figures(parts[0]) == pytest.approx(figures(whole), nan_ok=True)
 
 
-def test_nothing_found_and_nothing_there() -> None:
+def test_average_precision_without_predictions_and_without_objects() -> None:
     metric = MeanAveragePrecision()
     found, there = images(0)
     nothing = [{key: own[:0] for key, own in one.items()} for one in found]
@@ -117,7 +117,7 @@ def test_nothing_found_and_nothing_there() -> None:
     assert all(math.isnan(value) for value in figures(metric).values())
 
 
-def test_each_class_by_its_name() -> None:
+def test_per_class_figures_have_class_names() -> None:
     found, there = images(2)
     metric = MeanAveragePrecision(per_class=True, class_names=["a", "b", "c"])
     metric.update(found, there)
@@ -126,7 +126,7 @@ def test_each_class_by_its_name() -> None:
     assert sum(own.values()) / 3 == pytest.approx(figures(metric)[""])
 
 
-def test_masks_that_are_not_there() -> None:
+def test_missing_masks_are_refused() -> None:
     found, there = images(0)
     with pytest.raises(UsageError, match="the model gives none"):
         MeanAveragePrecision(of="masks").update(found, there)

@@ -55,7 +55,7 @@ def write(file: Path, content: Document, images: Path | None = None) -> Path:
     return file
 
 
-def test_a_file_gives_images_boxes_and_masks(tmp_path: Path) -> None:
+def test_a_file_is_read_as_images_boxes_and_masks(tmp_path: Path) -> None:
     dataset = coco(write(tmp_path / "a.json", document()), masks=True)
     assert list(dataset.class_names) == ["cat", "dog"], "in the order of their ids"
     assert (dataset.task, dataset.targets, dataset.validation) == ("detection", "boxes", None)
@@ -111,7 +111,7 @@ def test_the_class_of_each_pixel(tmp_path: Path) -> None:
         coco_masks(tmp_path / "a.json", image_size=0)
 
 
-def test_the_classes_of_a_run_stay_those_that_it_began_with(tmp_path: Path) -> None:
+def test_learned_classes_are_used_on_reload(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", document())
     assert coco(file, learned={"class_names": ["dog", "cat"]}).train[0][1]["labels"].tolist() == [0, 1]
     masks = coco_masks(file, learned={"class_names": ["background", "dog", "cat"]})
@@ -176,7 +176,7 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_in_a_file_is_named(case: str, tmp_path: Path) -> None:
+def test_errors_in_a_file_are_named(case: str, tmp_path: Path) -> None:
     change, message = BROKEN[case]
     with pytest.raises(DataError, match=message) as raised:
         coco(write(tmp_path / "a.json", changed(change)))
@@ -195,7 +195,7 @@ def test_what_is_wrong_in_a_file_is_named(case: str, tmp_path: Path) -> None:
         ({"size": [10, 20], "counts": [5]}, "does not count the pixels of the image"),
     ],
 )
-def test_what_is_no_mask_is_refused_where_masks_are_wanted(shape: Any, message: str, tmp_path: Path) -> None:
+def test_invalid_segmentations_are_refused_with_masks(shape: Any, message: str, tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", changed(lambda one: one["annotations"][0].update(segmentation=shape)))
     with pytest.raises(DataError, match=f"annotation 11 of image 1 .*{message}"):
         coco(file, masks=True)
@@ -220,9 +220,7 @@ def test_missing_files(tmp_path: Path) -> None:
         coco(tmp_path)
 
 
-def test_objects_without_a_box_are_left_out_where_that_is_asked_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_invalid_objects_are_skipped_on_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = document()
     content["annotations"] += [
         {"id": 13, "image_id": 2, "category_id": 7, "bbox": [0, 0, 0, 5]},
@@ -240,7 +238,7 @@ def test_a_box_that_rounding_puts_beyond_the_edge_is_cut_off(tmp_path: Path) -> 
     assert coco(write(tmp_path / "a.json", content)).train[0][1]["boxes"][0].tolist() == [14.5, 0, 20, 4.5]
 
 
-def test_images_are_upright_where_their_annotations_are(tmp_path: Path) -> None:
+def test_images_are_turned_to_the_size_of_their_annotations(tmp_path: Path) -> None:
     pixels = np.zeros((10, 20, 3), dtype=np.uint8)
     pixels[0, 0] = 255
     exif = Image.Exif()

@@ -46,7 +46,7 @@ def write_images(folder: Path, classes: list[str], num: int, ending: str = "jpg"
             Image.fromarray(pixels).save(folder / name / f"{name}_{index}.{ending}")
 
 
-def test_every_dataset_is_there_or_refused_with_the_reason() -> None:
+def test_every_dataset_is_listed_or_refused_with_the_reason() -> None:
     used = {form.kind for form in FORMS.values()} | {"FakeData"}
     assert not used & set(REFUSED)
     assert used | set(REFUSED) == set(names())
@@ -54,7 +54,7 @@ def test_every_dataset_is_there_or_refused_with_the_reason() -> None:
     assert set(CATALOGUE.refused()) == set(REFUSED)
 
 
-def test_mnist_has_two_parts_in_memory(tmp_path: Path) -> None:
+def test_mnist_is_read_into_memory_with_its_test_split(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     for part, num in (("train", 20), ("t10k", 10)):
         write_idx(raw / f"{part}-images-idx3-ubyte", np.arange(num * 784, dtype=np.uint8).reshape(num, 28, 28))
@@ -69,7 +69,7 @@ def test_mnist_has_two_parts_in_memory(tmp_path: Path) -> None:
     assert torch.equal(dataset.train.inputs[3, 0], torch.from_numpy(np.array(theirs[3][0])))
 
 
-def test_a_dataset_of_one_part_is_left_to_wf_to_divide(tmp_path: Path) -> None:
+def test_a_dataset_without_splits_is_divided_by_wf(tmp_path: Path) -> None:
     write_images(tmp_path / "eurosat" / "2750", ["Forest", "River"], 3)
     dataset = build("eurosat", tmp_path, image_size=8)
     assert (len(dataset.train), dataset.validation, dataset.test) == (6, None, None)
@@ -83,7 +83,7 @@ def test_a_dataset_of_one_part_is_left_to_wf_to_divide(tmp_path: Path) -> None:
     assert EuroSAT(str(tmp_path))[4][1] == 1
 
 
-def test_splits_by_their_own_names_and_a_choice(tmp_path: Path) -> None:
+def test_splits_and_options_of_the_library(tmp_path: Path) -> None:
     folder = tmp_path / "imagenette2-160"
     wnids = list(Imagenette._WNID_TO_CLASS)
     write_images(folder / "train", wnids, 2, "jpeg")
@@ -100,7 +100,7 @@ def test_the_option_root_comes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FORMS))
-def test_what_is_nowhere_is_code_4_and_says_where_it_looked(name: str, tmp_path: Path) -> None:
+def test_missing_data_name_the_places_searched(name: str, tmp_path: Path) -> None:
     for download in (False, True):
         with pytest.raises((DataError, PluginError)) as caught:  # a library that reads it may be missing
             build(name, tmp_path / "data", tmp_path / "mine", download=download)
@@ -118,7 +118,7 @@ def test_every_option_is_described(name: str) -> None:
     assert ("image_size" in options) is (name == "fake" or not FORMS[name].in_memory)
 
 
-def test_fake_is_torchvisions_noise() -> None:
+def test_fake_equals_torchvisions_fake_data() -> None:
     dataset = fake(size=10, image_size=16, num_classes=3)
     theirs = torchvision.datasets.FakeData(10, (3, 16, 16), 3)
     image, label = theirs[4]
@@ -134,14 +134,14 @@ def test_fake_is_torchvisions_noise() -> None:
         ({"name": "eurosat", "image_size": 0}, "image_size is 0; it must be at least 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_names_and_options_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         build(data_dir=tmp_path, **options)
     with pytest.raises(UsageError, match="num_classes at least 2"):
         fake(num_classes=1)
 
 
-def test_an_image_file_is_read_as_the_samples_are(tmp_path: Path) -> None:
+def test_prediction_reads_images_as_training_does(tmp_path: Path) -> None:
     image = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
     image.save(tmp_path / "a.png")
     samples = Images([(image, 1)], (6, 4))

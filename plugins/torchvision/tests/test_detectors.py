@@ -46,7 +46,7 @@ def trains_and_finds(model: Any) -> None:
         assert bool((one["boxes"][:, 2:] <= torch.tensor([image.shape[2], image.shape[1]])).all())
 
 
-def test_a_detector_is_that_of_torchvision_with_labels_from_0_on() -> None:
+def test_detectors_equal_torchvisions_with_labels_from_0() -> None:
     torch.manual_seed(0)
     model = build(SSD, **SMALL, min_score=0.0, max_objects=7)
     torch.manual_seed(0)
@@ -81,7 +81,7 @@ TWO_STAGES = ("fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn")
         for name in OTHERS
     ],
 )
-def test_others_train(name: str) -> None:
+def test_every_other_detector_trains(name: str) -> None:
     options: dict[str, Any] = {"num_regions": 16} if "rcnn" in name else {}
     trains_and_finds(build(name, **SMALL, **options))
 
@@ -107,22 +107,24 @@ def test_masks_are_needed_and_given() -> None:
         ({"weights": Path("COCO_V7")}, "unknown weights 'COCO_V7'"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(SSD, num_classes=2, **options)
 
 
-def test_norm_momentum_is_that_of_each_batch_norm() -> None:
+def test_norm_momentum_applies_to_every_batch_norm() -> None:
     model = build(SSD, **SMALL, norm_momentum=0.2)
     assert {one.momentum for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)} == {0.2}
 
 
-def test_what_gives_key_points_is_refused() -> None:
+def test_keypoint_models_are_refused() -> None:
     with pytest.raises(UsageError, match="key points"):
         build("keypointrcnn_resnet50_fpn", num_classes=2)
 
 
-def test_weights_are_taken_but_for_what_tells_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_are_loaded_except_for_the_classification_layers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "weights.pth"
     torch.manual_seed(1)
     given = get_model_builder(SSD)(weights=None, weights_backbone=None, num_classes=5).state_dict()
@@ -142,7 +144,7 @@ def test_weights_are_taken_but_for_what_tells_classes(tmp_path: Path, caplog: py
 
 
 @pytest.mark.exhaustive
-def test_batch_norm_of_a_backbone_with_weights_stays_as_it_is(tmp_path: Path) -> None:
+def test_batch_norm_of_a_pretrained_backbone_stays_frozen(tmp_path: Path) -> None:
     name, file = "fasterrcnn_mobilenet_v3_large_320_fpn", tmp_path / "weights.pth"
     torch.save(get_model_builder(name)(weights=None, weights_backbone=None, num_classes=3).state_dict(), file)
     model = build(name, **SMALL, num_regions=8, weights=file)

@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "own.pth"
 
 
-def test_images_are_those_of_torchvisions_preset(photos: Path) -> None:
+def test_images_equal_torchvisions_preset(photos: Path) -> None:
     preset, name = wanted("resnet18", "default")
     assert name == str(ResNet18_Weights.IMAGENET1K_V1)
     said = wants("resnet18", weights="default")
@@ -76,7 +76,7 @@ def test_a_run_of_a_folder_and_weights(wf: Any, tmp_path: Path, photos: Path, fi
     assert (refused.code, "no file" in refused.stderr) == (4, True)
 
 
-def test_it_trains_as_a_hand_written_script(tmp_path: Path) -> None:
+def test_fine_tuning_equals_the_hand_written_script(tmp_path: Path) -> None:
     """The comparison of docs/recipes/fine-tune-images.md, on a few small images."""
     spec = importlib.util.spec_from_file_location("fine_tune", ROOT / "benchmarks" / "fine_tune.py")
     assert spec is not None
@@ -90,7 +90,7 @@ def test_it_trains_as_a_hand_written_script(tmp_path: Path) -> None:
     assert not torch.equal(mine["conv1.weight"], torch.load(weights, weights_only=True)["conv1.weight"])
 
 
-def test_weights_of_another_architecture(wf: Any, photos: Path, file: Path) -> None:
+def test_weights_of_another_architecture_are_refused(wf: Any, photos: Path, file: Path) -> None:
     refused = wf("run", "--dataset", photos, "--model", "torchvision/resnet18", "--model.weights", file, "--steps", 1)
     assert refused.code == 4
     assert "own.pth' does not fit the model: it has no 'fc.weight'" in refused.stderr
@@ -108,7 +108,7 @@ def test_weights_of_another_architecture(wf: Any, photos: Path, file: Path) -> N
         ),
     ],
 )
-def test_only_where_the_run_names_no_transforms(asked: Any, found: list[Any], photos: Path) -> None:
+def test_normalization_is_added_only_without_named_transforms(asked: Any, found: list[Any], photos: Path) -> None:
     model = {"use": f"torchvision/{SMALL}", "weights": "default"}
     document = {"dataset": {"use": "image-folder", "path": str(photos)}, "model": model, **asked}
     assert complete(document, Registry.discover(only_builtin=True))["transform"] == found
@@ -119,7 +119,7 @@ def test_a_model_that_resizes_gets_images_of_that_size() -> None:
     assert wants(SMALL) == wants(SMALL, image_size=96) == wants(SMALL, weights="@null") == {}
 
 
-def test_the_model_and_the_size_of_a_folder(photos: Path, file: Path) -> None:
+def test_model_and_image_size_defaults_for_a_folder(photos: Path, file: Path) -> None:
     exp = wf.build(dataset={"use": "image-folder", "path": str(photos)}, save=False, quiet=True)
     assert exp.name("model") == "cnn"
     assert exp.data.spec.input_shape == (3, 64, 64)

@@ -60,7 +60,7 @@ def takes_two_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-def test_takes_two_steps(name: str) -> None:
+def test_sampled_models_take_two_steps(name: str) -> None:
     takes_two_steps(name)
 
 
@@ -88,7 +88,7 @@ def test_small_models_train(name: str, side: int) -> None:
     assert sum(changed) > len(changed) / 2
 
 
-def test_weights_are_what_torchvision_draws() -> None:
+def test_initial_weights_equal_torchvisions() -> None:
     torch.manual_seed(42)
     mine = build("resnet18", (1, 28, 28), 10)
     after_mine = torch.rand(1)
@@ -114,7 +114,7 @@ def test_vision_transformer_is_built_for_the_images() -> None:
     assert build("vit_b_32", (3, 64, 64), 10).image_size == 64
 
 
-def test_segmentation_gives_torchvisions_scores() -> None:
+def test_segmentation_scores_equal_torchvisions() -> None:
     model = build("lraspp_mobilenet_v3_large", (3, 32, 48), 5).eval()
     plain = get_model_builder("lraspp_mobilenet_v3_large")(weights=None, weights_backbone=None, num_classes=5).eval()
     plain.load_state_dict(model.state_dict())
@@ -137,7 +137,7 @@ def test_segmentation_gives_torchvisions_scores() -> None:
         ("raft_small", (3, 32, 32), "cannot be used: it gives the motion"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+def test_invalid_names_and_shapes_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(name, shape, 10)
 

@@ -45,13 +45,13 @@ def test_every_transform_is_fixed_random_or_refused() -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_fixed_ones_are_torchvisions_on_a_batch(name: str) -> None:
+def test_fixed_transforms_equal_torchvisions_on_a_batch(name: str) -> None:
     options = OPTIONS.get(name, {})
     assert torch.equal(build(name, **options)(images()), getattr(v2, name)(**options)(images()))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_random_ones_depend_on_the_draws_of_each_sample_alone(name: str) -> None:
+def test_random_transforms_depend_on_the_draws_of_each_sample_alone(name: str) -> None:
     transform, draws = build(name, **OPTIONS.get(name, {})), torch.rand(4, 2)
     assert isinstance(transform, PerSample)
     state, inputs = torch.get_rng_state(), images()
@@ -109,11 +109,11 @@ def test_the_preset_of_a_segmentation_leaves_the_size() -> None:
         ("preset", {"weights": "mc3_18"}, "are not for single images"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_names_and_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(name, **options)
 
 
-def test_images_that_it_cannot_take() -> None:
+def test_images_of_an_unsupported_size_are_refused() -> None:
     with pytest.raises(UsageError, match=r"torchvision/ElasticTransform' cannot take images \[4, 3, 8, 8\]"):
         build("ElasticTransform")(images()[..., :8, :8], torch.rand(4, 2))  # type: ignore[call-arg]

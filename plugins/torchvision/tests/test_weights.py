@@ -71,7 +71,7 @@ def put(name: str, folder: Path) -> Path:
         *(pytest.param(name, marks=pytest.mark.catalogue) for name in LARGE),
     ],
 )
-def test_all_but_the_head_is_loaded(name: str, home: Path) -> None:
+def test_everything_except_the_head_is_loaded(name: str, home: Path) -> None:
     file = put(name, home)
     size = entries(name)["DEFAULT"].meta["min_size"][0] if name.startswith("vit") else 96
     shape = (3, 4, 32, 32) if name == "mc3_18" else (3, 224, 224) if name == "maxvit_t" else (3, size, size)
@@ -83,7 +83,7 @@ def test_all_but_the_head_is_loaded(name: str, home: Path) -> None:
     assert model.training
 
 
-def test_it_is_what_torchvision_gives_with_the_head_replaced_by_hand(home: Path) -> None:
+def test_loading_equals_replacing_the_head_by_hand(home: Path) -> None:
     put("googlenet", home)
     torch.manual_seed(3)
     mine = build("googlenet", (3, 64, 64), 5, weights=DEFAULT).eval()
@@ -94,7 +94,7 @@ def test_it_is_what_torchvision_gives_with_the_head_replaced_by_hand(home: Path)
     assert torch.equal(mine(images), theirs.eval()(images))
 
 
-def test_the_head_stays_where_it_fits(home: Path) -> None:
+def test_the_head_is_loaded_where_it_fits(home: Path) -> None:
     put("squeezenet1_1", home)
     model = build("squeezenet1_1", (3, 64, 64), 1000, weights=DEFAULT).eval()
     images = torch.rand(2, 3, 64, 64)
@@ -129,7 +129,7 @@ def test_weights_by_name(word: str, home: Path) -> None:
     )
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_weights_from_a_user_file(tmp_path: Path) -> None:
     own = get_model_builder("squeezenet1_1")(weights=None, num_classes=3)
     torch.save({"model": own.state_dict(), "epoch": 3}, tmp_path / "own.pth")
     model = build("squeezenet1_1", (3, 64, 64), 3, weights=tmp_path / "own.pth")
@@ -140,7 +140,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         build("resnet18", (3, 64, 64), 4, weights=tmp_path / "own.pth")
 
 
-def test_a_file_of_safetensors(tmp_path: Path) -> None:
+def test_weights_from_a_safetensors_file(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     own = get_model_builder("squeezenet1_1")(weights=None, num_classes=3).state_dict()
@@ -201,7 +201,7 @@ def test_a_damaged_file(home: Path) -> None:
         build("squeezenet1_1", (3, 64, 64), 5, weights=DEFAULT)
 
 
-def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
+def test_a_file_without_a_state_dict(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "own.pth")
     with pytest.raises(DataError, match="holds no state_dict"):
         build("squeezenet1_1", (3, 64, 64), 5, weights=tmp_path / "own.pth")
@@ -215,6 +215,6 @@ def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
         ("own.pth", DataError, "no file 'own.pth'"),
     ],
 )
-def test_weights_that_are_not_there(word: str, kind: type[Exception], message: str) -> None:
+def test_missing_weights_are_refused(word: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         build("resnet18", (3, 64, 64), 5, weights=Path(word))

@@ -116,7 +116,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize("curve", list(CURVES))
-def test_last_weights_that_are_clearly_worse_are_said(curve: str) -> None:
+def test_clearly_worse_last_weights_are_noted(curve: str) -> None:
     found = run_of(CURVES[curve], GOOD).notes.get("best weights")
     wanted = LEFT.get(curve)
     assert found == (wanted and f"clearly better than the last weights: {wanted}; --keep best keeps these")
@@ -125,18 +125,18 @@ def test_last_weights_that_are_clearly_worse_are_said(curve: str) -> None:
 @pytest.mark.parametrize(
     ("curve", "said"), [([0.5, 0.9, 0.88], False), ([0.5, 0.9, 0.8], True), ([0.1, 0.12, 0.09], True)]
 )
-def test_an_accuracy_is_worse_beyond_chance(curve: list[float], said: bool) -> None:
+def test_a_worse_last_accuracy_is_noted_only_beyond_chance(curve: list[float], said: bool) -> None:
     options = {"monitor": "validation/accuracy", "larger_is_better": True}
     found = run_of(curve, GOOD, "accuracy", **options).notes.get("best weights", "")
     assert ("clearly better" in found) == said
 
 
-def test_nothing_is_left_behind_where_the_best_is_kept_or_unknown() -> None:
+def test_no_note_when_the_best_is_kept_or_unknown() -> None:
     assert "best weights" not in run_of(CURVES["overfit"], GOOD, keep="best").notes
     assert "best weights" not in run_of(CURVES["overfit"], GOOD, monitor="train/loss").notes
 
 
-def test_a_run_of_steps_is_told_its_option() -> None:
+def test_a_run_of_steps_suggests_more_steps() -> None:
     loop = run_of(CURVES["still improving"], GOOD)
     records = loop.hooks[0].records
     loop.until = Steps(500)

@@ -104,7 +104,7 @@ def test_accuracy_is_measured_against_the_most_frequent_class() -> None:
     assert judge(binary, {"train/accuracy": 0.99, "test/accuracy": 0.99}).train == pytest.approx(0.2)
 
 
-def test_each_label_is_measured_against_what_it_mostly_is() -> None:
+def test_each_label_is_measured_against_its_most_frequent_value() -> None:
     labels = torch.tensor([[1.0, 0.0]] * 80 + [[0.0, 1.0]] * 20)
     data = run_data("multilabel", "a", "b", train=labels, test=labels)
     assert judge(data, {"train/accuracy": 0.8, "test/accuracy": 0.8}).train == pytest.approx(1.0)
@@ -139,7 +139,7 @@ def test_pixels_are_measured_against_the_most_frequent_class() -> None:
         ),
     ],
 )
-def test_a_loss_worse_than_that_of_a_constant_is_said(
+def test_a_loss_above_the_constant_predictions_is_noted(
     data: RunData, predictions: str, loss: Any, constant: float
 ) -> None:
     figures = {"train/accuracy": 0.95, "test/accuracy": 0.95}
@@ -157,7 +157,7 @@ def test_a_difference_that_may_be_chance_is_no_overfitting() -> None:
     assert judge(CLASSES, figures).verdict == "overfitting"
 
 
-def test_validation_serves_where_there_is_no_test() -> None:
+def test_validation_is_used_when_there_is_no_test_split() -> None:
     found = judge(CLASSES, {"train/accuracy": 1.0, "validation/accuracy": 0.7})
     assert found.verdict == "overfitting"
     assert "validation accuracy 0.7" in found.reason
@@ -176,17 +176,17 @@ def test_validation_serves_where_there_is_no_test() -> None:
         ({"train/loss": 0.07, "test/loss": 0.07}, "underfitting"),
     ],
 )
-def test_a_regression_is_judged_by_what_there_is(figures: dict[str, float], verdict: str) -> None:
+def test_a_regression_is_judged_by_the_available_figures(figures: dict[str, float], verdict: str) -> None:
     assert judge(LINE, figures).verdict == verdict
 
 
-def test_the_loss_of_a_constant_is_that_of_the_loss_itself() -> None:
+def test_the_constants_loss_is_computed_with_the_loss_of_the_run() -> None:
     found = judge(LINE, {"train/loss": 0.125, "test/loss": 0.125}, torch.nn.L1Loss())
     assert found.train == pytest.approx(0.125 / 0.25, rel=0.02)
 
 
 @pytest.mark.parametrize("loss", [torch.nn.MSELoss(reduction="sum"), torch.nn.MSELoss(reduction="none")])
-def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
+def test_a_loss_without_mean_reduction_is_not_compared(loss: Any) -> None:
     found = judge(LINE, {"train/loss": 0.1, "test/loss": 0.1}, loss)
     assert found.verdict == "unknown"
     assert "inputs is unknown on" in found.reason
@@ -208,19 +208,19 @@ def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
         (run_data("real", train=ONES, test=ONES, on_disk=True), {"train/mse": 0.1, "test/mse": 0.1}, "is unknown"),
     ],
 )
-def test_missing_figures_are_said_in_words(data: RunData, metrics: dict[str, Any], words: str) -> None:
+def test_missing_figures_are_explained(data: RunData, metrics: dict[str, Any], words: str) -> None:
     found = judge(data, metrics)
     assert (found.verdict, found.train) == ("unknown", None)
     assert words in str(found)
 
 
-def test_a_poor_fit_needs_no_other_split() -> None:
+def test_underfitting_is_found_without_a_held_out_split() -> None:
     found = judge(LINE, {"train/r2": -3.829e9, "train/loss": 1.0})
     assert (found.verdict, found.held_out) == ("underfitting", None)
     assert "train r2 -3.829e+09 (error 3.83e+09 times that of a constant prediction)" in str(found)
 
 
-def test_classes_of_samples_on_disk_go_by_their_counts_or_are_taken_as_even() -> None:
+def test_class_shares_of_samples_on_disk_are_counted_or_assumed_even() -> None:
     uneven, figures = torch.tensor([0] * 90 + [1] * 10), {"train/accuracy": 0.95, "test/accuracy": 0.95}
     counted = run_data("class_index", "a", "b", train=uneven, test=uneven, on_disk=True, counted=True)
     assert judge(counted, figures).train == pytest.approx(0.5)
@@ -238,7 +238,7 @@ def test_more_accuracy_on_test_never_makes_it_overfitting(train: float, test: fl
     assert found(train) in ("underfitting", "neither")
 
 
-def test_it_judges_at_the_end_of_a_run() -> None:
+def test_the_hook_notes_its_verdict_at_the_end_of_a_run() -> None:
     class Trainer:
         def train_step(self, batch: Any) -> float:
             return 1.0
@@ -263,7 +263,7 @@ GUESSING = math.log(10)
     ("train", "test", "verdict"),
     [(0.1, 0.2, "neither"), (0.1, 1.0, "overfitting"), (0.7 * GUESSING, 0.7 * GUESSING, "underfitting")],
 )
-def test_without_an_accuracy_the_loss_is_judged_and_that_is_said(train: float, test: float, verdict: str) -> None:
+def test_without_an_accuracy_the_loss_is_judged(train: float, test: float, verdict: str) -> None:
     found = judge(CLASSES, {"train/loss": train, "test/loss": test, "train/confusion-matrix": [[1]]})
     assert found.verdict == verdict
     assert f"train loss {train:.4g}" in str(found)
@@ -272,7 +272,7 @@ def test_without_an_accuracy_the_loss_is_judged_and_that_is_said(train: float, t
 
 
 @pytest.mark.parametrize("share", [0.86, 0.95, 0.999])
-def test_a_loss_near_that_of_guessing_is_not_fine(share: float) -> None:
+def test_a_loss_near_guessing_means_next_to_nothing_learned(share: float) -> None:
     for data in (
         CLASSES,
         run_data("class_index", *"0123456789", train=ten_classes(), test=ten_classes(), on_disk=True),
@@ -307,13 +307,13 @@ GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
         ([1.0, 0.3, 0.9, 0.3, 0.8, 0.29, 0.9, 0.28], "neither"),  # scattering
     ],
 )
-def test_a_loss_that_still_falls_is_said(losses: list[float], verdict: str) -> None:
+def test_a_loss_that_still_falls_is_still_improving(losses: list[float], verdict: str) -> None:
     found = judge_curve(losses, GOOD)
     assert found.verdict == verdict
     assert ("fell" in str(found) or "still falling" in str(found)) == (verdict != "neither")
 
 
-def test_what_is_poor_or_overfits_stays_so_while_the_loss_falls() -> None:
+def test_under_and_overfitting_win_over_still_improving() -> None:
     falling = [2.3, 2.0, 1.7, 1.4]
     poor = judge_curve(falling, {"train/accuracy": 0.3, "test/accuracy": 0.3})
     assert str(poor).startswith(
@@ -325,13 +325,13 @@ def test_what_is_poor_or_overfits_stays_so_while_the_loss_falls() -> None:
     assert (near.verdict, "fell in every epoch" in str(near)) == ("next to nothing learned yet", True)
 
 
-def test_a_regression_that_still_improves() -> None:
+def test_a_regression_with_a_falling_loss_is_still_improving() -> None:
     figures = {"train/r2": 0.7, "test/r2": 0.7}
     assert judge_curve([0.08, 0.06, 0.04, 0.03], figures, LINE).verdict == "still improving"
     assert judge_curve([0.08, 0.02, 0.019, 0.0189], figures, LINE).verdict == "neither"
 
 
-def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
+def test_a_model_with_more_outputs_than_targets_is_not_compared() -> None:
     def of_two(predictions: Tensor, targets: Tensor) -> Tensor:
         return (predictions[:, 0] - targets[:, 0]).square().mean() + predictions[:, 1].square().mean()
 
@@ -343,7 +343,7 @@ def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
     )
 
 
-def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
+def test_the_course_of_a_run_comes_from_its_evaluations() -> None:
     class Trainer:
         def train_step(self, batch: Any) -> float:
             return 1.0
@@ -380,7 +380,7 @@ class Ranking(TaskRuntime):
 @pytest.mark.parametrize(
     ("train", "test", "verdict"), [(60.0, 60.0, "underfitting"), (95.0, 60.0, "overfitting"), (95.0, 93.0, "neither")]
 )
-def test_a_strangers_task_says_what_its_figures_are_measured_against(train: float, test: float, verdict: str) -> None:
+def test_a_third_party_task_defines_its_baseline(train: float, test: float, verdict: str) -> None:
     metrics = {"train/concordance": train, "test/concordance": test}
     found = FitVerdict(CLASSES, LOSSES["class_index"], Ranking(), directions={"concordance": True}).judge(metrics)
     assert found.verdict == verdict
@@ -389,7 +389,7 @@ def test_a_strangers_task_says_what_its_figures_are_measured_against(train: floa
     assert "unknown whether a larger concordance is better" in str(unknown)
 
 
-def test_the_terms_of_a_loss_are_added_up() -> None:
+def test_the_terms_of_a_loss_are_summed() -> None:
     def two(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"square": torch.nn.functional.mse_loss(predictions, targets), "half": predictions.sum() * 0 + 0.5}
 

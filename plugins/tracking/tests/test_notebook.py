@@ -43,7 +43,7 @@ def test_the_cell_shows_the_epochs_and_the_curve_in_place(outputs: list[list[dic
     assert len(lines) == 2  # train and validation
 
 
-def test_a_run_shows_itself(outputs: list[list[dict[str, Any]]]) -> None:
+def test_a_run_has_an_html_representation(outputs: list[list[dict[str, Any]]]) -> None:
     page = outputs[0][-1]["data"]["text/html"]
     for words in ("dataset iris, model mlp", "3 epochs, 12 steps", "<b>fit</b>", "<th>accuracy</th>", "<td", "<svg"):
         assert words in page, words
@@ -52,7 +52,7 @@ def test_a_run_shows_itself(outputs: list[list[dict[str, Any]]]) -> None:
     assert "<svg" not in before
 
 
-def test_what_others_wrote_is_escaped(tmp_path: Path) -> None:
+def test_notes_are_escaped_in_html(tmp_path: Path) -> None:
     class Notes(wf.Hook):
         def on_run_end(self, run: wf.Loop) -> None:
             run.notes["<i>"] = "<script>alert()</script>"
@@ -63,7 +63,7 @@ def test_what_others_wrote_is_escaped(tmp_path: Path) -> None:
     assert "<script" not in page
 
 
-def test_the_curve_of_little() -> None:
+def test_the_loss_curve_of_few_and_many_records() -> None:
     records: list[dict[str, Any]] = [
         {"event": "eval", "split": "validation", "epoch": 0, "step": step, "loss": value}
         for step, value in enumerate([None, 1.0, 1.0])

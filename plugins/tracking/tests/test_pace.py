@@ -98,7 +98,7 @@ def test_the_time_left_counts_down_to_zero_through_training_and_evaluations(
     assert {phase for _, _, phase in watch.asked} >= {"training", "evaluating train", "evaluating test"}
 
 
-def test_nothing_is_known_of_a_run_without_an_end_or_before_its_first_step() -> None:
+def test_time_left_is_unknown_without_an_end_or_before_step_1() -> None:
     watch = Watch(Clock())
     parts = Parts(watch.clock, watch)
     loop = Loop(parts, hooks=[watch], eval_every=None)

@@ -93,7 +93,7 @@ def num_points(group: ElementTree.Element) -> int:
     return marks or max(len(re.findall("[ML]", str(path.get("d")))) for path in group.iter(f"{SVG}path"))
 
 
-def test_a_run_gives_its_plots(tmp_path: Path) -> None:
+def test_a_run_writes_its_plots(tmp_path: Path) -> None:
     files = run_with_plots(tmp_path)
     assert [file.relative_to(tmp_path).as_posix() for file in files] == ["plots/loss.svg", "plots/metrics.svg"]
 
@@ -122,14 +122,14 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_png(tmp_path: Path) -> None:
+def test_plots_as_png(tmp_path: Path) -> None:
     for file in run_with_plots(tmp_path, format="png"):
         assert file.suffix == ".png"
         assert file.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("folder", "rank"), [(False, 0), (True, 1)])
-def test_nothing_without_a_run_directory_or_by_another_process(folder: bool, rank: int, tmp_path: Path) -> None:
+def test_no_plots_without_a_run_directory_or_in_other_processes(folder: bool, rank: int, tmp_path: Path) -> None:
     hook = Plots(tmp_path if folder else None, plotter(tmp_path), Strategy(rank=rank))
     Loop(Trainer(), hooks=[hook]).run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
     assert (hook.files, list(tmp_path.iterdir())) == ([], [])
@@ -196,7 +196,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:
     assert math.isnan(curve.values[curve.steps.index(50_000)])
 
 
-def test_a_curve_below_the_limit_is_whole() -> None:
+def test_a_curve_below_the_limit_is_not_thinned() -> None:
     records = [
         {"event": "eval", "split": "test", "epoch": 0, "step": step, "loss": step % 7} for step in range(1, 5000)
     ]

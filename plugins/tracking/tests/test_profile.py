@@ -59,7 +59,7 @@ def test_a_trace_and_the_most_expensive_operations(wf: Any, tmp_path: Path) -> N
     assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
-def test_a_run_that_is_too_short_says_so(wf: Any, tmp_path: Path) -> None:
+def test_a_run_too_short_to_profile_says_so(wf: Any, tmp_path: Path) -> None:
     line = ("run", "--dataset", "iris", "--steps", 3, "--quiet", "--hook", "+profile", "--hook.profile.after")
     for after in (2, 20):
         done = wf(*line, after, "--name", f"after-{after}")

@@ -83,7 +83,7 @@ def test_many_short_epochs_print_few_lines(capsys: pytest.CaptureFixture[str]) -
 
 
 @given(num_epochs=st.integers(1, 400), max_lines=st.integers(1, 30))
-def test_lines_are_few_and_even_and_include_both_ends(num_epochs: int, max_lines: int) -> None:
+def test_lines_are_evenly_spaced_and_include_first_and_last_epoch(num_epochs: int, max_lines: int) -> None:
     shown: list[str] = []
 
     class Kept(Progress):
@@ -103,7 +103,7 @@ def test_lines_are_few_and_even_and_include_both_ends(num_epochs: int, max_lines
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def test_something_is_printed_after_the_interval_within_a_slow_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slow_epoch_prints_lines_at_the_interval(capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(capsys, Epochs(1), batches=6, pause_sec=0.05, interval_sec=0.12)
     assert 2 <= len(lines) <= 4
     assert re.fullmatch(r"epoch 1/1  batch \d/6  loss [\d.]+  [\d.]+ steps/s  [\d.]+ m?s left", lines[0])
@@ -151,7 +151,7 @@ def test_only_the_first_process_prints(capsys: pytest.CaptureFixture[str]) -> No
     assert lines_of(capsys, Epochs(2), strategy=SimpleNamespace(rank=1)) == []
 
 
-def test_steps_are_not_listened_to() -> None:
+def test_progress_does_not_listen_to_steps() -> None:
     from wf.engine.events import listeners
 
     assert listeners("on_step_end", [Progress(FIRST)]) == ()

@@ -42,7 +42,7 @@ class Keep:
         self.norm = float(torch.cat(gradients).norm())
 
 
-def test_the_figures_are_the_norms() -> None:
+def test_norms_equal_the_computed_ones() -> None:
     first = nn.Linear(4, 8)
     model, keep = nn.Sequential(first, nn.ReLU(), nn.Linear(8, 3)), Keep(first)
     hooks = [{"use": "stats", "every": 1}, keep]
@@ -54,7 +54,7 @@ def test_the_figures_are_the_norms() -> None:
     assert "train/gradient_norm/1" not in figures
 
 
-def test_only_some_steps_and_modules_and_the_bits_stay(wf: Any, tmp_path: Path) -> None:
+def test_stats_of_chosen_steps_and_modules_do_not_change_the_bits(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "kill.py").write_text(KILL)
     stats = ("--hook", "+stats", "--hook.stats.every", 7, "--hook.stats.modules", '["*2"]')
     done = wf(*LINE, *stats, "--hook", "+kill.py:Kill", "--name", "killed")

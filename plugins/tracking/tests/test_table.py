@@ -25,7 +25,7 @@ def shown(width: int, *rows: tuple[str, dict[tuple[str, str], Any]]) -> list[str
     return lines
 
 
-def test_numbers_stand_below_their_names() -> None:
+def test_numbers_are_aligned_below_their_headings() -> None:
     assert shown(80, ("1/12", FIGURES), ("12/12", {("train", "loss"): float("nan")})) == [
         "           train  validation                  test",
         "epoch       loss        loss   accuracy       loss        time",
@@ -34,13 +34,13 @@ def test_numbers_stand_below_their_names() -> None:
     ]
 
 
-def test_what_does_not_fit_is_left_out_and_that_is_seen() -> None:
+def test_columns_that_do_not_fit_become_an_ellipsis() -> None:
     _, lower, row = shown(60, ("1/12", FIGURES))
     assert lower == "epoch       loss        loss   accuracy  …        time"
     assert row.split() == ["1/12", "1.328", "0.4031", "0.9296", "…", "1.2", "s"]
 
 
-def test_a_new_figure_gets_a_new_heading() -> None:
+def test_a_new_figure_repeats_the_heading() -> None:
     few = {("train", "loss"): 1.0}
     lines = shown(80, ("1/3", few), ("2/3", FIGURES), ("3/3", few))
     assert [line.split()[0] for line in lines] == ["train", "epoch", "1/3", "train", "epoch", "2/3", "3/3"]

@@ -51,7 +51,7 @@ def start(folder: Path | None, strategy: Any = FIRST) -> Loop:
     return Loop(Trainer(), Evaluator(), hooks=[TensorBoard(folder, strategy)], log_every=2)
 
 
-def test_it_writes_training_and_evaluation(tmp_path: Path) -> None:
+def test_training_and_evaluation_figures_are_written(tmp_path: Path) -> None:
     start(tmp_path).run(DATA, Epochs(1))
     found = scalars(tmp_path / "tensorboard")
     assert found["train/running_loss"] == [(1, 1.0), (3, 2.5), (4, 4.0)]
@@ -61,7 +61,7 @@ def test_it_writes_training_and_evaluation(tmp_path: Path) -> None:
     assert not any("name" in tag for tag in found)
 
 
-def test_what_a_broken_run_wrote_is_there_and_hidden_after_a_resume(tmp_path: Path) -> None:
+def test_points_of_a_failed_run_are_kept_until_a_resume_replaces_them(tmp_path: Path) -> None:
     loop = start(tmp_path)
     with pytest.raises(RuntimeError):
         loop.run(DATA, Epochs(2))
@@ -76,7 +76,7 @@ def test_what_a_broken_run_wrote_is_there_and_hidden_after_a_resume(tmp_path: Pa
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_nothing_without_a_run_directory_or_by_another_process(rank: int, tmp_path: Path) -> None:
+def test_no_events_without_a_run_directory_or_in_other_processes(rank: int, tmp_path: Path) -> None:
     folder = None if rank == 0 else tmp_path
     start(folder, SimpleNamespace(rank=rank)).run(DATA, Epochs(1))
     assert not list(tmp_path.iterdir())
@@ -98,7 +98,7 @@ class Adds:
         metrics["mine"] = 8.0
 
 
-def test_it_writes_what_a_later_hook_adds(tmp_path: Path) -> None:
+def test_figures_added_by_later_hooks_are_written(tmp_path: Path) -> None:
     loop = Loop(Trainer(), Evaluator(), hooks=[TensorBoard(tmp_path, FIRST), Adds()], log_every=2)
     loop.run(DATA, Epochs(1))
     found = scalars(tmp_path / "tensorboard")

@@ -45,7 +45,7 @@ def test_a_compiled_run_is_near_a_plain_one() -> None:
     assert not all(torch.equal(weights[name], plain[name]) for name in names), "nothing was compiled"
 
 
-def test_the_model_that_is_saved_and_judged_is_not_the_compiled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_saved_and_evaluated_model_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
     def fake(model: nn.Module, **options: Any) -> Any:
@@ -61,7 +61,7 @@ def test_the_model_that_is_saved_and_judged_is_not_the_compiled_one(monkeypatch:
     assert list(model.state_dict()) == ["weight", "bias"]
 
 
-def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match=r"C\+\+ compiler, but there is no 'no-such-compiler'\n.*variable CXX"):
         compiled(nn.Linear(1, 1), True)

@@ -39,7 +39,7 @@ views = [{ use = "crop", padding = 1 }]
 """
 
 
-def test_views_differ_and_come_back() -> None:
+def test_views_differ_and_are_reproducible() -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     class Loss(torch.nn.Module):
@@ -69,7 +69,7 @@ def test_views_differ_and_come_back() -> None:
     exp.close()
 
 
-def test_a_resumed_run_is_the_same_and_a_probe_gains(wf: Any, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_same_and_a_linear_probe_gains(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "views.toml").write_text(RUN_FILE)
     assert wf("run", "views.toml", "--epochs", 6, "--quiet", "--name", "whole").code == 0
     assert wf("run", "views.toml", "--epochs", 2, "--quiet", "--name", "half").code == 0
@@ -95,7 +95,7 @@ def test_a_resumed_run_is_the_same_and_a_probe_gains(wf: Any, tmp_path: Path) ->
         ({}, "needs option 'views'"),
     ],
 )
-def test_mistakes(options: dict[str, Any], words: str) -> None:
+def test_invalid_views_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         wf.run(**PLAN, trainer={"use": "contrastive", **options}, steps=1, save=False)
     if not options:

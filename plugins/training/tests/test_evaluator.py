@@ -83,11 +83,11 @@ def logits() -> Tensor:
     ],
     ids=["mean", "sum", "weighted", "ignoring", "weighted sum", "weighted none"],
 )
-def test_the_loss_is_that_of_the_whole_split(loss: Any, expected: Tensor) -> None:
+def test_the_loss_is_over_the_whole_split(loss: Any, expected: Tensor) -> None:
     assert evaluator(loss).evaluate("train")["loss"] == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_a_batch_without_a_counted_target_counts_nothing() -> None:
+def test_a_batch_without_counted_targets_has_no_weight() -> None:
     loss = Weighted(torch.ones(3), ignore_index=int(Y[-1]))
     counted = functional.cross_entropy(logits(), Y, ignore_index=int(Y[-1])).item()
     dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
@@ -102,7 +102,7 @@ def test_average_batch_gives_the_last_short_batch_the_same_weight(loss: Any) -> 
     assert evaluator(loss, average="batch").evaluate("train")["loss"] == pytest.approx(sum(each) / 4, rel=1e-6)
 
 
-def test_metrics_start_anew_each_time() -> None:
+def test_metrics_are_reset_for_each_evaluation() -> None:
     judge = evaluator(nn.CrossEntropyLoss())
     expected = {"count-right": int((logits().argmax(1) == Y).sum()), "count-seen": NUM}
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_metrics_start_anew_each_time() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_nothing_is_left_changed(training: bool) -> None:
+def test_evaluation_keeps_generator_and_mode(training: bool) -> None:
     class Drawing(nn.Module):
         """A loss that draws, as one with random negatives does."""
 
@@ -126,7 +126,7 @@ def test_nothing_is_left_changed(training: bool) -> None:
     assert all(module.training is training for module in model.modules())
 
 
-def test_the_mode_comes_back_after_a_failure() -> None:
+def test_the_mode_is_restored_after_a_failure() -> None:
     def fail(predictions: Tensor, targets: Tensor) -> Tensor:
         raise RuntimeError("no")
 
@@ -138,7 +138,7 @@ def test_the_mode_comes_back_after_a_failure() -> None:
         evaluator(nn.CrossEntropyLoss()).evaluate("test")
 
 
-def test_buffers_are_those_of_the_first_process() -> None:
+def test_evaluation_uses_the_buffers_of_process_0() -> None:
     """With running means each process has its own; what is judged and saved must be one model."""
 
     class Second(LocalStrategy):
@@ -162,9 +162,7 @@ def test_buffers_are_those_of_the_first_process() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "seen"), [(None, [26]), (16, [16, 10]), (5, [5, 5, 5, 5, 5, 1])])
-def test_the_model_sees_batches_of_the_size_asked_for_and_the_loss_those_of_the_run(
-    batch_size: int | None, seen: list[int]
-) -> None:
+def test_batch_size_applies_to_the_model_and_not_to_the_loss(batch_size: int | None, seen: list[int]) -> None:
     class Net(nn.Linear):
         def forward(self, inputs: Tensor) -> Tensor:
             by_model.append(len(inputs))
@@ -183,7 +181,7 @@ def test_the_model_sees_batches_of_the_size_asked_for_and_the_loss_those_of_the_
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": 12, "average": "batch"}])
-def test_a_batch_size_that_cannot_be(options: dict[str, Any]) -> None:
+def test_an_invalid_batch_size_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="batch_size is"):
         evaluator(nn.CrossEntropyLoss(), **options)
 
@@ -220,7 +218,7 @@ def test_a_metric_may_give_numbers_of_any_kind(given: Any, figures: dict[str, An
 
 
 @pytest.mark.parametrize("given", [None, "0.5", 1j, object(), [None], {"a": None}])
-def test_what_is_no_figure_names_its_metric(given: Any) -> None:
+def test_a_value_that_is_not_a_figure_names_its_metric(given: Any) -> None:
     with pytest.raises(UsageError, match=r"metric 'odd' gave .* which is not a figure"):
         evaluator(functional.cross_entropy, metrics={"odd": Gives(given)}).evaluate("train")
 
@@ -244,7 +242,7 @@ class Duck:
         return self.seen
 
 
-def test_a_metric_that_derives_from_nothing_begins_anew_each_time() -> None:
+def test_a_metric_without_reset_is_copied_for_each_evaluation() -> None:
     judge = evaluator(functional.cross_entropy, metrics={"seen": as_metric(Duck(), "metric 'seen'", 1)})
     assert judge.evaluate("train")["seen"] == judge.evaluate("train")["seen"]
 
@@ -253,6 +251,6 @@ def test_a_metric_that_derives_from_nothing_begins_anew_each_time() -> None:
     ("made", "world_size", "words"),
     [(object(), 1, "it has no update and no compute"), (Duck(), 2, "it has no reset and sync")],
 )
-def test_what_cannot_judge_is_refused(made: Any, world_size: int, words: str) -> None:
+def test_objects_that_are_not_metrics_are_refused(made: Any, world_size: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         as_metric(made, "metric 'odd'", world_size)

@@ -33,7 +33,7 @@ def names(model: nn.Module, modules: list[nn.Module]) -> list[str]:
     return [name for name, module in model.named_modules() if module in modules]
 
 
-def test_the_backbone_is_all_but_the_head() -> None:
+def test_the_backbone_is_everything_except_the_head() -> None:
     model = network()
     frozen = freeze(model, "backbone")
     assert trained(model) == ["4.weight", "4.bias"]
@@ -50,13 +50,13 @@ def test_the_backbone_is_all_but_the_head() -> None:
         (None, ["0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias", "4.weight", "4.bias"], []),
     ],
 )
-def test_names_of_modules_and_parameters(chosen: Any, expected: list[str], modules: list[str]) -> None:
+def test_modules_and_parameters_are_frozen_by_name(chosen: Any, expected: list[str], modules: list[str]) -> None:
     model = network()
     assert names(model, freeze(model, chosen)) == modules
     assert trained(model) == expected
 
 
-def test_a_module_called_backbone_is_meant_before_the_word() -> None:
+def test_a_module_named_backbone_wins_over_the_keyword() -> None:
     model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "neck": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     freeze(model, "backbone")
     assert trained(model) == ["neck.weight", "neck.bias", "head.weight", "head.bias"]
@@ -91,7 +91,7 @@ def test_a_model_may_name_its_head() -> None:
         (["0", "4"], "0, 4: that is the whole model"),
     ],
 )
-def test_what_cannot_be_frozen(chosen: Any, message: str) -> None:
+def test_invalid_names_to_freeze_are_refused(chosen: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         freeze(network(), chosen)
 
@@ -123,14 +123,14 @@ def test_a_run_trains_the_head_alone() -> None:
     assert len(parameters) == len(head)
 
 
-def test_the_run_file_says_it_and_a_loaded_model_is_whole(tmp_path: Path) -> None:
+def test_freeze_is_written_to_the_run_file(tmp_path: Path) -> None:
     wf.run(trainer={"use": "supervised", "freeze": ["0"]}, steps=2, run_dir=tmp_path / "run", **CNN)
     assert 'freeze = ["0"]' in (tmp_path / "run" / "run.toml").read_text()
     model = wf.load_model(tmp_path / "run")
     assert isinstance(model(torch.zeros(2, 1, 8, 8)), Tensor)
 
 
-def test_a_wrong_value_and_a_wrong_name_are_errors_of_use() -> None:
+def test_invalid_values_and_names_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="'freeze' wants str or list"):
         wf.run(trainer={"use": "supervised", "freeze": 3}, save=False, **CNN)
     with pytest.raises(UsageError, match="unknown module 'layer1'"):
@@ -160,7 +160,7 @@ class Changes(wf.Hook):
 
 
 @pytest.mark.parametrize(("until", "last"), [("7steps", 7), ("1epochs", 4), (1, 4)])
-def test_what_is_frozen_for_a_while_is_trained_afterwards(until: str | int, last: int) -> None:
+def test_freeze_until_trains_the_modules_afterwards(until: str | int, last: int) -> None:
     changes, options = Changes(), {"use": "supervised", "freeze": "backbone", "freeze_until": until}
     settings: dict[str, Any] = {**CNN, "batch_size": 400, "steps": 10, "save": False}
     exp = wf.run(trainer=options, hook=[changes], optimizer="adamw", **settings)
@@ -172,7 +172,7 @@ def test_what_is_frozen_for_a_while_is_trained_afterwards(until: str | int, last
 
 
 @pytest.mark.parametrize(("until", "stop"), [("6steps", 1), ("6steps", 2), ("2epochs", 2)])
-def test_a_run_that_thaws_resumes_to_the_bit(wf: Any, tmp_path: Path, until: str, stop: int) -> None:
+def test_a_run_with_freeze_until_resumes_to_the_bit(wf: Any, tmp_path: Path, until: str, stop: int) -> None:
     plan = ("--model", "cnn", "--model.channels", "[4]", "--batch-size", 400, "--quiet", "--hook", "+ema")
     frozen = ("--trainer.freeze", "backbone", "--trainer.freeze_until", until, "--hook.ema.decay", 0.5)
     assert wf("run", *plan, *frozen, "--epochs", 3, "--name", "whole").code == 0
@@ -191,6 +191,6 @@ def test_a_run_that_thaws_resumes_to_the_bit(wf: Any, tmp_path: Path, until: str
         ({"freeze": "0", "freeze_until": "soon"}, "is not a cadence"),
     ],
 )
-def test_mistakes_in_until(options: dict[str, Any], words: str) -> None:
+def test_invalid_freeze_until_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         wf.run(trainer={"use": "supervised", **options}, save=False, **CNN)

@@ -82,7 +82,7 @@ def trained(model: nn.Module, steps: int = 3) -> list[float]:
 
 
 @pytest.mark.parametrize("recomputes", [False, True])
-def test_it_trains_as_the_model_does(make: Any, recomputes: bool) -> None:
+def test_a_sharded_model_trains_as_the_plain_one(make: Any, recomputes: bool) -> None:
     """Also where activations are computed again, with the same dropout: bit for bit."""
     torch.manual_seed(0)
     plain = Tied()
@@ -96,14 +96,14 @@ def test_it_trains_as_the_model_does(make: Any, recomputes: bool) -> None:
         torch.testing.assert_close(one, plain.state_dict()[name])
 
 
-def test_activations_are_computed_again(make: Any) -> None:
+def test_activation_checkpointing_recomputes_activations(make: Any) -> None:
     model, calls = Tied(), []
     model.blocks[0][0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     make(modules=["blocks.*"], activation_checkpointing=True).prepare(model)(TOKENS).sum().backward()
     assert len(calls) == 2
 
 
-def test_units_are_computed_in_the_precision_that_is_asked_for(make: Any) -> None:
+def test_units_compute_in_the_requested_precision(make: Any) -> None:
     model, seen = Tied(), []
     model.blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     divided = make(modules=["blocks.*"], param_dtype="bf16").prepare(model)
@@ -121,7 +121,7 @@ def test_whole_weights_can_be_loaded(make: Any) -> None:
     assert all(torch.equal(whole(one), other.state_dict()[name]) for name, one in divided.state_dict().items())
 
 
-def test_averages_of_parts_and_buffers(make: Any) -> None:
+def test_weight_averages_work_on_sharded_models(make: Any) -> None:
     divided = make().prepare(Tied())
     averages = AveragedWeights(divided)
     averages.update(get_ema_multi_avg_fn(0.5))
@@ -135,7 +135,7 @@ def test_averages_of_parts_and_buffers(make: Any) -> None:
     torch.testing.assert_close(whole(divided.embed.weight.detach()), before + 1)
 
 
-def test_what_is_divided(make: Any) -> None:
+def test_sharded_tensors_are_recognised(make: Any) -> None:
     state = {"list": [make().prepare(nn.Linear(2, 1)).weight.detach()], "number": 1}
     assert holds_shards(state)
     assert not holds_shards({"list": [torch.ones(1)], "number": 1})
@@ -167,7 +167,7 @@ def test_units_by_name() -> None:
         _named(model, ["embed"])
 
 
-def test_refusals(make: Any) -> None:
+def test_invalid_options_and_models_are_refused(make: Any) -> None:
     with pytest.raises(UsageError, match="min_params is 0"):
         make(min_params=0)
     with pytest.raises(UsageError, match="cpu_offload is for CUDA, and the device is cpu"):

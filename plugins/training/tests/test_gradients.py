@@ -83,7 +83,7 @@ def gradients(loss: Any, given: Batch, part_size: int | None) -> tuple[Tensor, l
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("part_size", [1, 4, 5])
-def test_the_parts_of_a_batch_make_the_gradients_of_the_whole(name: str, part_size: int) -> None:
+def test_gradients_of_parts_add_up_to_the_whole_batch(name: str, part_size: int) -> None:
     ignored = (0, 1, 2, 3, 4, 9) if name not in ("ce", "mse", "ce, mean by link") else ()
     given, loss = batch(ignored=ignored), LOSSES[name]()
     value, found = gradients(loss, given, part_size)
@@ -94,12 +94,12 @@ def test_the_parts_of_a_batch_make_the_gradients_of_the_whole(name: str, part_si
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
 
 
-def test_a_batch_in_which_nothing_counts_is_no_number_in_parts_either() -> None:
+def test_a_batch_without_counted_targets_gives_nan_in_parts_too() -> None:
     value, _ = gradients(CrossEntropyLoss(), batch(4, ignored=(0, 1, 2, 3)), 2)
     assert torch.isnan(value)
 
 
-def test_a_batch_of_one_part_has_the_bits_of_one_without_parts() -> None:
+def test_one_part_has_the_bits_of_the_undivided_batch() -> None:
     given, loss = batch(4), WeightedCrossEntropyLoss([8, 3, 1])
     assert gradients(loss, given, 4)[0] == gradients(loss, given, None)[0]
     assert all(map(torch.equal, gradients(loss, given, 4)[1], gradients(loss, given, None)[1]))
@@ -114,7 +114,7 @@ def test_a_batch_of_one_part_has_the_bits_of_one_without_parts() -> None:
         ("create_graph", lambda params: Curvature(params, lr=0.1)),
     ],
 )
-def test_every_step_protocol_takes_parts(step: Any, optimizer: Any) -> None:
+def test_every_step_protocol_accumulates_parts(step: Any, optimizer: Any) -> None:
     def trained(accumulate: int) -> tuple[list[Tensor], list[float], int]:
         model, losses, told = network(), [], []
 
@@ -146,7 +146,7 @@ def test_every_step_protocol_takes_parts(step: Any, optimizer: Any) -> None:
     assert found[2] == expected[2], "hooks are told of gradients once an evaluation"
 
 
-def test_processes_share_their_gradients_with_the_last_part() -> None:
+def test_processes_share_gradients_with_the_last_part_only() -> None:
     seen: list[str] = []
 
     class Shared(nn.Linear):
@@ -191,7 +191,7 @@ class Rank:
     size=st.sampled_from([None, 4]),
     ignored=st.sets(st.integers(0, 10), max_size=4),
 )
-def test_processes_with_unequal_shares_make_the_gradients_of_the_whole(
+def test_processes_with_unequal_shares_give_the_gradients_of_the_whole(
     name: str, num: int, world: int, size: int | None, ignored: set[int]
 ) -> None:
     """Also where one has no sample of its own, or none whose target counts; the mean of their losses is the loss."""

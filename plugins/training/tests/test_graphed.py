@@ -88,7 +88,7 @@ def test_steps_are_captured_after_some_plain_ones_and_learning_rates_follow() ->
 
 
 @pytest.mark.usefixtures("without_cuda")
-def test_a_checkpoint_that_is_loaded_ends_what_was_captured() -> None:
+def test_loading_a_checkpoint_discards_the_captured_graph() -> None:
     _, _, trainer = trained(GraphedTrainer, torch.device("cpu"), lambda params: torch.optim.SGD(params, lr=0.1))
     trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
     assert trainer._captured is None
@@ -154,7 +154,7 @@ def test_trees_are_captured_with_the_terms_of_the_loss() -> None:
 
 
 @pytest.mark.usefixtures("without_cuda")
-def test_batches_of_other_leaves_are_plain_steps() -> None:
+def test_batches_of_another_form_are_plain_steps() -> None:
     model = Priced()
     options = {"device": CUDA, "batch_size": 5}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -177,7 +177,7 @@ def test_batches_of_other_leaves_are_plain_steps() -> None:
         (["a", "b"], "targets/boxes/0 is a str"),
     ],
 )
-def test_what_a_graph_cannot_read_is_refused(leaf: Any, words: str) -> None:
+def test_batches_that_a_graph_cannot_read_are_refused(leaf: Any, words: str) -> None:
     model, batch = Priced(), priced()[0]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = GraphedTrainer(model, price_and_class, optimizer, None, "step", "", device=CUDA, batch_size=5)
@@ -186,7 +186,7 @@ def test_what_a_graph_cannot_read_is_refused(leaf: Any, words: str) -> None:
         trainer.train_step(ragged)
 
 
-def test_a_hook_that_is_told_of_gradients_is_refused() -> None:
+def test_a_hook_that_listens_to_gradients_is_refused() -> None:
     model = network(torch.device("cpu"))
 
     class Clip:

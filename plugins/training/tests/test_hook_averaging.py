@@ -43,7 +43,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_an_exponential_average_is_that_of_torch(tmp_path: Path) -> None:
+def test_ema_equals_torchs_average(tmp_path: Path) -> None:
     beside = Beside(multi_avg_fn=get_ema_multi_avg_fn(0.9))
     exp = wf.run(hook=[{"use": "ema", "decay": 0.9}, beside], epochs=3, run_dir=tmp_path / "run", **NET)
     assert same(parameters(exp.model), parameters(beside.average.module))
@@ -55,7 +55,7 @@ def test_an_exponential_average_is_that_of_torch(tmp_path: Path) -> None:
     assert again["loss"] == exp.metrics["validation/loss"] != plain.metrics["validation/loss"]
 
 
-def test_running_means_are_averaged_and_counts_are_not() -> None:
+def test_running_means_are_averaged_and_batch_counts_are_not() -> None:
     plain, averaged = (
         wf.run(hook=hooks, steps=3, save=False, **NET).model.state_dict()
         for hooks in ([], [{"use": "ema", "decay": 0.9}])
@@ -67,7 +67,7 @@ def test_running_means_are_averaged_and_counts_are_not() -> None:
             assert torch.equal(tensor, averaged[name])
 
 
-def test_the_mean_of_the_last_epochs_is_that_of_torch() -> None:
+def test_swa_equals_torchs_average() -> None:
     steps = wf.build(save=False, **NET).data.num_batches
     beside = Beside(each=steps, multi_avg_fn=get_swa_multi_avg_fn())
     exp = wf.run(hook=[{"use": "swa", "start": 0}, beside], epochs=3, save=False, **NET)
@@ -78,7 +78,7 @@ def test_the_mean_of_the_last_epochs_is_that_of_torch() -> None:
     assert same(early.model.state_dict(), beside.trained), "before it starts the trained weights are judged"
 
 
-def test_the_first_weights_are_forgotten() -> None:
+def test_warmup_forgets_the_first_weights() -> None:
     slow, warm = (
         wf.run(hook=[{"use": "ema", "decay": 0.9999, "warmup": warmup}], epochs=5, save=False, **NET)
         for warmup in (False, True)
@@ -87,7 +87,7 @@ def test_the_first_weights_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize("hook", ["ema", "swa"])
-def test_a_resumed_run_is_the_same_and_best_is_the_average(wf: Any, tmp_path: Path, hook: str) -> None:
+def test_a_resumed_run_is_the_same_and_keeps_the_best_average(wf: Any, tmp_path: Path, hook: str) -> None:
     options = ["--hook", f"+{hook}", *(["--hook.swa.start", 1] if hook == "swa" else ["--hook.ema.decay", 0.9])]
     plan = ["run", "--dataset", "iris", "--keep", "best", "--lr", 0.05, "--quiet", *options]
     assert wf(*plan, "--epochs", 6, "--checkpoint-every", "1epochs", "--name", "whole").code == 0

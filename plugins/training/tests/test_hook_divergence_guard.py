@@ -129,7 +129,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize("finite", [True, False, None])
-def test_a_checkpointer_that_tells_weights_are_not_finite_is_believed(finite: bool | None) -> None:
+def test_non_finite_weights_reported_by_the_checkpointer_end_the_run(finite: bool | None) -> None:
     class Checkpointer:
         def save(self, state: Any, progress: Mapping[str, int], metrics: Any) -> str:
             return "here"
@@ -160,7 +160,7 @@ def test_an_evaluated_loss_that_is_not_finite() -> None:
         run_script([1.0, 1.0], DivergenceGuard(), evaluator=Evaluator())
 
 
-def test_a_figure_without_value_is_no_divergence() -> None:
+def test_a_nan_metric_is_not_a_divergence() -> None:
     class Evaluator:
         def evaluate(self, split: str) -> Mapping[str, Any]:
             return {"loss": 1.0, "precision": math.nan}
@@ -203,7 +203,7 @@ def test_heavy_stationary_noise_hardly_ever_warns() -> None:
 
 
 @given(losses=st.lists(st.floats(-1e3, 1e3), max_size=30), cut=st.integers(0, 30))
-def test_a_resumed_guard_goes_on_where_it_was(losses: list[float], cut: int) -> None:
+def test_a_resumed_guard_continues_from_its_state(losses: list[float], cut: int) -> None:
     def drive(hook: DivergenceGuard, part: Sequence[float], start: int) -> None:
         run = Loop(Script([]))
         for number, loss in enumerate(part):
@@ -236,6 +236,6 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
         DivergenceGuard(**options)
 
 
-def test_going_back_needs_a_learning_rate() -> None:
+def test_a_rollback_needs_a_learning_rate() -> None:
     with pytest.raises(UsageError, match="the optimizer has no learning rate"):
         run_script([1.0], DivergenceGuard(rollback=1))

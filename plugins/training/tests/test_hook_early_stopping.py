@@ -81,7 +81,7 @@ def test_a_figure_that_is_not_a_number_is_no_improvement() -> None:
     assert stopped_after([1.0, math.nan, math.nan])[0] == 3
 
 
-def test_the_evaluation_at_the_end_decides_nothing() -> None:
+def test_the_final_evaluation_does_not_count() -> None:
     hook = EarlyStopping("validation/loss", {}, patience=1)
     evaluator = Evaluator([2.0, 3.0])
     loop = Loop(Trainer(), evaluator, hooks=[hook], eval_every=Every(2), final_splits=["validation"])
@@ -90,23 +90,23 @@ def test_the_evaluation_at_the_end_decides_nothing() -> None:
     assert hook.num_waited == 0
 
 
-def test_it_works_with_evaluations_every_few_steps() -> None:
+def test_evaluations_every_few_steps_count() -> None:
     hook = EarlyStopping("validation/loss", {}, patience=2)
     loop = Loop(Trainer(), Evaluator([1.0]), hooks=[hook], eval_every=Every(2, "steps")).run(BATCHES, Steps(100))
     assert loop.progress.step == 6
 
 
-def test_a_monitor_that_the_evaluation_does_not_yield() -> None:
+def test_a_monitor_missing_in_the_evaluation_is_refused() -> None:
     with pytest.raises(UsageError, match=r"larger 'validation/los' is better\n  did you mean 'validation/loss'"):
         stopped_after([1.0], monitor="validation/los")
 
 
-def test_a_split_that_the_run_does_not_evaluate() -> None:
+def test_a_monitor_of_an_unevaluated_split_is_refused() -> None:
     with pytest.raises(UsageError, match=r"does not evaluate 'test'[^\n]*\n  evaluated: validation"):
         stopped_after([1.0], monitor="test/loss")
 
 
-def test_a_figure_for_each_class_is_not_one_number() -> None:
+def test_a_per_class_figure_is_refused_as_a_monitor() -> None:
     with pytest.raises(UsageError, match="not one number but list"):
         stopped_after([[0.1, 0.2]], "recall", monitor="validation/recall:max")
 
@@ -158,13 +158,13 @@ def test_a_resumed_run_stops_where_an_uninterrupted_one_does(
 
 
 @pytest.mark.parametrize(("said", "epoch"), [("max", 3), ("min", 10)])
-def test_a_direction_behind_the_figure(said: str, epoch: int) -> None:
+def test_a_direction_can_be_given_with_the_monitor(said: str, epoch: int) -> None:
     falling = [1 - 0.05 * number for number in range(10)]
     assert stopped_after(falling, "a/odd", monitor=f"validation/a/odd:{said}")[0] == epoch
 
 
 @pytest.mark.parametrize("monitor", ["validation/acuracy", "validation/acuracy:max"])
-def test_a_figure_that_the_evaluator_does_not_declare_is_refused_before_the_first_step(monitor: str) -> None:
+def test_an_undeclared_figure_is_refused_before_the_first_step(monitor: str) -> None:
     judge = Evaluator([1.0], "accuracy")
     judge.figures = ("loss", "accuracy")  # type: ignore[attr-defined]  # as one that says what it gives
     loop = Loop(Trainer(), judge, hooks=[EarlyStopping(monitor, {})])
@@ -173,7 +173,7 @@ def test_a_figure_that_the_evaluator_does_not_declare_is_refused_before_the_firs
     assert loop.progress.step == 0
 
 
-def test_a_direction_that_is_not_known_is_refused_before_the_first_step() -> None:
+def test_an_unknown_direction_is_refused_before_the_first_step() -> None:
     judge = Evaluator([1.0], "odd")
     judge.figures = ("loss", "odd")  # type: ignore[attr-defined]  # as one that says what it gives
     loop = Loop(Trainer(), judge, hooks=[EarlyStopping("validation/odd", {})])

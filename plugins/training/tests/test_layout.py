@@ -42,7 +42,7 @@ def test_a_network_in_channels_last_is_near_the_plain_one() -> None:
     assert not weight.is_contiguous()
 
 
-def test_the_layers_see_images_in_channels_last() -> None:
+def test_layers_get_images_in_channels_last_memory() -> None:
     model, seen = network(), []
     lay_out(model)
     lay_out(model)  # the trainer's class has prepared it before the trainer is made
@@ -57,7 +57,7 @@ def test_the_layers_see_images_in_channels_last() -> None:
     assert len(model._forward_pre_hooks) == 1
 
 
-def test_what_is_no_image() -> None:
+def test_channels_last_is_refused_for_samples_other_than_images() -> None:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UsageError, match=r"for images \[C, H, W\], but a sample has shape \[2\]"):

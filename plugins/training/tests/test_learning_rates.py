@@ -53,7 +53,7 @@ def follow(optimizer: Optimizer, scheduler: Any, num_steps: int) -> list[list[fl
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # SequentialLR's own call
 @pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_run_goes_on_as_if_it_had_been_laid_out_with_the_new_rates(name: str, resumed: bool) -> None:
+def test_scaled_rates_follow_the_schedule_of_the_new_rates(name: str, resumed: bool) -> None:
     optimizer, scheduler = laid_out(name, 0.5)
     expected = follow(*laid_out(name, 0.125), 14)[5:]
     follow(optimizer, scheduler, 5)
@@ -69,7 +69,7 @@ def test_a_run_goes_on_as_if_it_had_been_laid_out_with_the_new_rates(name: str, 
         assert ours == pytest.approx(theirs, rel=1e-12)
 
 
-def test_what_is_no_learning_rate_stays() -> None:
+def test_scaling_leaves_other_options_unchanged() -> None:
     optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5, lr_decay=0.1)
     scale_rates(optimizer, None, 0.5)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["lr_decay"]) == (0.25, 0.1)

@@ -46,7 +46,7 @@ def trained(model: nn.Module, scaler: Any, accumulate: int = 1, hooks: Any = ())
 
 
 @pytest.mark.parametrize("name", DTYPES)
-def test_forward_is_torchs_autocast(name: str) -> None:
+def test_forward_equals_torchs_autocast(name: str) -> None:
     model, plain = network(), network()
     precision.autocast_forward(model, name, CPU)
     with torch.autocast("cpu", DTYPES[name]):
@@ -58,7 +58,7 @@ def test_forward_is_torchs_autocast(name: str) -> None:
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 
-def test_a_copy_of_the_model_computes_with_its_own_weights() -> None:
+def test_a_deep_copy_computes_with_its_own_weights() -> None:
     model = network()
     precision.autocast_forward(model, "bf16", CPU)
     twin = copy.deepcopy(model)
@@ -101,7 +101,7 @@ def test_fp16_has_the_bits_of_torchs_recipe(scale: float) -> None:
 
 
 @pytest.mark.parametrize("name", DTYPES)
-def test_training_is_near_that_in_float32(name: str) -> None:
+def test_training_is_close_to_float32(name: str) -> None:
     """Each product is rounded to 8 or 11 bits, and so are the gradients: 6 updates stay within a few eps."""
     model = network()
     precision.autocast_forward(model, name, CPU)
@@ -112,7 +112,7 @@ def test_training_is_near_that_in_float32(name: str) -> None:
     assert not all(map(torch.equal, found, expected))
 
 
-def test_fp32_leaves_the_model_alone() -> None:
+def test_fp32_leaves_the_model_unchanged() -> None:
     model = network()
     precision.autocast_forward(model, "fp32", CPU)
     assert "forward" not in vars(model)
@@ -120,7 +120,7 @@ def test_fp32_leaves_the_model_alone() -> None:
 
 
 @pytest.mark.parametrize("step", ["closure", "two_step", "create_graph"])
-def test_fp16_is_for_the_plain_step(step: Any) -> None:
+def test_fp16_is_refused_for_other_step_protocols(step: Any) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UsageError, match=f"the step protocol {step}\n.*--precision bf16"):
@@ -136,7 +136,7 @@ def test_fp16_is_for_the_plain_step(step: Any) -> None:
         )
 
 
-def test_tf32_is_for_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_is_on_during_the_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def settings() -> tuple[str, bool]:
         return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
 
@@ -159,7 +159,7 @@ def test_tf32_is_for_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_tf32_is_near_float32() -> None:
+def test_tf32_is_close_to_float32() -> None:
     """Factors are rounded to 10 bits, sums are not."""
     device = torch.device("cuda")
     precision.check_tf32("tf32", device)

@@ -67,7 +67,7 @@ def assert_same_weights(model: nn.Module, other: nn.Module) -> None:
         assert torch.equal(value, other.state_dict()[name]), name
 
 
-def test_the_declared_steps_are_those_that_it_knows() -> None:
+def test_the_declared_step_protocols_are_the_implemented_ones() -> None:
     (declared,) = [component.traits for component in wf_components() if component.name == "supervised"]
     assert declared is not None
     assert declared.steps == ("plain", *UPDATES)  # type: ignore[union-attr]  # of a trainer
@@ -151,7 +151,7 @@ def test_create_graph_releases_the_graph() -> None:
 
 
 @pytest.mark.parametrize("kind", ["closure", "two_step"])
-def test_every_evaluation_of_a_batch_is_of_one_function(kind: str) -> None:
+def test_repeated_evaluations_of_a_batch_use_the_same_random_draws(kind: str) -> None:
     """With dropout a second evaluation at the same weights gives the same loss, and each step a fresh one."""
     model = network(dropout=0.5)
     losses: list[float] = []
@@ -167,7 +167,7 @@ def test_every_evaluation_of_a_batch_is_of_one_function(kind: str) -> None:
     assert len(set(reported)) == 4, "every step must draw anew"
 
 
-def test_numbers_that_the_optimizer_draws_are_not_drawn_again() -> None:
+def test_random_draws_of_the_optimizer_are_not_repeated() -> None:
     model = network(dropout=0.5)
     optimizer = Noisy(model.parameters(), lr=0.1)
     optimizer.drawn = []
@@ -183,7 +183,7 @@ def test_numbers_that_the_optimizer_draws_are_not_drawn_again() -> None:
     assert optimizer.drawn == expected
 
 
-def test_buffers_are_those_of_the_first_evaluation() -> None:
+def test_buffers_are_updated_by_the_first_evaluation_only() -> None:
     model = network(norm=True)
     optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
     expected = network(norm=True)

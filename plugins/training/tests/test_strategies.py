@@ -42,7 +42,7 @@ def test_ddp_without_torchrun_shows_the_command(missing: str, monkeypatch: pytes
         DDPStrategy(CPU)
 
 
-def test_ddp_refuses_what_does_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddp_refuses_contradicting_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="backend nccl needs CUDA"):
@@ -124,7 +124,7 @@ os._exit(0)  # a thread of the group that wakes while the interpreter is taken d
 
 
 @pytest.mark.exhaustive
-def test_ddp_with_two_processes(tmp_path: Path) -> None:
+def test_ddp_trains_with_two_processes(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(worker)]

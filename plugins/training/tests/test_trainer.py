@@ -46,7 +46,7 @@ def lr(trainer: SupervisedTrainer) -> float:
         (lambda predictions, targets: (predictions - targets).detach().mean(), "a tensor without a gradient"),
     ],
 )
-def test_a_loss_that_gives_no_loss(loss: Any, message: str, accumulate: int) -> None:
+def test_a_loss_that_returns_no_scalar_is_refused(loss: Any, message: str, accumulate: int) -> None:
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     trainer = SupervisedTrainer(model, loss, optimizer, None, "epoch", "", batch_size=4, accumulate=accumulate)
@@ -54,7 +54,7 @@ def test_a_loss_that_gives_no_loss(loss: Any, message: str, accumulate: int) -> 
         Loop(trainer).run([(X[:4], X[:4])], until=Epochs(1))
 
 
-def test_a_step_is_that_of_a_hand_written_loop() -> None:
+def test_a_step_equals_the_hand_written_loop() -> None:
     trainer = make()
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
@@ -77,14 +77,14 @@ def test_scheduler_intervals(interval: str, expected: float) -> None:
     assert lr(trainer) == expected
 
 
-def test_plateau_is_stepped_by_its_figure_while_it_trains() -> None:
+def test_plateau_is_stepped_by_evaluations_during_training() -> None:
     trainer = make(lambda optimizer: ReduceLROnPlateau(optimizer, factor=0.5, patience=0), "evaluation")
     loop = Loop(trainer, Fixed(3.0, 2.0, 2.5, 9.0), eval_every=Every(1), final_splits=("validation", "test"))
     loop.run([(X, X)], Epochs(3))
     assert lr(trainer) == 0.5, "the third evaluation was worse; the final one of the test split decides nothing"
 
 
-def test_plateau_that_would_never_be_stepped() -> None:
+def test_plateau_without_its_evaluation_is_refused() -> None:
     plateau = lambda optimizer: ReduceLROnPlateau(optimizer)  # noqa: E731
     with pytest.raises(UsageError, match=r"watches 'validation/loss'.*\n  evaluated: nothing"):
         Loop(make(plateau, "evaluation")).run([(X, X)], Epochs(1))

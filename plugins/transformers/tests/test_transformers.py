@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_tokenizer_gives_back_the_text(folder: Path) -> None:
+def test_decoding_restores_the_text(folder: Path) -> None:
     tokenizer = HuggingFaceTokenizer(folder, end="<end>")
     assert tokenizer.decode(tokenizer.encode(VERSE + "é☃")) == VERSE + "é☃"
     assert len(tokenizer.encode(VERSE)) < len(VERSE)
@@ -59,7 +59,7 @@ def test_a_tokenizer_gives_back_the_text(folder: Path) -> None:
     assert len(tokenizer.vocabulary) <= 290
 
 
-def test_a_tokenizer_that_is_none_is_refused(folder: Path) -> None:
+def test_invalid_tokenizers_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="unknown token '<stop>'"):
         HuggingFaceTokenizer(folder, end="<stop>")
     with pytest.raises(DataError, match="is no tokenizer"):
@@ -69,7 +69,7 @@ def test_a_tokenizer_that_is_none_is_refused(folder: Path) -> None:
         HuggingFaceTokenizer(folder)
 
 
-def test_a_run_resumes_to_the_bit_and_goes_on_with_a_text(wf: Any, folder: Path) -> None:
+def test_a_run_resumes_to_the_bit_and_generates_text(wf: Any, folder: Path) -> None:
     text = ("--dataset", "verses.txt", "--tokenizer", "huggingface", "--tokenizer.path", folder, *OPTIONS)
     model = ("--model", "transformers/gpt2", "--model.gradient_checkpointing", "true")
     proved = wf(
@@ -143,7 +143,7 @@ def test_the_cache_changes_nothing(name: str) -> None:
         ("bamba", {}, "cannot be built with these sizes"),
     ],
 )
-def test_what_cannot_be_made_is_refused(name: str, options: Any, message: str) -> None:
+def test_invalid_architectures_and_options_are_refused(name: str, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         made(name, **options)(TOKENS[None])
 
@@ -159,7 +159,7 @@ def test_a_refused_architecture_says_what_to_do(wf: Any) -> None:
     assert "use a folder that has it" in refused.stderr
 
 
-def test_the_index_names_all_of_the_installed_transformers() -> None:
+def test_the_index_lists_every_installed_architecture() -> None:
     assert set(CATALOGUE.names()) == set(models.names())
     kept = files("wf_transformers").joinpath("models.txt").read_text(encoding="utf-8")
     assert kept.startswith(f"# generated from transformers {transformers.__version__} ")
@@ -167,7 +167,7 @@ def test_the_index_names_all_of_the_installed_transformers() -> None:
 
 @pytest.mark.catalogue
 @pytest.mark.parametrize("name", WORKING)
-def test_an_architecture_works(name: str) -> None:
+def test_every_indexed_architecture_works(name: str) -> None:
     assert index.works(name)
 
 
@@ -206,7 +206,7 @@ def special(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_special_tokens_of_a_tokenizer(special: Path) -> None:
+def test_special_tokens_are_read_from_the_tokenizer(special: Path) -> None:
     found = HuggingFaceTokenizer(special)
     assert (found.padding, found.mask, found.around) == (0, 4, ([2], [3]))
     assert len(found.encode("a good film")) < 12
@@ -222,7 +222,7 @@ def test_special_tokens_of_a_tokenizer(special: Path) -> None:
         HuggingFaceTokenizer(special)
 
 
-def test_a_tokenizer_without_a_token_of_padding_says_so(folder: Path) -> None:
+def test_a_tokenizer_without_a_padding_token_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no padding token.*\n.*--tokenizer.padding"):
         HuggingFaceTokenizer(folder).padding  # noqa: B018 - it raises
     assert HuggingFaceTokenizer(folder, padding="<end>").padding == 0
@@ -290,7 +290,7 @@ def test_a_text_classifier_from_a_folder_resumes_without_its_weights(wf: Any, sp
     assert wf("predict", "x", "new.txt").code == 0
 
 
-def test_tags_and_masked_tokens(wf: Any, tmp_path: Path) -> None:
+def test_token_classification_and_masked_language_models(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "names.conll").write_text("Anna B-PER\nsaw O\nOslo B-LOC\n\n" * 20)
     sizes = ("--model.layers", 1, "--model.heads", 2, "--model.width", 16, "--batch-size", 8, "--epochs", 2)
     tagged = wf("run", "--dataset", "names.conll", "--model", "transformers/bert", *sizes, "--name", "t")

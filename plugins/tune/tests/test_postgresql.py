@@ -126,7 +126,7 @@ def test_two_machines_share_the_trials(server: Server, wf: Any, tmp_path: Path) 
     assert (unknown.code, "there is no search 'y'" in unknown.stderr) == (4, True)
 
 
-def test_a_trial_of_a_machine_that_was_silent_is_begun_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_of_a_silent_machine_is_restarted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from wf_tune import trials as module
     from wf_tune.engine.pruners import No
     from wf_tune.engine.searchers import Random
@@ -149,7 +149,7 @@ def test_a_trial_of_a_machine_that_was_silent_is_begun_anew(server: Server, monk
     assert [trial.value for trial in here.all()] == [0.25]
 
 
-def test_a_database_that_goes_away_stops_the_search_and_it_goes_on(server: Server, wf: Any, tmp_path: Path) -> None:
+def test_a_lost_database_stops_the_search_until_it_is_resumed(server: Server, wf: Any, tmp_path: Path) -> None:
     line = ["tune", *SEARCH, "--trials", "3", "--finalists", "0", "--storage", server.url, "--name", "gone"]
     line += ["--pruner", "median", "--pruner.startup-trials", "9"]  # so that trials ask
     process = subprocess.Popen(

@@ -69,7 +69,7 @@ def test_lr_is_short_for_the_option_of_the_optimizer() -> None:
         ("searcher=tpe,random", "unknown key 'searcher'"),
     ],
 )
-def test_what_is_no_set_of_values_is_refused(text: str, words: str) -> None:
+def test_malformed_value_sets_are_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(text)
     assert words in str(caught.value)
@@ -80,7 +80,7 @@ def test_an_empty_space_is_refused_with_an_example() -> None:
         space()
 
 
-def test_a_setting_is_given_once() -> None:
+def test_a_setting_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--vary optimizer\.lr is given twice"):
         space("optimizer.lr=1,2", "lr=3,4")
 
@@ -127,7 +127,7 @@ def test_small_numbers_reach_the_run_file_whole() -> None:
         ({"optimizer": {"use": "rmsprop", "lr": 0.01}, "batch_size": 32}, None),
     ],
 )
-def test_the_defaults_are_a_point_where_the_space_has_them(document: Any, point: Any) -> None:
+def test_defaults_within_the_space_become_a_point(document: Any, point: Any) -> None:
     found = space(
         "optimizer=adam,sgd",
         "optimizer.lr=log(1e-3,1)",

@@ -64,7 +64,7 @@ def test_a_search_that_was_interrupted_goes_on_with_the_same_draws(name: str, tm
     assert all(("optimizer.momentum" in point) == (point["optimizer"] == "sgd") for point in straight)
 
 
-def test_cma_es_says_that_it_needs_numbers() -> None:
+def test_cma_es_refuses_a_space_without_enough_numbers() -> None:
     space = Space([parse("optimizer=adam,sgd"), parse("batch_size=int(8,64)")], lambda *_: ())
     with pytest.raises(UsageError, match="two or more numbers that every trial has, and this search has 1"):
         CMAES().make(1, 0, space)
@@ -77,12 +77,12 @@ def test_a_grid_has_every_combination_once(tmp_path: Path) -> None:
     assert len(found) == 12
 
 
-def test_the_first_trial_has_the_settings_that_were_asked_for(tmp_path: Path) -> None:
+def test_the_first_trial_has_the_requested_settings(tmp_path: Path) -> None:
     first = {"optimizer": "sgd", "optimizer.lr": 0.5, "optimizer.momentum": 0.25, "batch_size": 8}
     assert carry_out(made(tmp_path / "first.db", first=first), Random(), 2)[0] == first
 
 
-def test_a_trial_is_taken_up_with_the_settings_that_it_has(tmp_path: Path) -> None:
+def test_an_interrupted_trial_is_resumed_with_its_settings(tmp_path: Path) -> None:
     trials = made(tmp_path / "one.db")
     begun = trials.take(SPACE, Random().make(1, 0, SPACE), No().make(), "me", 5)
     assert begun is not None
@@ -151,7 +151,7 @@ def test_hyperband_ends_some_of_many_trials(tmp_path: Path) -> None:
     assert any(after is not None for after in ended)
 
 
-def test_a_report_that_comes_again_changes_nothing(tmp_path: Path) -> None:
+def test_a_repeated_report_is_ignored(tmp_path: Path) -> None:
     trials, draws, pruner = made(tmp_path / "one.db"), Random().make(1, 0, SPACE), No().make()
     one = trials.take(SPACE, draws, pruner, "me", 1)
     assert one is not None
@@ -160,7 +160,7 @@ def test_a_report_that_comes_again_changes_nothing(tmp_path: Path) -> None:
     assert trials.reports(one) == {1: 0.5}
 
 
-def test_a_database_that_is_gone_is_said_and_not_made_again(tmp_path: Path) -> None:
+def test_a_deleted_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> None:
     trials = made(tmp_path / "one.db")
     carry_out(trials, Random(), 2)
     (tmp_path / "one.db").unlink()
@@ -175,14 +175,14 @@ def test_two_searches_of_one_name_are_refused(tmp_path: Path) -> None:
         made(tmp_path / "one.db")
 
 
-def test_a_search_that_is_not_there_is_refused_with_the_closest(tmp_path: Path) -> None:
+def test_an_unknown_search_is_refused_with_a_suggestion(tmp_path: Path) -> None:
     made(tmp_path / "one.db")
     with pytest.raises(DataError, match=r"there is no search 'ome' in .*\n  it has one"):
         Trials(of_file(tmp_path / "one.db"), "ome").all()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracel://host/db", "postgresql+nodriver://host/db"])
-def test_what_is_no_database_is_refused(url: str) -> None:
+def test_an_invalid_database_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not the URL of a database"):
         Trials(url, "one")
 

@@ -36,7 +36,7 @@ def starts(path: Path) -> int:
     return [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()].count(1)
 
 
-def test_a_search_from_its_first_trial_to_the_judgement(wf: Any, tmp_path: Path) -> None:
+def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path: Path) -> None:
     line = ("tune", *IRIS, "--epochs", "1", *SEARCH, "--name", "one", "--finalists", "1", "--final-repeats", "2")
     done = wf(*line, "--trials", "3", "--json")
     assert done.code == 0, done.stderr
@@ -107,7 +107,7 @@ def test_a_search_from_its_first_trial_to_the_judgement(wf: Any, tmp_path: Path)
         (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_with_nothing_written(
+def test_invalid_searches_are_refused_and_write_nothing(
     line: tuple[str, ...], words: str, wf: Any, tmp_path: Path
 ) -> None:
     done = wf("tune", *IRIS, *line)
@@ -158,7 +158,7 @@ def test_repeats_are_paired_by_seed(wf: Any, tmp_path: Path) -> None:
         assert list(one.steps) == [1, 2]
 
 
-def test_a_trial_that_cannot_be_trained_is_said_and_the_others_go_on(wf: Any, tmp_path: Path) -> None:
+def test_a_failing_trial_is_recorded_and_the_others_continue(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import torch\n\n\nclass Net(torch.nn.Linear):\n    def __init__(self, size: int = 3) -> None:\n"
         "        if size == 4:\n            raise ValueError('four is too many')\n        super().__init__(4, 3)\n"
@@ -173,7 +173,7 @@ def test_a_trial_that_cannot_be_trained_is_said_and_the_others_go_on(wf: Any, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
-def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(
+def test_a_killed_search_resumes_without_losing_or_repeating_trials(
     number: signal.Signals, wf: Any, tmp_path: Path
 ) -> None:
     line = ["tune", *IRIS, *SEARCH, "--finalists", "0", "--trials", "4", "--searcher.startup-trials", "2"]

@@ -76,7 +76,7 @@ def test_a_killed_run_has_each_record_once_and_its_files(wf: Any, tmp_path: Path
     assert (config["dataset"], config["optimizer.lr"]) == ("iris", 0.001)
 
 
-def test_a_key_that_is_missing_ends_no_run(wf: Any, tmp_path: Path) -> None:
+def test_a_missing_key_does_not_end_the_run(wf: Any, tmp_path: Path) -> None:
     line = (*LINE[:-2], "--hook.wandb.mode", "online", "--name", "alone")
     nobody = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_API_KEY": None}
     done = wf(*line, env={**nobody, "WANDB_BASE_URL": "http://127.0.0.1:9"}, timeout=60)

@@ -33,14 +33,14 @@ def test_a_wide_range_is_logarithmic_and_says_so() -> None:
     assert lines_of("loss", {"train": [(0, 100.0), (1, 0.0)]}, 40, 8)[0].strip() == "loss"
 
 
-def test_what_is_not_finite_is_left_out() -> None:
+def test_non_finite_values_are_left_out() -> None:
     lines = lines_of("loss", {"train": [(0, math.nan), (1, 1.0), (2, math.inf), (3, 2.0)], "validation": []}, 40, 10)
     assert lines[-1] == "▚ train"
     assert lines_of("loss", {"train": [(0, math.nan)]}, 20, 5) == ["loss", "nothing yet"]
 
 
 @given(points=POINTS, width=st.integers(10, 120), height=st.integers(4, 30))
-def test_it_takes_the_place_that_it_is_given(points: list[tuple[float, float]], width: int, height: int) -> None:
+def test_charts_fit_the_given_width_and_height(points: list[tuple[float, float]], width: int, height: int) -> None:
     lines = lines_of("loss", {"train": points, "validation": points[::2]}, width, height)
     assert len(lines) == 2 or len(lines) <= height
     assert max(map(len, lines)) <= max(width, 30)

@@ -59,7 +59,7 @@ def left(runs: Path) -> list[str]:
     return sorted(path.name for path in runs.iterdir() if path.name != "latest")
 
 
-def test_all_but_the_best_of_each_dataset(wf: Any, some: Path) -> None:
+def test_keep_best_removes_the_others_of_each_dataset(wf: Any, some: Path) -> None:
     result = wf("runs", "rm", "--keep-best", "2", "--yes")
     assert result.code == 0, result.stderr
     assert left(some) == ["b", "c", "e"]
@@ -72,12 +72,12 @@ def test_all_but_the_best_of_each_dataset(wf: Any, some: Path) -> None:
     assert wf("runs", "rm", "--keep-best", "2", "--yes").stdout == "nothing to remove\n"
 
 
-def test_by_another_figure_and_under_a_condition(wf: Any, some: Path) -> None:
+def test_keep_best_by_another_figure_and_under_a_condition(wf: Any, some: Path) -> None:
     wf("runs", "rm", "--keep-best", "1", "--by", "test/loss:min", "--where", "dataset=digits", "--yes")
     assert left(some) == ["a", "e"]
 
 
-def test_nothing_is_removed_unasked(wf: Any, some: Path) -> None:
+def test_nothing_is_removed_without_confirmation(wf: Any, some: Path) -> None:
     result = wf("runs", "rm", "--keep-best", "1")
     assert (result.code, "3 runs would be removed\n  add --yes" in result.stderr) == (2, True)
     for line in ((), ("a", "--keep-best", "1"), ("a", "--by", "test/loss"), ("--keep-best", "-1")):
@@ -87,7 +87,7 @@ def test_nothing_is_removed_unasked(wf: Any, some: Path) -> None:
 
 
 @pytest.mark.parametrize(("answer", "gone"), [("y", True), ("n", False), ("", False)])
-def test_on_a_terminal_it_asks(some: Path, answer: str, gone: bool) -> None:
+def test_on_a_terminal_removal_is_confirmed(some: Path, answer: str, gone: bool) -> None:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-P", "-m", "wf_cli", "runs", "rm", "a"]
@@ -102,7 +102,7 @@ def test_on_a_terminal_it_asks(some: Path, answer: str, gone: bool) -> None:
     assert out.endswith("removed 1 run\n" if gone else "nothing was removed\n")
 
 
-def test_a_run_that_trains_stays(wf: Any, some: Path) -> None:
+def test_a_training_run_is_not_removed(wf: Any, some: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, "runs/a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -119,7 +119,7 @@ def test_a_run_that_trains_stays(wf: Any, some: Path) -> None:
         process.communicate("")
 
 
-def test_a_run_that_gave_another_its_weights_is_said(wf: Any, some: Path) -> None:
+def test_removing_a_run_that_initialised_another_gives_a_warning(wf: Any, some: Path) -> None:
     weights = {"source": f"checkpoint step-00000008 of {some / 'a'}", "weights": "0"}
     make("child", 0.5, init_from=weights)
     result = wf("runs", "rm", "a", "--yes")

@@ -39,14 +39,14 @@ def test_settings_are_columns_where_the_runs_of_a_dataset_differ() -> None:
     assert [one.options for one in found["iris"]] == [{}]
 
 
-def test_options_of_another_component_are_no_difference() -> None:
+def test_options_of_other_components_are_not_columns() -> None:
     runs = [run("a", settings={"loss": "focal", "loss.gamma": 2.0}), run("b", settings={"seed": 1}), run("c")]
     assert differing(runs) == ["loss"]
     more = run("d", settings={"loss": "focal", "loss.gamma": 1.0})
     assert differing([*runs, more]) == ["loss", "loss.gamma"]
 
 
-def test_a_run_that_trains_says_how_far_it_is_and_one_that_ended_early_why() -> None:
+def test_rows_show_progress_of_running_and_reasons_of_failed_runs() -> None:
     trains = run("a", "running", steps=30, total_steps=100, left_sec=125.0, metrics={"validation/accuracy": 0.5})
     failed = run("b", "diverged", reason="the loss is nan\nat step 3", metrics={})
     lines = text_of([trains, failed, run("c")], width=100).splitlines()
@@ -83,7 +83,7 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("condition", "wanted"), CONDITIONS)
-def test_conditions(condition: str, wanted: str) -> None:
+def test_where_conditions_select_runs(condition: str, wanted: str) -> None:
     runs = [
         run("a"),
         run("b", settings={"optimizer.lr": 0.01}),
@@ -102,12 +102,12 @@ def test_several_conditions_must_all_hold() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "loss", "=ce", "loss=", "loss ce"])
-def test_what_is_no_condition(text: str) -> None:
+def test_malformed_conditions_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--where"):
         Condition.parse(text)
 
 
-def test_a_run_file_as_flat_settings() -> None:
+def test_a_run_file_is_flattened_to_settings() -> None:
     document = {
         "epochs": 3,
         "init_from": "@null",

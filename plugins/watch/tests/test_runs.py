@@ -49,7 +49,7 @@ def three(built: Path, folder: Path) -> Path:
     return Path(shutil.copytree(built, folder / "runs", symlinks=True))
 
 
-def test_runs(wf: Any, three: Path) -> None:
+def test_runs_are_listed_in_a_table(wf: Any, three: Path) -> None:
     result = wf("runs")
     assert result.code == 0, result.stderr
     assert result.stderr == ""
@@ -74,7 +74,7 @@ def test_runs(wf: Any, three: Path) -> None:
     assert rows[rows.index(next(row for row in rows if row.startswith("rows"))) + 1] == "    adam; sgd"
 
 
-def test_json(wf: Any, three: Path) -> None:
+def test_runs_are_listed_as_json(wf: Any, three: Path) -> None:
     found = {run["name"]: run for run in wf("runs", "--json").json()}
     nine = found["nine"]
     assert (nine["status"], nine["dataset"], nine["model"], nine["loss"]) == ("done", "iris", "linear", "focal")
@@ -91,7 +91,7 @@ def test_runs_within_a_comparison(wf: Any, three: Path) -> None:
 
 
 @pytest.mark.parametrize("figure", ["test/accuracy", "test/loss"])
-def test_by_a_figure_the_best_is_first(wf: Any, three: Path, figure: str) -> None:
+def test_runs_are_sorted_by_a_figure_best_first(wf: Any, three: Path, figure: str) -> None:
     values = [run["metrics"].get(figure) for run in wf("runs", "--by", figure, "--json").json()]
     known = [value for value in values if value is not None]
     assert known == sorted(known, reverse=figure == "test/accuracy")
@@ -120,13 +120,13 @@ def test_a_run_that_lost_its_run_file_is_listed_as_such(wf: Any, three: Path) ->
     assert [run["status"] for run in wf("runs", "one", "--json").json()] == ["damaged"]
 
 
-def test_search(wf: Any, three: Path) -> None:
+def test_search_selects_runs(wf: Any, three: Path) -> None:
     assert [run["name"] for run in wf("runs", "--search", "FOCAL", "--json").json()] == ["nine"]
     assert "rows" in [run["name"] for run in wf("runs", "--search", "sgd", "--json").json()]
     assert wf("runs", "--search", "nothing").stdout == "no runs in runs have 'nothing'\n"
 
 
-def test_without_runs(wf: Any, folder: Path) -> None:
+def test_no_runs_at_all(wf: Any, folder: Path) -> None:
     result = wf("runs")
     assert result.code == 4
     assert "wf run" in result.stderr
@@ -143,7 +143,7 @@ def test_unknown_figure(wf: Any, three: Path) -> None:
     assert "of the runs in it: wf runs NAME" in wf("runs", "--by", "test/accuracy").stderr
 
 
-def test_a_word_that_is_no_folder(wf: Any, three: Path) -> None:
+def test_an_unknown_folder_suggests_search(wf: Any, three: Path) -> None:
     result = wf("runs", "focal")
     assert result.code == 4
     assert "in runs: folds, ... (4 in all)" in result.stderr
@@ -151,7 +151,7 @@ def test_a_word_that_is_no_folder(wf: Any, three: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "120"])
-def test_a_row_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> None:
+def test_one_row_per_run_on_any_screen_width(wf: Any, three: Path, columns: str) -> None:
     (three / "one").rename(three / "a-rather-long-name")
     lines = wf("runs", env={"COLUMNS": columns}).stdout.splitlines()
     assert max(map(len, lines[1:])) <= int(columns)
@@ -159,7 +159,7 @@ def test_a_row_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> None:
     assert ("…" in lines[1]) == (columns != "120")
 
 
-def test_a_run_itself(wf: Any, three: Path) -> None:
+def test_a_single_run_is_listed(wf: Any, three: Path) -> None:
     (found,) = wf("runs", "nine", "--json").json()
     assert (found["name"], found["status"], found["epochs"]) == ("nine", "done", 9)
 
@@ -170,7 +170,7 @@ ODD += ('"folds": "2"', '"rows": [1]', '"rows": [{"name": "a", "folder": "../../
 
 
 @pytest.mark.parametrize("field", ODD)
-def test_an_odd_manifest_takes_no_other_run_away(wf: Any, three: Path, field: str) -> None:
+def test_an_odd_manifest_does_not_hide_other_runs(wf: Any, three: Path, field: str) -> None:
     file = three / "one/manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **json.loads(f"{{{field}}}")}))
     for line in (["runs"], ["runs", "--by", "test/loss"], ["runs", "--search", "o"]):
@@ -182,7 +182,7 @@ def test_an_odd_manifest_takes_no_other_run_away(wf: Any, three: Path, field: st
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[" * 200 + "]" * 200, "1" * 10_000, "[]", "\udcff"])
-def test_a_manifest_that_is_no_table(wf: Any, three: Path, text: str) -> None:
+def test_a_manifest_that_is_not_an_object(wf: Any, three: Path, text: str) -> None:
     (three / "one/manifest.json").write_bytes(text.encode(errors="surrogateescape"))
     assert {run["name"]: run["status"] for run in wf("runs", "--json").json()}["one"] == "damaged"
     for line in (["evaluate", "one"], ["resume", "one"], ["replay", "one"]):
@@ -204,7 +204,7 @@ def test_links_to_folders_are_not_followed_and_pipes_not_waited_for(wf: Any, thr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may look into every folder")
-def test_a_folder_that_cannot_be_looked_into(wf: Any, three: Path) -> None:
+def test_an_unreadable_folder(wf: Any, three: Path) -> None:
     (three / "one").chmod(0)
     try:
         found = {run["name"]: run for run in wf("runs", "--json").json()}

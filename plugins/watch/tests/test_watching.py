@@ -63,7 +63,7 @@ def test_a_run_is_followed_to_its_end_through_a_pipe(wf: Any, at_work: Any) -> N
     assert lines[-1] == "runs/busy: done, step 100 of 100"
 
 
-def test_of_a_folder_the_only_run_that_trains_is_watched(wf: Any, at_work: Any) -> None:
+def test_the_only_running_run_is_watched_by_default(wf: Any, at_work: Any) -> None:
     assert "epoch 1  step 1  validation" in wf("watch", "--once").stdout
     (row,) = wf("runs", "--json").json()
     assert (row["status"], row["total_steps"]) == ("running", 100)
@@ -84,7 +84,7 @@ def test_a_killed_run_says_so(wf: Any, at_work: Any) -> None:
     assert "larger than 0" in wf("watch", "busy", "--interval", "0").stderr
 
 
-def test_q_leaves_and_the_run_goes_on(folder: Path, at_work: Any) -> None:
+def test_q_quits_and_the_run_continues(folder: Path, at_work: Any) -> None:
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 60))
@@ -110,7 +110,7 @@ def test_q_leaves_and_the_run_goes_on(folder: Path, at_work: Any) -> None:
     assert read_run(folder / "runs/busy", folder / "runs").status == "done"
 
 
-def test_the_load_of_a_run(folder: Path, at_work: Any) -> None:
+def test_the_load_of_machine_and_process_is_shown(folder: Path, at_work: Any) -> None:
     assert holder_of(folder / "runs/busy") == at_work.pid
     machine = Machine(folder / "runs/busy")
     machine.lines()
@@ -129,7 +129,7 @@ def write(run: Path, records: list[dict[str, Any]]) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def test_a_run_that_went_back_is_read_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_rolled_back_is_read_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     steps = [{"event": "eval", "split": "validation", "epoch": 0, "step": step, "loss": 1.0} for step in range(1, 9)]
     write(run, steps)
@@ -148,7 +148,9 @@ def test_a_run_that_went_back_is_read_anew(tmp_path: Path) -> None:
     ("seconds", "per_sec"),
     [([1.0, 2.0, 3.0], 10.0), ([70.0, 80.0, 1.0, 2.0], 10.0), ([1.0], None), ([5.0, 1.0], None)],
 )
-def test_the_pace_is_that_of_the_process_at_work(tmp_path: Path, seconds: list[float], per_sec: float | None) -> None:
+def test_the_pace_is_measured_within_the_current_process(
+    tmp_path: Path, seconds: list[float], per_sec: float | None
+) -> None:
     lines = [json.dumps({"step": 10 * (at + 1), "elapsed_sec": value}) for at, value in enumerate(seconds)]
     (tmp_path / "timings.jsonl").write_text("\n".join(lines) + "\n")
     pace = Pace.read(tmp_path)

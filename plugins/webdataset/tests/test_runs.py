@@ -161,7 +161,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, f
     same_runs(tmp_path / "runs", "killed", "straight")
 
 
-def test_s3(wf: Any, tmp_path: Path, folder: Path, s3: dict[str, str]) -> None:
+def test_shards_in_s3_give_the_bits_of_local_files(wf: Any, tmp_path: Path, folder: Path, s3: dict[str, str]) -> None:
     """Killed and resumed with two workers, and with whole shards copied: the bits of files on this machine."""
     put(s3, "photos", *sorted(folder.glob("*.tar")))
     local = wf("run", "--dataset", "data/s-{0..4}.tar", *PLAN, *TRAIN, *OFTEN, "--name", "local")
@@ -235,13 +235,13 @@ def test_the_network_stops_in_the_middle(wf: Any, tmp_path: Path, folder: Path, 
 @pytest.mark.parametrize(
     ("path", "message"), [("{}/nothing.tar", "no file"), ("http://127.0.0.1:9/s.tar", "tried 1 time:")]
 )
-def test_no_file_and_no_host(wf: Any, network: Network, path: str, message: str) -> None:
+def test_missing_files_and_unreachable_hosts_are_refused(wf: Any, network: Network, path: str, message: str) -> None:
     done = wf("run", "--dataset", path.format(network.url), "--dataset.tries", 1)
     assert done.code == 4
     assert message in done.stderr
 
 
-def test_other_shards_are_not_resumed(wf: Any, tmp_path: Path, folder: Path) -> None:
+def test_changed_shards_are_not_resumed(wf: Any, tmp_path: Path, folder: Path) -> None:
     line = ("run", "--dataset", "data/s-{0..4}.tar", *PLAN, *TRAIN, *OFTEN, "--hook", "+kill.py:Kill")
     assert wf(*line, "--name", "killed").code == -signal.SIGKILL
     os.replace(folder / "s-1.tar", folder / "s-0.tar")

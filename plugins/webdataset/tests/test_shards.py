@@ -72,12 +72,12 @@ def folder(tmp_path: Path) -> Path:
         ("s3://b/{x,y}-{0..1}.tar", ["s3://b/x-0.tar", "s3://b/x-1.tar", "s3://b/y-0.tar", "s3://b/y-1.tar"]),
     ],
 )
-def test_braces(pattern: str, names: list[str]) -> None:
+def test_brace_patterns_are_expanded(pattern: str, names: list[str]) -> None:
     assert expanded(pattern) == names
 
 
 @pytest.mark.parametrize("pattern", ["a-{3..1}.tar", "a-{x}.tar", "a-{0..1.tar", "a-{0..{1}}.tar", "a}.tar"])
-def test_braces_that_are_no_pattern(pattern: str) -> None:
+def test_malformed_brace_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match=r"a-|a\}"):
         expanded(pattern)
 
@@ -103,11 +103,11 @@ def test_wildcards_and_shards_named_twice(folder: Path) -> None:
         ("/a/b", None),
     ],
 )
-def test_what_is_a_url(path: Path | str, url: str | None) -> None:
+def test_url_of_recognises_urls(path: Path | str, url: str | None) -> None:
     assert url_of(path) == url
 
 
-def test_samples(folder: Path) -> None:
+def test_samples_are_decoded_in_the_order_of_the_files(folder: Path) -> None:
     """In the order of the files, decoded as image files are."""
     data = webdataset(f"{folder}/s-{{00..02}}.tar", image_size=8)
     assert (len(data.train), data.class_names, data.targets) == (20, ["0", "1"], "class_index")
@@ -121,7 +121,7 @@ def test_samples(folder: Path) -> None:
     assert all(torch.equal(one[0], data.train[number][0]) for one, number in zip(several, [19, 3, 3, 8], strict=True))
 
 
-def test_the_same_in_memory_and_in_a_copy(folder: Path, tmp_path: Path) -> None:
+def test_remote_and_cached_shards_equal_local_ones(folder: Path, tmp_path: Path) -> None:
     there = fsspec.filesystem("memory")
     for number in range(3):
         there.pipe(f"/test/s-0{number}.tar", (folder / f"s-0{number}.tar").read_bytes())
@@ -162,7 +162,7 @@ def test_json_targets_and_splits(tmp_path: Path) -> None:
         webdataset(f"{tmp_path}/a.tar", target="json", class_names=["wolf", "fox"])
 
 
-def test_names_of_classes_that_are_numbers(tmp_path: Path) -> None:
+def test_class_names_for_numeric_labels(tmp_path: Path) -> None:
     (tmp_path / "d.tar").write_bytes(shard(0, 4))
     numbers = webdataset(f"{tmp_path}/d.tar", class_names=["even", "odd"])
     assert numbers.class_names == ["even", "odd"]
@@ -218,12 +218,12 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
         ("memory://nothing/b-{0..1}.tar", DataError, "no file"),
     ],
 )
-def test_missing(path: str, error: type[Exception], message: str) -> None:
+def test_missing_shards_are_refused(path: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         webdataset(path)
 
 
-def test_a_read_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_reads_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     answers = iter([OSError("reset"), TimeoutError(), None])

@@ -26,7 +26,7 @@ def found(boxes: list[list[float]], scores: list[float], labels: list[int]) -> F
     return {"boxes": own, "scores": torch.tensor(scores), "labels": torch.tensor(labels, dtype=torch.int64)}
 
 
-def test_drawings_are_of_their_numbers_and_hold_any_number_of_boxes_that_do_not_overlap() -> None:
+def test_drawings_are_reproducible_and_their_boxes_do_not_overlap() -> None:
     counts = set()
     for number in range(120):
         image, targets = drawn(number)
@@ -37,7 +37,7 @@ def test_drawings_are_of_their_numbers_and_hold_any_number_of_boxes_that_do_not_
     assert {0, MOST} <= counts
 
 
-def test_splits_have_drawings_of_their_own() -> None:
+def test_splits_share_no_drawing() -> None:
     dataset = drawings(num_train=3, num_held_out=2)
     parts = (dataset.train, dataset.validation, dataset.test)
     images = {part[index][0].numpy().tobytes() for part in parts if part is not None for index in range(len(part))}
@@ -78,7 +78,7 @@ def test_figures_of_an_image_with_one_box(given: Found, wanted: tuple[float, ...
     assert tuple(float(figures[name]) for name in ("", "50", "recall")) == pytest.approx(wanted)
 
 
-def test_nothing_can_be_found_where_nothing_is() -> None:
+def test_map_without_objects_is_nan() -> None:
     metric = MeanAveragePrecision()
     metric.update([found([], [], [])], [NONE])
     assert all(figure.isnan() for figure in metric.compute().values())
@@ -93,14 +93,14 @@ def test_nothing_can_be_found_where_nothing_is() -> None:
         ({**ONE, "boxes": torch.tensor([[0.0, 0.0, float("nan"), 1.0]])}, "no area"),
     ],
 )
-def test_what_are_no_boxes_is_refused_with_its_number(targets: object, message: str) -> None:
+def test_invalid_targets_are_refused_with_their_sample_number(targets: object, message: str) -> None:
     task = Detection("boxes", class_names=("disc", "square"))
     task.check(None, [ONE, NONE], [0, 1], "train")
     with pytest.raises(DataError, match=f"train: sample 7: .*{message}"):
         task.check(None, [ONE, targets], [3, 7], "train")
 
 
-def test_records_are_read_by_people() -> None:
+def test_predictions_become_readable_records() -> None:
     (records,) = Detection("boxes").names([found([[0, 0, 4, 4]], [0.5], [1])], ("disc", "square"))
     assert records == [{"class": "square", "score": 0.5, "box": [0.0, 0.0, 4.0, 4.0]}]
 
@@ -114,7 +114,7 @@ def test_a_detector_of_images_without_objects_has_losses() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_anchors_are_those_of_the_generator() -> None:
+def test_generators_give_the_anchors() -> None:
     assert anchors(Squares()).tolist() == [[4.0, 4.0]]
     assert anchors(Squares([4, 8])).tolist() == [[4.0, 4.0], [8.0, 8.0]]
     sides = anchors(Rectangles(6.0, [0.25, 1.0]))
@@ -124,7 +124,7 @@ def test_anchors_are_those_of_the_generator() -> None:
             make()
 
 
-def test_an_object_is_that_of_the_anchor_that_is_most_like_it() -> None:
+def test_each_object_is_assigned_to_the_most_similar_anchor() -> None:
     """What is far from every anchor costs more, so the size of a box alone tells which anchor took it."""
     costs = {}
     for name, sides in (("alike", [[4.0, 4.0]]), ("other", [[20.0, 20.0]]), ("both", [[20.0, 20.0], [4.0, 4.0]])):
@@ -138,7 +138,7 @@ def test_an_object_is_that_of_the_anchor_that_is_most_like_it() -> None:
     assert costs["alike"] == costs["both"] == 0 < costs["other"]
 
 
-def test_a_detector_starts_from_each_anchor() -> None:
+def test_boxes_start_at_the_size_of_each_anchor() -> None:
     model = GridDetector(2, width=2, min_score=0.0, most=8, anchors=torch.tensor([[8.0, 2.0], [2.0, 8.0]])).eval()
     torch.nn.init.zeros_(model.places.weight)
     torch.nn.init.zeros_(model.places.bias)  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ def test_image_files(tmp_path: Path) -> None:
         ImageReader().read(tmp_path / "b.png")
 
 
-def test_pictures_have_the_boxes_that_are_sure_enough() -> None:
+def test_pictures_show_boxes_above_the_score_threshold() -> None:
     given = found([[1, 1, 4, 4], [5, 5, 9, 9]], [0.9, 0.1], [0, 1])
     picture = pictured(torch.zeros(3, 48, 48, dtype=torch.uint8), given, 0.5, ("disc", "square"))
     assert picture.size == (480, 480)
@@ -170,7 +170,7 @@ def test_pictures_have_the_boxes_that_are_sure_enough() -> None:
     assert COLOURS[1] not in pixels
 
 
-def test_what_finds_no_boxes_is_named() -> None:
+def test_a_model_that_finds_no_boxes_is_refused() -> None:
     with pytest.raises(UsageError, match="run x is no detection: its model finds no boxes"):
         found_in(torch.nn.Flatten(), torch.zeros(3, 4, 4), "x")
 
