@@ -90,3 +90,11 @@ def test_logarithmic_x_axis_has_decades_and_a_label() -> None:
     assert lines[-4].split() == ["1e-06", "3.2e-05", "0.001", "0.032", "1"]
     places = {line.index("·") for line in lines if "·" in line and "best" not in line}
     assert len(places) == 1, "a vertical line"
+
+
+def test_a_group_has_one_entry_in_the_legend() -> None:
+    series = [Series(name=f"adam/{seed}", x=[1, 2], y=[seed, 2.0], group="adam") for seed in (1, 2)]
+    lines = as_text(Lines(name="loss", title="loss", series=[*series, Series(name="sgd", x=[1, 2], y=[3, 4])])).split(
+        "\n"
+    )
+    assert lines[-1].split() == ["▚", "adam", "+", "sgd"]

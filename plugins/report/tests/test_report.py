@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 from pathlib import Path
@@ -137,6 +138,14 @@ def test_a_comparison_has_a_forest_plot_with_its_figures(here: Path, wf: Any) ->
     assert {*means, table["rows"][1]["difference"]["mean"]} <= values
     assert "adam/seed-42" in page
     assert "Plots</a>" not in page  # none of its runs was named
+    assert page.count('<label class="c0 line">') == page.count('<figure id="chart-') - 2  # an entry per row
+    recorded = [json.loads(one) for one in (here / "runs/both/adam/seed-42/metrics.jsonl").read_text().splitlines()]
+    means = [one["epoch_loss"] for one in recorded if "epoch_loss" in one]
+    drawn = re.search(
+        r'<figure[^>]*data-name="train/loss">.*?data-name="adam/seed-42" data-points="([^"]*)"', page, re.S
+    )
+    assert drawn is not None
+    assert [float(point.split(",")[1]) for point in drawn[1].split()] == pytest.approx(means, rel=1e-5)
 
 
 def test_third_party_sections_including_a_failing_one(here: Path, wf: Any) -> None:

@@ -26,6 +26,8 @@ class Series:
     role: str = ""
     """The role that determines its colour: ``train``, ``validation``, ``test``, ``predictions``; by default the next
     colour."""
+    group: str = ""
+    """Series of one group share a colour and an entry in the legend, such as the repeats of a comparison's row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,22 @@ def in_decades(chart: Lines) -> Lines:
     return replace(chart, series=series, x_range=limits, x_label=f"log10 of {chart.x_label}", log_x=False)
 
 
+def legend(series: Sequence[Series]) -> list[tuple[int, str]]:
+    """For each series the number of its legend entry, which decides its colour, and the entry's text: empty for all but
+    the first series of a group."""
+    found: list[tuple[int, str]] = []
+    groups: dict[str, int] = {}
+    for one in series:
+        number = sum(bool(text) for _, text in found)
+        if one.group in groups:
+            found.append((groups[one.group], ""))
+            continue
+        if one.group:
+            groups[one.group] = number
+        found.append((number, one.group or one.name))
+    return found
+
+
 def is_wide(values: Sequence[float]) -> bool:
     """Whether values need a logarithmic axis."""
     finite = [value for value in values if math.isfinite(value)]
@@ -150,10 +168,4 @@ def thinned(series: Series, most: int) -> Series:
             part = range(start, min(start + size, len(series.x)))
             ordered = sorted(part, key=lambda index: (math.isnan(series.y[index]), series.y[index]))
             kept += sorted({ordered[0], ordered[-1]})
-    return Series(
-        name=series.name,
-        x=[series.x[index] for index in kept],
-        y=[series.y[index] for index in kept],
-        mark=series.mark,
-        role=series.role,
-    )
+    return replace(series, x=[series.x[index] for index in kept], y=[series.y[index] for index in kept])

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from matplotlib.typing import RcKeyType
 
 from wf.errors import SaveError
-from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Sample, Samples, Series, thinned
+from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Sample, Samples, Series, legend, thinned
 from wf_storage import files
 from wf_storage.files import write_atomically
 
@@ -171,8 +171,8 @@ def _figure(rows: int, columns: int) -> Figure:
 
 
 def _draw_lines(axes: Axes, chart: Lines) -> None:
-    for place, series in enumerate(chart.series):
-        _draw_series(axes, series, CYCLE[place % len(CYCLE)])
+    for series, (place, label) in zip(chart.series, legend(chart.series), strict=True):
+        _draw_series(axes, series, CYCLE[place % len(CYCLE)], label)
     if chart.log_x:
         axes.set_xscale("log")
     if chart.log_y:
@@ -196,10 +196,10 @@ def _with_room(limits: tuple[float, float]) -> tuple[float, float]:
     return low, high + 0.02 * (high - low)
 
 
-def _draw_series(axes: Axes, series: Series, colour: str) -> None:
+def _draw_series(axes: Axes, series: Series, colour: str, label: str) -> None:
     whole, series = series, thinned(series, _MAX_POINTS if series.mark == "points" else 8 * _MAX_POINTS)
     part = math.ceil(len(whole.x) / _MAX_POINTS) if series.mark == "points" else 1
-    label = f"{series.name} (1 in {part})" if part > 1 else series.name
+    label = f"{label} (1 in {part})" if part > 1 and label else label
     marker, few = _MARKERS.get(series.role, "o"), len(series.x) <= _MAX_MARKED
     style: dict[str, Any] = {"color": COLOURS.get(series.role, colour), "label": label, "zorder": 3}
     if series.mark == "points":

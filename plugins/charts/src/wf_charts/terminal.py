@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
-from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Samples, Series, in_decades, thinned
+from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Samples, Series, in_decades, legend, thinned
 
 HEIGHT = 16
 """Lines of a chart."""
@@ -40,8 +41,7 @@ def _of_lines(chart: Lines, width: int, height: int, colour: bool) -> list[str]:
     import plotext
 
     chosen, chart = chart, in_decades(chart)
-    shown = [(place, _finite(series, chart.log_y)) for place, series in enumerate(chart.series)]
-    shown = [(place, series) for place, series in shown if series.x]
+    shown = [series for series in (_finite(series, chart.log_y) for series in chart.series) if series.x]
     if not shown:
         return [chart.title, "nothing to draw: no finite values"]
     figure = plotext.figure
@@ -49,8 +49,8 @@ def _of_lines(chart: Lines, width: int, height: int, colour: bool) -> list[str]:
     figure.interactive(False)
     figure.theme("colorless")
     figure.plot_size(width, height)
-    legend = []
-    for place, series in shown:
+    entries = []
+    for series, (place, label) in zip(shown, legend(shown), strict=True):
         code, pixel = _look(series, place, colour)
         y = [math.log10(value) for value in series.y] if chart.log_y else list(series.y)
         signal = figure.signal(list(series.x), y, marker=plotext.marker(code, pixel))
@@ -58,22 +58,23 @@ def _of_lines(chart: Lines, width: int, height: int, colour: bool) -> list[str]:
             signal.lines()
         figure.draw(signal)
         sign = "▚" if code == "hd" else code
-        legend.append(str(plotext.colorize(sign, pixel)) + f" {series.name}" if colour else f"{sign} {series.name}")
+        if label:
+            entries.append(f"{plotext.colorize(sign, pixel) if colour else sign} {label}")
     figure.title(chart.title)
     figure.label(chosen.x_label, axis="x")
     for axis, limits in (("x", chart.x_range), ("y", None if chart.log_y else chart.y_range)):
         if limits is not None:
             figure.ruler(axis).lim(*limits)
     if chart.log_y:
-        _decades(figure, "y", [math.log10(value) for _, series in shown for value in series.y])
+        _decades(figure, "y", [math.log10(value) for series in shown for value in series.y])
     if chosen.log_x:
-        _decades(figure, "x", [value for _, series in shown for value in series.x])
+        _decades(figure, "x", [value for series in shown for value in series.x])
     text = figure.build().string()
     figure.clear()
     lines = text.split("\n") if colour else plotext.uncolorize(text).split("\n")
     while not chosen.x_label and lines and not _plain(lines[-1]).strip():
         lines.pop()  # the place of the label
-    return [*lines, *_wrapped(legend, width)]
+    return [*lines, *_wrapped(entries, width)]
 
 
 @_drawn.register
@@ -146,7 +147,7 @@ def _finite(series: Series, is_log: bool) -> Series:
         (y > 0 or not is_log)
     ]  # fmt: skip
     x, y = [one for one, _ in kept], [one for _, one in kept]
-    return thinned(Series(name=series.name, x=x, y=y, mark=series.mark, role=series.role), 1000)
+    return thinned(replace(series, x=x, y=y), 1000)
 
 
 def _look(series: Series, place: int, colour: bool) -> tuple[str, Any]:

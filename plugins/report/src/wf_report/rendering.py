@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from wf_charts import Code, Heading, Intervals, Lines, Matrix, Panels, Samples, Series, Table, Text
-from wf_charts.charts import in_decades, thinned
+from wf_charts.charts import in_decades, legend, thinned
 from wf_report.axes import Axis
 
 WIDTH, HEIGHT = 640, 300
@@ -105,7 +105,8 @@ class Renderer:
         x, y = _axes(block, series)
         if x is None or y is None:
             return self._figure(block, _tag("p", "There are no finite values to draw."))
-        drawn = Markup().join(_series(one, place, x, y) for place, one in enumerate(series))
+        entries = legend(series)
+        drawn = Markup().join(_series(one, place, x, y) for one, (place, _) in zip(series, entries, strict=True))
         clip = f"clip-{next(self._numbers)}"
         svg = Markup(
             '<svg viewBox="0 0 {w} {h}" role="img" tabindex="0" aria-label="{label}" data-left="{left}" '
@@ -116,7 +117,7 @@ class Renderer:
         ).format(
             w=WIDTH,
             h=HEIGHT,
-            label=f"{block.title}: chart of {', '.join(one.name for one in series)}",
+            label=f"{block.title}: chart of {', '.join(text for _, text in entries if text)}",
             left=LEFT,
             right=WIDTH - RIGHT,
             top=TOP,
@@ -135,10 +136,14 @@ class Renderer:
             axes=_frame(x, y, block.x_label, block.y_label),
             drawn=drawn,
         )
-        legend = Markup().join(_legend(one, place) for place, one in enumerate(series))
-        legend = Markup('<div class="legend" role="group" aria-label="Shown in this chart">{}</div>').format(legend)
+        shown = Markup().join(
+            _legend_entry(_look(one, place), place, text)
+            for one, (place, text) in zip(series, entries, strict=True)
+            if text
+        )
+        shown = Markup('<div class="legend" role="group" aria-label="Shown in this chart">{}</div>').format(shown)
         chart = Markup('<div class="plot">{}<output class="tip" aria-live="polite"></output></div>').format(svg)
-        return self._figure(block, chart + legend + self._values(block))
+        return self._figure(block, chart + shown + self._values(block))
 
     def _values(self, chart: Lines) -> Markup:
         """The ends of each series as a table, for those who cannot see the chart."""
@@ -161,7 +166,7 @@ class Renderer:
         )
         table = Markup(
             '<div class="wide" role="region" aria-label="{title}" tabindex="0"><table class="matrix"><caption>{rl} in '
-            'rows, {cl} in columns</caption><thead><tr><th scope="col">{rl} \\ {cl}</th>{head}</tr></thead>'
+            "rows, {cl} in columns</caption><thead><tr><td></td>{head}</tr></thead>"
             "<tbody>{rows}</tbody></table></div>"
         ).format(title=block.title, rl=block.row_label, cl=block.column_label, head=head, rows=rows)
         return self._figure(block, table)
@@ -297,10 +302,10 @@ def _look(series: Series, place: int) -> str:
     return " ".join(names)
 
 
-def _legend(series: Series, place: int) -> Markup:
+def _legend_entry(look: str, place: int, text: str) -> Markup:
     return Markup(
         '<label class="{}"><input type="checkbox" checked data-series="{}" class="s{}"><i></i> {}</label>'
-    ).format(_look(series, place), place, place, series.name)
+    ).format(look, place, place, text)
 
 
 def _frame(x: Axis, y: Axis, x_label: str, y_label: str) -> Markup:

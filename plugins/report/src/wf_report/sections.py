@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wf.declarations.kinds import KINDS
+from wf.engine.figures import SPLITS
 from wf_charts import Block, Code, Heading, Lines, Section, Series, Table, Text
 from wf_charts.charts import is_wide
 from wf_report.content import Content, ReportedRun
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds shown in the list of runs."""
-MAX_CURVES = 12
-"""The maximum number of runs in one chart."""
+MAX_ENTRIES = 12
+"""The maximum number of entries in a chart's legend: runs, or the repeats of one row of a comparison together."""
 MAX_DIFFERENT = 8
 """The maximum number of differing options shown as columns."""
 POSITION = ("event", "split", "epoch", "step")
 CONDITIONS = {
-    "versions": "version of",
+    "versions": "version",
     "device": "device",
     "device_name": "device name",
     "threads": "threads",
     "world_size": "processes",
     "precision": "precision",
     "determinism": "determinism",
-    "dataset": "checksum of",
+    "dataset": "checksum",
 }
 """Keys of a manifest with the conditions of a run."""
 
@@ -70,16 +72,18 @@ class Figures:
     def section(self, content: Content) -> Section:
         """One row per run and split, one column per figure; missing figures are empty."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
+        places = {run.name: place for place, run in enumerate(content.runs)}
         for run in content.runs:
             for figure, value in {**(run.manifest.get("metrics") or {})}.items():
                 split, _, name = figure.partition("/")
                 if isinstance(value, (int, float)) or value is None:
                     found.setdefault((run.name, split), {})[name] = value
-        names = list(dict.fromkeys(name for own in found.values() for name in own))
+        names = list(dict.fromkeys(name for figures in found.values() for name in figures))
         missing = [run.name for run in content.runs if all(name != run.name for name, _ in found)]
         blocks: list[Block] = []
         if found:
-            rows = [[run, split, *(own.get(name) for name in names)] for (run, split), own in found.items()]
+            ordered = sorted(found.items(), key=lambda item: (places[item[0][0]], _place_of_split(item[0][1])))
+            rows = [[run, split, *(figures.get(name) for name in names)] for (run, split), figures in ordered]
             blocks.append(Table(head=["run", "split", *names], rows=rows))
         if missing:
             blocks.append(Text(text=f"No evaluation is recorded of {', '.join(missing)}."))
@@ -90,15 +94,18 @@ class CurvesOfRuns:
     """The curves of several runs, one over the other."""
 
     def section(self, content: Content) -> Section | None:
-        """One chart per figure, with a curve for each run that has it."""
+        """One chart per figure, with a curve for each run that has it. Runs that differ only in their seeds share a
+        colour."""
         if len(content.runs) < 2:
             return None
-        shown = content.runs[:MAX_CURVES]
+        groups = _repeats(content.runs)
+        entries = list(dict.fromkeys(groups.values()))[:MAX_ENTRIES]
+        shown = [run for run in content.runs if groups[run.name] in entries]
         charts: dict[str, list[Series]] = {}
         for run in shown:
             for name, (x, y) in _curves(run).items():
                 if len(x) > 1:
-                    charts.setdefault(name, []).append(Series(name=run.name, x=x, y=y))
+                    charts.setdefault(name, []).append(Series(name=run.name, x=x, y=y, group=groups[run.name]))
         if not charts:
             return None
         blocks: list[Block] = []
@@ -140,7 +147,7 @@ class Environment:
             for name, values in found.items()
             for value, runs in values.items()
         ]
-        head = ["what", "value", "runs"]
+        head = ["condition", "value", "runs"]
         if all(row[2] == "all" for row in rows):
             head, rows = head[:2], [row[:2] for row in rows]
         blocks: list[Block] = [Table(head=head, rows=rows)] if rows else [Text(text="Nothing is recorded.")]
@@ -169,6 +176,11 @@ class Repeat:
             if run.manifest.get("repeatable") is False:
                 blocks.append(Text(text=f"{run.name} used live objects: its run file alone cannot repeat it."))
         return Section(title="Repeat it", blocks=blocks)
+
+
+def _place_of_split(split: str) -> int:
+    """Splits come in wf's order, further ones last."""
+    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
 
 
 def _notes(run: ReportedRun) -> Iterator[tuple[str, Any]]:
@@ -211,11 +223,27 @@ def _conditions(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield words, str(value)
     for part in manifest.get("components") or ():
         if part.get("distribution"):
-            yield f"version of {part['distribution']}", str(part.get("version"))
+            yield f"version {part['distribution']}", str(part.get("version"))
+
+
+def _repeats(runs: Sequence[ReportedRun]) -> dict[str, str]:
+    """The group of each run, by name: runs whose run files differ only in the seed, named after their common folder or
+    the first of them."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        rest = {key: value for key, value in run.run_file.items() if key != "seed"}
+        found.setdefault(repr(rest) if rest else run.name, []).append(run.name)
+    groups: dict[str, str] = {}
+    for names in found.values():
+        folder = os.path.commonpath([os.path.dirname(name) for name in names])
+        title = names[0] if len(names) == 1 else folder or f"{names[0]} and {len(names) - 1} more seeds"
+        groups |= {name: title if title not in groups.values() else name for name in names}
+    return groups
 
 
 def _curves(run: ReportedRun) -> dict[str, tuple[list[float], list[float]]]:
-    """Epochs and values of each figure, by split and name; one value per step."""
+    """Epochs and values of each figure, by split and name; one value per step. The training loss is the mean over each
+    epoch, or the recorded batches of a run without one."""
     steps, epochs = run.manifest.get("steps"), run.manifest.get("epochs")
     per_epoch = steps / epochs if steps and epochs else None
     found: dict[str, tuple[list[float], list[float]]] = {}
@@ -223,9 +251,14 @@ def _curves(run: ReportedRun) -> dict[str, tuple[list[float], list[float]]]:
         for name, value in record.items():
             if name in POSITION or name == "running_loss" or not (value is None or isinstance(value, (int, float))):
                 continue
-            x, y = found.setdefault(f"{record.get('split')}/{name}".replace("epoch_loss", "loss"), ([], []))
+            x, y = found.setdefault(f"{record.get('split')}/{name}", ([], []))
             place = record["step"] / per_epoch if per_epoch else record["epoch"] + 1
             if not x or place > x[-1]:
                 x.append(place)
                 y.append(math.nan if value is None else float(value))
-    return {name: curve for name, curve in found.items() if not all(math.isnan(value) for value in curve[1])}
+    found = {name: curve for name, curve in found.items() if name.replace("loss", "epoch_loss") not in found}
+    return {
+        name.replace("epoch_loss", "loss"): curve
+        for name, curve in found.items()
+        if not all(math.isnan(value) for value in curve[1])
+    }
