@@ -199,11 +199,15 @@ def test_dataset(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 READERS = sorted({reader for entry in ENTRIES if (reader := getattr(entry.component.traits, "reader", None))})
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_optional_methods_of_readers_have_the_expected_signature(reader: str) -> None:
-    module, _, name = reader.partition(":")
-    made = getattr(importlib.import_module(module), name)
-    for protocol, method in ((RecordReader, "from_records"), (PartReader, "parts"), (LabelledReader, "labelled")):
-        if hasattr(made, method):
-            asked = inspect.signature(getattr(protocol, method)).parameters
-            assert list(inspect.signature(getattr(made, method)).parameters) == list(asked)
+def test_optional_methods_of_readers_have_the_expected_signature() -> None:
+    optional = {"from_records": RecordReader, "parts": PartReader, "labelled": LabelledReader}
+    seen = set()
+    for reader in READERS:
+        module, _, name = reader.partition(":")
+        made = getattr(importlib.import_module(module), name)
+        for method, protocol in optional.items():
+            if hasattr(made, method):
+                seen.add(method)
+                asked = inspect.signature(getattr(protocol, method)).parameters
+                assert list(inspect.signature(getattr(made, method)).parameters) == list(asked), reader
+    assert seen == optional.keys()

@@ -47,8 +47,9 @@ def test_declaration(component: Component) -> None:
 
 
 def test_only_train_only_transforms_draw_random_numbers() -> None:
-    for component in COMPONENTS:
-        if component.kind == "transform":
-            target: typing.Any = load(component)
-            draws = hasattr(target, "num_draws") or getattr(target, "joint", False) == "batch"
-            assert draws == component.traits.train_only  # type: ignore[union-attr]
+    transforms = [component for component in COMPONENTS if component.kind == "transform"]
+    assert {component.traits.train_only for component in transforms} == {True, False}  # type: ignore[union-attr]
+    for component in transforms:
+        target: typing.Any = load(component)
+        draws = hasattr(target, "num_draws") or getattr(target, "joint", False) == "batch"
+        assert draws == component.traits.train_only  # type: ignore[union-attr]

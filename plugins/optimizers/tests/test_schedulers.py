@@ -1,4 +1,4 @@
-"""The schedules: what they are, and that a saved one goes on as if nothing had happened."""
+"""The schedules: their learning rates, and continuing a saved schedule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS_PER_EPOCH = 4
 
 
 def _marked(scheduler: LRScheduler, interval: Any) -> LRScheduler:
-    """A scheduler as wf hands it on."""
+    """A scheduler with the interval that wf notes on it."""
     note_traits(scheduler, SchedulerTraits(interval=interval))
     return scheduler
 
@@ -119,7 +119,7 @@ def test_a_saved_schedule_goes_on_identically(name: str, saved_at: int) -> None:
     scheduler = BUILDS[name](first)
     begun = _trace(first, scheduler, 0, saved_at)
     saved = copy.deepcopy((first.state_dict(), scheduler.state_dict()))
-    _trace(first, scheduler, saved_at, TOTAL_STEPS)  # what goes on must not change what was saved
+    _trace(first, scheduler, saved_at, TOTAL_STEPS)  # continuing must not change the saved state
 
     second = _optimizer()
     resumed = BUILDS[name](second)
@@ -154,10 +154,11 @@ def test_onecycle_peaks_at_each_groups_own_lr() -> None:
 @settings(max_examples=60, deadline=None)
 def test_onecycle_is_refused_at_once_or_valid_for_the_whole_run(total_steps: int, pct_start: float) -> None:
     optimizer = _optimizer()
-    try:
-        scheduler = onecycle(optimizer, total_steps, pct_start=pct_start)
-    except UsageError:
+    if pct_start >= 1 or pct_start * total_steps == 1:
+        with pytest.raises(UsageError, match="pct_start"):
+            onecycle(optimizer, total_steps, pct_start=pct_start)
         return
+    scheduler = onecycle(optimizer, total_steps, pct_start=pct_start)
     assert all(math.isfinite(used[0][0]) and used[0][0] > 0 for used in _trace(optimizer, scheduler, 0, total_steps))
 
 
