@@ -31,13 +31,13 @@ pytest_plugins = ["browsing", "user_folder"]
 collect_ignore_glob = [f"{folder}/tests/*" for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
 """Adapters whose libraries are not here: `make test-all` runs their tests where they are."""
 STATE = Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}"
-os.environ["WF_STATE_DIR"] = str(STATE)  # nobody's own
+os.environ["WF_STATE_DIR"] = str(STATE)  # without the user's settings
 
 
 class Wf(Protocol):
     """Runs `wf ARGS...`, in the test's `tmp_path` unless `cwd` says otherwise.
 
-    `env` adds to the environment; None takes a variable away.
+    `env` adds to the environment; None removes a variable.
     """
 
     def __call__(
@@ -51,15 +51,15 @@ class Wf(Protocol):
 
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120", "FORCE_COLOR": None}
-    config = str(Path(tempfile.gettempdir()) / "wf-tests-config")  # nobody's own settings
+    config = str(Path(tempfile.gettempdir()) / "wf-tests-config")  # without the user's settings
     plain |= {"XDG_CONFIG_HOME": config, "WF_PLUGINS_ALLOW": None, "WF_TRUST": None}
     merged = {**os.environ, **plain, **(changes or {})}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 @pytest.fixture(autouse=True)
-def own_vocabulary() -> Iterator[None]:
-    """Kinds and run values that a test's plugins declare are gone with the test."""
+def restored_vocabulary() -> Iterator[None]:
+    """Forget the kinds, settings and run values that the plugins of a test have declared."""
     yield
     for words in VOCABULARIES.values():
         for owner in {words.owner(name) for name in words} - {*PLUGINS, *ADAPTERS}:
@@ -75,7 +75,7 @@ def fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def wf(fork_server: ForkServer, tmp_path: Path) -> Wf:
-    """The command line in a fork of a process that has torch already: for all but the few tests about processes."""
+    """The command line in a fork of a process that has imported torch: for all tests except those about processes."""
 
     def run(
         *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 180
@@ -87,7 +87,7 @@ def wf(fork_server: ForkServer, tmp_path: Path) -> Wf:
 
 @pytest.fixture
 def ranks(fork_server: ForkServer, tmp_path: Path) -> Wf:
-    """The command line in two processes that train together: forks with what torchrun would give each of them.
+    """The command line in two forked processes that train together, with the environment that torchrun would set.
 
     It ends with code 1 when one of them fails; the other is stopped then.
     """
@@ -103,7 +103,7 @@ def ranks(fork_server: ForkServer, tmp_path: Path) -> Wf:
 
 @pytest.fixture
 def wf_process(tmp_path: Path) -> Wf:
-    """The command line as a process of its own, as a user starts it.
+    """The command line in a new process, as a user starts it.
 
     torch computes in one thread unless `env` takes OMP_NUM_THREADS away.
     """
@@ -127,7 +127,7 @@ def wf_process(tmp_path: Path) -> Wf:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let property tests try a quarter of their examples where exhaustive tests are left out, and declare all words."""
+    """Let property tests try a quarter of their examples where exhaustive tests are left out, and load all plugins."""
     sys.dont_write_bytecode = False  # modules of wf and of tests are compiled once, whatever the environment says
     settings.register_profile("whole", deadline=None)  # a busy machine is no failure
     settings.register_profile("sample", deadline=None, max_examples=25)
@@ -136,11 +136,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no worker waits for the other one in the end."""
+    """Run slow tests first, so that no worker waits for the other one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("exhaustive") is None)
 
 
 def pytest_collection_finish() -> None:
-    """Let tests leave no bytecode: many write a module twice in a second, and Python would take the old one."""
+    """Write no bytecode during tests: many write a module twice in a second, and Python would use the old bytecode."""
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

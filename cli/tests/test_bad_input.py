@@ -1,4 +1,4 @@
-"""Every wrong line ends with its exit code and one message: what was wrong, what there was, what to do."""
+"""Every invalid command line exits with its code and one message: the error, the choices and a remedy."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_damaged_run(
 def test_cross_validation_in_place_of_a_single_run(wf: Any, refused: Refused, folder: Path) -> None:
     assert wf("run", "--folds", 2, "--epochs", 1, "--quiet", "--name", "both").code == 0
     refused("evaluate both", 2, "both is a cross-validation of 2 runs", "both/fold-1")
-    shutil.rmtree(folder / "runs" / "both" / "fold-2")  # as where the first was killed
+    shutil.rmtree(folder / "runs" / "both" / "fold-2")  # as when the first fold was killed
     refused("resume both", 2, "not trained yet: fold 2", "fold-1/run.toml --fold 2/2 --run-dir runs/both/fold-2")
 
 

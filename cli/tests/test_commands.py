@@ -1,4 +1,4 @@
-"""The verbs that plugins bring: found, grouped, imported when used, and what is wrong with them."""
+"""Commands of plugins: discovery, sections of the help, import on use, and errors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ wrong = 7
 
 
 def install(site: Path, name: str = "zoo", plugin: str = PLUGIN) -> dict[str, str | None]:
-    """Make a distribution there, as pip would; gives the environment that has it."""
+    """Write a distribution as pip would install it; returns the environment in which it is installed."""
     info = site / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -93,7 +93,7 @@ def test_a_declared_command_has_the_name_and_summary_of_its_click_command(name: 
 
 
 def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path: Path) -> None:
-    """A stranger's verb: in its section, used, broken beside others, and gone with its package."""
+    """A third-party command: in its section, used, broken beside others, and removed with its package."""
     shown = wf_process("--help", env=zoo)
     assert (shown.code, shown.stderr) == (0, ""), "no target is imported"
     titles = re.findall(r"^(\w.*):$", shown.stdout, re.MULTILINE)
@@ -159,7 +159,7 @@ def test_a_plugin_given_by_p_adds_commands(wf: Any, tmp_path: Path) -> None:
 def test_a_command_name_of_several_plugins_is_ambiguous_unless_pinned(
     wf_process: Any, tmp_path: Path, work: Path
 ) -> None:
-    """A stranger's verb takes no name of wf's own, nor of another stranger's, unless a pin says so."""
+    """A third-party command takes no name of wf or of another plugin unless a pin chooses it."""
     one = PLUGIN.replace('"survey"', '"resume"')
     env = install(tmp_path / "site", plugin=one)
     install(tmp_path / "site", "ark", one)
@@ -201,7 +201,7 @@ def test_excluded_plugins_add_no_commands(
 
 
 def test_commands_of_wf_cli_work_when_plugins_are_excluded(wf: Any, tmp_path: Path) -> None:
-    """With them one sees why others are not there."""
+    """They show why other commands are missing."""
     off: dict[str, str | None] = {"WF_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for env in (off, {"WF_PLUGINS_ALLOW": "nobodys"}):
         for line in (("list-plugins",), ("list",), ("--help",)):
@@ -271,7 +271,7 @@ def test_help_imports_no_command() -> None:
 
 
 def test_a_command_that_is_not_a_click_command_is_refused(tmp_path: Path) -> None:
-    """What is not one is refused when it is used, whatever can be called."""
+    """Any other callable is refused when the command is used."""
     (tmp_path / "mine.py").write_text(
         "from wf import Command, hookimpl\n"
         "@hookimpl\ndef wf_commands(): return [Command(name='a', section='S', summary='T', target=lambda: None)]\n"

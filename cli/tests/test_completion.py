@@ -1,4 +1,4 @@
-"""What a shell offers after a tab."""
+"""Shell completion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def complete(wf: Any, line: str) -> list[str]:
-    """What bash is offered for a line; its last word is the one being typed."""
+    """The completions for a command line whose last word is being typed."""
     env = {"_WF_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
     result = wf(env=env)
     assert (result.code, result.stderr) == (0, "")

@@ -18,7 +18,7 @@ KEYS = ["level", "check", "subject", "message", "fix"]
 
 @pytest.fixture
 def healthy(tmp_path: Path) -> dict[str, str | None]:
-    """Nobody's own folders and settings."""
+    """An environment without the user's folders and settings."""
     config = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_CACHE_HOME": str(tmp_path), "WF_DATA_DIR": None}
     return {**config, "CUDA_VISIBLE_DEVICES": "", "WF_DISABLE_PLUGIN_AUTOLOAD": None}
 

@@ -1,4 +1,4 @@
-"""What `wf doctor` finds out about plugins and settings: each finding is made to happen."""
+"""The findings of `wf doctor` about plugins and settings, each one provoked."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_heavy_imports_are_found_for_each_plugin_separately(tmp_path: Path) -> N
 
 
 def test_declarations_that_fail_when_loaded_again(tmp_path: Path) -> None:
-    """Such as one that ends the process where it is loaded without the others."""
+    """For example one that ends the process when it is loaded without the others."""
     (tmp_path / "ends.py").write_text("import os\nos._exit(7)\n")
     heavy = plugin("heavy", module=str(tmp_path / "heavy.py"), distribution=None, pulled_in=("torch",), import_ms=900.0)
     (tmp_path / "heavy.py").touch()
@@ -253,4 +253,4 @@ def test_forms_that_no_task_declares() -> None:
         )
     ]
     alone = examined(plugins=[plugin("ours", loss("l1", traits=traits))])
-    assert of("form", alone) == [("ok", "all", "every form in traits is known")]  # there are no tasks to tell
+    assert of("form", alone) == [("ok", "all", "every form in traits is known")]  # without tasks no form is unknown

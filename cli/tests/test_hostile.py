@@ -1,4 +1,4 @@
-"""Names and texts of other people, and streams that are closed or cannot say everything."""
+"""Hostile names and texts, and streams that are closed or cannot encode every character."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def steers(text: str) -> set[str]:
 
 @pytest.fixture
 def run(wf: Any, folder: Path) -> Path:
-    """A run whose manifest is somebody else's, and one whose name is."""
+    """A run with escape sequences in its manifest, and one with escape sequences in its name."""
     place = folder / "runs" / "a"
     place.mkdir(parents=True)
     for name in ("run.toml", "metrics.jsonl"):

@@ -1,4 +1,4 @@
-"""``wf list-plugins``, ``wf list`` and ``wf show``: what they print, and as JSON."""
+"""The output of ``wf list-plugins``, ``wf list`` and ``wf show``, for reading and as JSON."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_search_looks_into_names_summaries_aliases_and_catalogues(wf: Any) -> No
     assert (empty.code, empty.stdout, empty.stderr) == (0, "", "wf: nothing found for 'no such thing'\n")
 
 
-# What fits a component
+# --fits
 
 
 def fitting(wf: Any, *args: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command group: help, `-p` anywhere, exit codes and the way of errors to the screen."""
+"""The command group: help, `-p` anywhere, exit codes and printed errors."""
 
 from __future__ import annotations
 

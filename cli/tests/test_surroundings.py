@@ -1,4 +1,4 @@
-"""What wf stands on, as `wf doctor` finds it: each finding is made to happen."""
+"""The findings of `wf doctor` about Python, torch and folders, each one provoked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ones:
 
 @pytest.fixture
 def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Finding]]:
-    """What is found where torch is another module."""
+    """The findings with another module in place of torch."""
 
     def found(text: str) -> list[Finding]:
         (tmp_path / "torch.py").write_text(text)

@@ -30,7 +30,7 @@ from wf.errors import UsageError
     ],
 )
 def test_the_owner_of_the_raising_code_is_found(modules: list[str], name: str) -> None:
-    """The frames of an error, outermost first, each in a module of such a name."""
+    """`modules` are the modules of the frames of an error, outermost first."""
     assert culprit(raised_in(modules), [stranger()]) == name
 
 
@@ -63,7 +63,7 @@ def nested(modules):
 
 
 def nested(modules: list[str]) -> None:
-    names: dict[str, Any] = {"__name__": "nobody"}  # this file would be a module of one's own
+    names: dict[str, Any] = {"__name__": "nobody"}  # this file would count as user code
     exec(NESTED, names)
     names["nested"](modules)
 
@@ -82,7 +82,7 @@ def test_the_first_blame_is_kept() -> None:
 
 
 def passing(error: BaseException, modules: list[str]) -> list[str]:
-    """The notes of an error that was raised in these modules and has passed."""
+    """The notes of an error that was raised in these modules and passed through `naming_culprit`."""
 
     with pytest.raises(type(error)) as caught, naming_culprit():
         exec("raise error", {"__name__": modules[0], "error": error})

@@ -1,4 +1,4 @@
-"""Old names keep working, with one warning that says the new one."""
+"""Old names keep working, with one warning that names the new one."""
 
 from __future__ import annotations
 

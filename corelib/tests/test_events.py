@@ -1,4 +1,4 @@
-"""The events: who listens, and the messages for wrong hooks."""
+"""The events: which hooks listen, and the messages for wrong hooks."""
 
 from __future__ import annotations
 

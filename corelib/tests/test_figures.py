@@ -135,7 +135,7 @@ def test_figures_have_one_source_and_are_numbers() -> None:
         figures.values |= {"before": 1, name: value}
         with pytest.raises(UsageError, match=words):
             figures.take(second)
-        assert figures.values == given  # of one that is wrong nothing stays
+        assert figures.values == given  # a refused figure leaves nothing behind
     del figures.values["none"]
     figures.take(second)
     assert "none" not in figures.values

@@ -107,7 +107,7 @@ def test_hook_wf_values(tmp_path: Path) -> None:
     assert VALUES["num_words"].is_count
     without_provider = VALUE.replace(", provider=change", "").replace("num_words", "num_lines")
     registry = Registry.discover([write(tmp_path, "word.py", without_provider)], only_builtin=True)
-    assert VALUES["num_lines"].is_count, "a trainer's run_values may give it"
+    assert VALUES["num_lines"].is_count, "the run_values of a trainer may provide it"
     assert not registry.has("value", "num_lines")
 
 
@@ -155,7 +155,7 @@ def test_hook_wf_settings(tmp_path: Path) -> None:
         wf.build(**{**IRIS, **said, "hook": [{"use": hook}]}, save=False, registry=registry).close()
     assert seen == [1.5, 3.0]
     unused = wf.build(**IRIS, save=False, registry=registry)
-    assert "patience_sec" not in unused.plan, "nobody set it, and nothing took it: the run can do without the plugin"
+    assert "patience_sec" not in unused.plan, "it was not set and nothing used it: the run does not need the plugin"
     unused.close()
     with pytest.raises(UsageError, match="option 'patience_sec' wants float"):
         wf.build(**IRIS, patience_sec="long", registry=registry)
@@ -207,7 +207,7 @@ def test_hook_wf_readers(tmp_path: Path) -> None:
 
 
 def test_several_readers_for_one_file_extension(tmp_path: Path) -> None:
-    """Two that read the same files are named where such a file is read; other files are read as ever."""
+    """Two readers of the same extension are named when such a file is read; other files are unaffected."""
     mine, other = write(tmp_path, "mine.py", READER), write(tmp_path, "other.py", READER.replace('"words"', '"terms"'))
     same = write(tmp_path, "same.py", READER)
     wrong = write(tmp_path, "wrong.py", READER.replace("return torch.tensor", "return 1 or torch.tensor"))
@@ -233,7 +233,7 @@ def test_hook_wf_links(tmp_path: Path) -> None:
 
 
 def test_hook_wf_commands(tmp_path: Path) -> None:
-    """Commands are looked up as components are, and one whose target is not there harms nothing beside it."""
+    """Commands are looked up like components, and one whose target does not exist affects no other."""
     loss = "@hookimpl\ndef wf_components(): return [Component('loss', 'own', change)]\n"
     files = [
         write(tmp_path, "mine.py", COMMAND.format("change")),
@@ -346,7 +346,7 @@ def test_two_tasks_of_one_name_need_a_pin(tmp_path: Path) -> None:
 
 
 def test_two_tasks_for_the_same_targets(tmp_path: Path) -> None:
-    """wf's own one is taken where wf chooses; between strangers the user says which."""
+    """wf prefers its own task; between two third-party tasks the user has to choose."""
     theirs = (
         "@hookimpl\ndef wf_tasks(): return [Task(name='{}', target='wf_tasks.regression:Regression', targets=({},))]\n"
     )
@@ -379,7 +379,7 @@ def worth():
 
 
 def test_a_value_provided_by_two_plugins(tmp_path: Path) -> None:
-    """A run that needs it is refused, one that does not is not; a pin settles it."""
+    """A run that needs the value is refused, another one is not; a pin chooses the provider."""
     files = [write(tmp_path, f"{name}.py", WORTH.format(number)) for number, name in enumerate(("one", "two"))]
     registry = Registry.discover(files, only_builtin=True)
     seen: list[int] = []
@@ -425,7 +425,7 @@ def test_a_component_of_a_kind_whose_plugin_is_not_loaded(tmp_path: Path) -> Non
 
 
 def test_a_kind_with_the_name_of_a_setting(tmp_path: Path) -> None:
-    """Whichever comes second is refused: they share the top level of run files."""
+    """The second one is refused: both share the top level of run files."""
     kind = KIND.replace("word-list", "patience_sec").replace("patience_sec", "patience")
     files = [
         write(tmp_path, "one.py", SETTING.replace("patience_sec", "patience")),

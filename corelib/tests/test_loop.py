@@ -21,7 +21,7 @@ from wf.errors import DataError, DivergedError, GoBack, SaveError, UsageError, W
 
 
 class Data:
-    """Epochs of a few numbered batches; `known` says whether `num_batches` gives their number."""
+    """Epochs of a few numbered batches; `known` tells whether `num_batches` is their number or None."""
 
     def __init__(self, num: int = 4, *, known: bool = True) -> None:
         self.num_batches = num if known else None
@@ -33,7 +33,7 @@ class Data:
 
 
 class Trainer:
-    """Its loss is a function of the batch; it keeps the batches."""
+    """Its loss is a function of the batch; it collects the batches."""
 
     def __init__(self) -> None:
         self.batches: list[Any] = []
@@ -292,7 +292,7 @@ def test_a_bare_iterator_lasts_one_epoch() -> None:
 
 
 class Array:
-    """Something with a shape, as tensors and arrays have one."""
+    """An object with a shape, like a tensor or an array."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
@@ -319,7 +319,7 @@ def test_a_batch_counts_its_samples_and_not_its_inputs(inputs: Any, targets: Any
 @pytest.mark.parametrize(
     ("inputs", "targets"),
     [
-        ([Array(3, 8, 8)] * 5, [{"boxes": Array(2, 4)}] * 5),  # a sample each, or several arrays of three samples
+        ([Array(3, 8, 8)] * 5, [{"boxes": Array(2, 4)}] * 5),  # one sample each, or several arrays of three samples
         ((Array(32, 4), Array(31, 4)), None),
         ({"a": 1}, None),
         (Array(), None),
@@ -511,17 +511,19 @@ def test_a_run_continues_without_a_failed_hook(event: str) -> None:
     loop = fragile_loop(before, hook, after, hook_failed=go_on).run(Data(2), Epochs(2))
     whole = Log()
     fragile_loop(whole).run(Data(2), Epochs(2))
-    assert (before.events, after.events) == (whole.events, whole.events), "the others hear all, of this step too"
+    assert (before.events, after.events) == (whole.events, whole.events), (
+        "other hooks get every event, also of this step"
+    )
     failures = [part for part, where, *_ in asked if where == event]
     assert set(map(id, failures)) == {id(hook)}
     assert len(failures) == (1 if event != "state_dict" else len(loop.checkpointer.order)), event  # type: ignore[union-attr]  # ours
     assert [heard for heard in hook.heard if heard != "state_dict"].count(event) <= 1
     first = hook.heard.index(event)
-    assert set(hook.heard[first + 1 :]) <= {"state_dict"}, "it hears of nothing after it failed"
+    assert set(hook.heard[first + 1 :]) <= {"state_dict"}, "a failed hook gets no more events"
 
 
 def test_a_hook_that_fails_in_a_nested_event_skips_the_outer_event() -> None:
-    """The second hook falls away while the first one is still being told of the step: the step skips it, too."""
+    """The second hook is disabled while the first one handles the step, so the step skips it, too."""
 
     class Reader:
         def on_step_end(self, run: Loop) -> None:
@@ -636,7 +638,7 @@ def test_a_non_finite_loss_is_logged_before_the_checkpoint_commit() -> None:
 
 
 class Writer(Checkpointer):
-    """Writes in the background: a checkpoint is done when `finish` is called, or else when it is waited for."""
+    """Writes in the background: a checkpoint is done when `finish` is called or when its future is waited for."""
 
     def __init__(self, *failing: int) -> None:
         super().__init__()
@@ -703,7 +705,7 @@ def test_a_checkpoint_is_reported_at_the_first_step_after_it_is_durable() -> Non
 
 
 def test_a_save_that_finishes_before_the_pause_is_set_is_reported() -> None:
-    """A save that finishes before the next pause is set, as a small one does, is reported after the next step."""
+    """A small save that finishes before the next pause is set is reported after the next step."""
     writer = Writer()
     writer.save = lambda *args: (Writer.save(writer, *args), writer.finish())[0]  # type: ignore[method-assign,func-returns-value]
     log, loop = write_in_background(writer)
@@ -737,7 +739,7 @@ def test_a_failed_last_save_is_an_error() -> None:
     with pytest.raises(SaveError, match="save 3 failed"):
         loop.run(Data(7), Epochs(1))
     assert committed(log) == [(6, "step-3"), (7, "step-6")]
-    assert "run_end" in log.names(), "it goes on to the end first"
+    assert "run_end" in log.names(), "the run first continues to its end"
 
 
 def test_the_last_step_is_tried_again_when_its_save_failed() -> None:
@@ -767,7 +769,7 @@ def test_an_error_waits_for_the_checkpoint_and_is_not_hidden_by_it(fails: bool) 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_processes_report_a_save_at_the_same_pause(first: bool) -> None:
-    """In the other processes no save is ever done; the first process decides."""
+    """A save is never done in the other processes; process 0 decides."""
     writer = Writer()
     log, loop = write_in_background(writer, *([FinishAt(writer, 4)] if first else []), log_every=2)
     pauses: list[int] = []
@@ -942,7 +944,7 @@ class Judge:
 
 
 class Ends(Log):
-    """Ends the run for good at an event of a step; it has forgotten that when the run is resumed."""
+    """Ends the run for good at an event of a step; it does not remember that after a resume."""
 
     def __init__(self, event: str, step: int, *, signal: bool = False) -> None:
         super().__init__()
@@ -979,7 +981,7 @@ def test_a_run_ended_by_a_part_stays_ended_from_every_checkpoint(
     known: bool,
     signal: bool,
 ) -> None:
-    """Killed after any commit and resumed, also where a signal came with the end."""
+    """Killed after any commit and resumed, also when a signal arrived at the end."""
     data = Data(num_batches, known=known)
 
     def run(state: Any = None, *, signal: bool = False) -> tuple[Loop, Log, Commits]:
@@ -1016,7 +1018,7 @@ def test_a_rollback_undoes_a_stop_requested_after_the_checkpoint() -> None:
 
 
 def told(log: Log) -> list[Any]:
-    """The events of training, without the start and end of each process and its own checkpoints."""
+    """The events of training, without the start and end of each process and without its checkpoints."""
     own = ("on_run_start", "on_epoch_start", "on_checkpoint_end", "on_run_end")
     return [event for event in log.events if event[0] not in own]
 

@@ -74,7 +74,7 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
 
 
 def one(text: str, tmp_path: Path) -> Plugin:
-    """What becomes of a plugin file with this text, loaded beside a good one."""
+    """The plugin that a file with this text becomes, loaded beside a good one."""
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "mine.py").write_text(text)
     found = discover(Selection(extra=(str(tmp_path / "mine.py"), str(tmp_path / "good.py")), autoload=False))
@@ -166,7 +166,7 @@ def test_a_failed_plugin_file_is_imported_again(tmp_path: Path) -> None:
 
 
 def test_names_of_builtin_plugins_cannot_be_taken(install: Install) -> None:
-    """They are loaded first, whatever the others are called."""
+    """Plugins of wf are loaded first, whatever the names of the others."""
     clock = "from wf import Kind, hookimpl\n@hookimpl\ndef wf_kinds(): return [Kind(name='clock')]\n"
     install("a-stranger", main=clock)
     install("wf-losses", main=clock)
@@ -222,7 +222,7 @@ def test_the_fix_of_a_distribution_whose_package_is_gone(install: Install, tmp_p
         ("broken_of_test.losses:Huber.make", None),
         ("broken_of_test.losses:Hubber", "broken_of_test.losses has no Hubber; did you mean Huber?"),
         ("broken_of_test.loses:Huber", "there is no module broken_of_test.loses"),
-        ("nowhere.losses:Huber", None),  # of another package: found out when it is used
+        ("nowhere.losses:Huber", None),  # of another package: checked when it is used
         ("torch.nn:NoSuchLoss", None),
     ],
 )
@@ -439,7 +439,7 @@ def test_autoload_is_on_for_an_empty_or_zero_variable(monkeypatch: pytest.Monkey
 def test_only_builtin_loads_the_plugins_of_wf_alone(install: Install, tmp_path: Path) -> None:
     assert "wf-losses" in builtin_distributions()
     origin = importlib.metadata.distribution("wf-losses").read_text("direct_url.json") or ""
-    install("WF.losses", main=GOOD)  # the name alone, which anybody may take on an index
+    install("WF.losses", main=GOOD)  # only the name, which anybody may register on an index
     install("stranger", main="raise RuntimeError('imported!')")
     only_builtin = Selection.parse(["no:stranger"], only_builtin=True)
     assert discover(only_builtin) == []

@@ -1,4 +1,4 @@
-"""Looking up components: names, aliases, collisions, suggestions, one's own code."""
+"""Looking up components: names, aliases, collisions, suggestions, user code."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with pytest.raises(UsageError, match="model 'zoo/bad' cannot be used: needs a step count"):
         registry.find("model", "zoo/bad")
-    like = plugin("like", Component("model", "lenet18", "m:A"))  # looks more like it, and is not it
+    like = plugin("like", Component("model", "lenet18", "m:A"))  # a closer match that is not the module
     with pytest.raises(UsageError, match=r"did you mean 'zoo/ResNet18' or 'lenet18'.*\n  available: .* zoo/\.\.\."):
         Registry([*registry.plugins, like]).find("model", "resnet18")
     assert not list(registry.catalogues("loss"))

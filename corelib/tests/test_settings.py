@@ -1,4 +1,4 @@
-"""Settings of the user and the project: where they are read, which wins, what is refused."""
+"""Settings of the user and the project: where they are read, which one wins, and errors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_no_home_folder_and_no_working_directory(tmp_path: Path, monkeypatch: py
     def no_entry(uid: int) -> None:
         raise KeyError(uid)
 
-    monkeypatch.setattr("pwd.getpwuid", no_entry)  # as in a container that runs as a user whom it does not know
+    monkeypatch.setattr("pwd.getpwuid", no_entry)  # as in a container that runs as an unknown user
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CONFIG_HOME")
     (gone := tmp_path / "gone").mkdir()

@@ -1,4 +1,4 @@
-"""Text for a terminal: nothing in it steers one, and it is otherwise as it was."""
+"""Text for a terminal: control characters are escaped, and the rest is unchanged."""
 
 from __future__ import annotations
 

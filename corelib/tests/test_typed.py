@@ -1,4 +1,4 @@
-"""Values as they were typed, and what the options' types make of them."""
+"""Values as they were typed, and their conversion to the types of options."""
 
 from __future__ import annotations
 

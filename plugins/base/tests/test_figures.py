@@ -1,4 +1,4 @@
-"""What numbers look like."""
+"""Whether numbers look like classes or measures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wf_base.figures import regression_hint
 
 
 def test_regression_hint_does_not_sort_fractional_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "unique", lambda *_, **__: pytest.fail("it takes long"))
+    monkeypatch.setattr(torch, "unique", lambda *_, **__: pytest.fail("sorting is slow"))
     assert regression_hint([0.0, 1.0, 1.0, 0.0, 2.5]) is None
     assert regression_hint([0.0, 1.0, float("nan"), 1.0]) is None
 

@@ -1,4 +1,4 @@
-"""Samples with an order of their own."""
+"""Samples that determine their own order."""
 
 from __future__ import annotations
 

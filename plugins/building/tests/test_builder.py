@@ -114,7 +114,7 @@ def test_arguments_come_from_options_run_values_and_defaults() -> None:
     assert built.value.options == {"gamma": 2.0, "num_classes": 10, "width": 3}
     assert built.options == {"gamma": 2.0, "width": 3}
     assert built.table() == {"use": "thing", "gamma": 2.0, "width": 3}
-    # it can be rebuilt by its plugin's name, even with a live target
+    # the name of its plugin is enough to rebuild it, even with a live target
     assert (built.name, built.repeatable) == ("thing", True)
 
 
@@ -260,7 +260,7 @@ def test_a_loss_function_is_used_as_it_is() -> None:
     assert builder().build("loss", "power").value(5, 3) == 4
 
 
-# Live objects and one's own code
+# Live objects and user code
 
 
 def test_live_objects() -> None:
@@ -307,7 +307,7 @@ def test_paths_are_looked_up_beside_the_run_file(tmp_path: Path) -> None:
     assert beside.build("model", {"use": "files", "path": "b.csv"}).value.options["path"] == Path("b.csv")
 
 
-# What a run file can hold
+# Values that a run file can hold
 
 
 def test_defaults_that_toml_cannot_hold_are_not_written(tmp_path: Path) -> None:

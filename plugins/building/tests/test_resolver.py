@@ -157,7 +157,7 @@ def test_needs_of_a_provider_are_made_before_its_random_context() -> None:
     values = Resolver({}, providers.get, apart)
     values.need("a")
     assert order == ["own", "apart b", "b", "apart a", "a"]
-    assert values.made == ["b", "a"]  # the run saves the state of its own values itself
+    assert values.made == ["b", "a"]  # the state of the run's own values is saved elsewhere
 
 
 def test_comes_later_tells_which_values_are_still_to_be_made() -> None:

@@ -1,4 +1,4 @@
-"""``wf compare``: tiny grids, broken off in every way, and what is refused."""
+"""``wf compare``: tiny grids, interruptions of every kind, and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("compare")  # one worker makes the comparisons that they copy
+pytestmark = pytest.mark.xdist_group("compare")  # one worker makes the comparisons that these tests copy
 
 IRIS = ("--dataset", "iris", "--epochs", 3, "--repeats", 2)
 TINY = (*IRIS, "--model", "linear")
@@ -60,7 +60,7 @@ Compare = Callable[..., Any]
 
 @pytest.fixture
 def compare(wf: Any, folder: Path) -> Compare:
-    """Compares tiny rows; `name` is that of the comparison."""
+    """Compares tiny rows; `name` is the name of the comparison."""
 
     def run(*more: object, name: str = "c", code: int = 0) -> Any:
         tiny = [word for word in TINY if word not in ("--repeats", 2)] if "--repeats" in more else TINY
@@ -82,7 +82,7 @@ def made(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a comparison named `c` that had the hook of `KILL` and was not disturbed."""
+    """A folder with an undisturbed comparison named `c` with the hook of `KILL`."""
     place = tmp_path_factory.mktemp("straight")
     (place / "kill.py").write_text(KILL)
     (place / "killed").touch()
@@ -103,7 +103,7 @@ def cells(folder: Path, name: str) -> list[Path]:
 
 
 def contents(folder: Path, name: str) -> dict[str, bytes]:
-    """What must not depend on how a comparison came about: figures, run files and weights of every run."""
+    """The results that must not depend on interruptions: figures, run files and weights of every run."""
     found = {}
     for cell in cells(folder, name):
         last = sorted(path for path in (cell / "checkpoints").iterdir() if re.fullmatch(r"step-\d+", path.name))[-1]
@@ -127,7 +127,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without what differs from one time to the next."""
+    """A record without its times."""
     return {
         **record,
         "directory": None,
@@ -169,7 +169,7 @@ def test_repeating_the_command_trains_only_the_missing_runs(compare: Compare, wf
     assert wf("run", *line, "--optimizer", "sgd", "--seed", 43, "--name", "single", "--quiet").code == 0
     cell, single = folder / "runs/c/sgd/seed-43", folder / "runs/single"
     for file in ("metrics.jsonl", "run.toml"):
-        assert (cell / file).read_bytes() == (single / file).read_bytes(), "a cell is what wf run gives"
+        assert (cell / file).read_bytes() == (single / file).read_bytes(), "a cell equals a plain wf run"
     assert [row["num"] for row in compare("--repeats", 1, "--json").json()["rows"]] == [1, 1]
     place = folder / "runs/c/manifest.json"
     place.write_text(place.read_text().replace('"wf-optimizers": "', '"wf-optimizers": "99.'))
@@ -189,7 +189,7 @@ def test_repeating_the_command_trains_only_the_missing_runs(compare: Compare, wf
 def test_an_interrupted_comparison_resumes_to_the_same_result(
     wf: Any, folder: Path, straight: Path, whom: str, how: str, jobs: int
 ) -> None:
-    """After kill -9 of a run's process, kill -9 or a signal to the command: all is as of an undisturbed comparison."""
+    """After kill -9 of a run's process, or kill -9 or a signal to the command, all equals an undisturbed comparison."""
     (folder / "kill.py").write_text(KILL.replace("WHOM", whom).replace("SIGKILL", how))
     broken = wf("compare", *KILLED, "--jobs", jobs)
     if whom == "getpid":
@@ -198,7 +198,7 @@ def test_an_interrupted_comparison_resumes_to_the_same_result(
     else:
         assert broken.code == {"SIGKILL": -9, "SIGTERM": 143}[how]
         assert "Traceback" not in broken.stderr
-        for cell in cells(folder, "c"):  # its parent is gone: it saves a checkpoint and stops by itself, or is done
+        for cell in cells(folder, "c"):  # without its parent a run saves a checkpoint and stops, or is done
             wait_for(lambda place=cell: manifest(place)["status"] != "running")  # type: ignore[misc]  # bound at once
         states = {cell: manifest(cell) for cell in cells(folder, "c")}
         done = {cell: state for cell, state in states.items() if state["status"] == "done"}
@@ -215,8 +215,8 @@ def test_an_interrupted_comparison_resumes_to_the_same_result(
             assert manifest(folder / "runs/c")["status"] == "interrupted"
             assert "interrupted: stopped by SIGTERM" in wf("compare", "c").stdout
         assert wf("compare", "--resume", "c").code == 0
-        assert {cell: manifest(cell) for cell in done} == done, "what was done is left as it was"
-        assert all((cell / "mark").exists() for cell in begun), "what was begun did not begin anew"
+        assert {cell: manifest(cell) for cell in done} == done, "finished runs are left unchanged"
+        assert all((cell / "mark").exists() for cell in begun), "started runs continue instead of starting over"
     assert (folder / "killed").exists()
     assert contents(folder, "c") == contents(straight, "c")
     ours, theirs = (json.loads((place / "runs/c/table.json").read_text()) for place in (folder, straight))

@@ -1,4 +1,4 @@
-"""The grid: what `--vary` says, and how rows are called."""
+"""The grid: parsing `--vary`, and names of rows."""
 
 from __future__ import annotations
 

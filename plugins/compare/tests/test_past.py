@@ -1,4 +1,4 @@
-"""Rows out of runs that were trained before."""
+"""Rows made from finished runs."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_doubtful_differences_among_several_get_a_question_mark() -> None:
     unknown = difference([0.1], [0.3], larger_is_better=True)
     assert [one.verdict for one in (clear, close, none, unknown)] == ["better", "better", "tie", "unknown"]
     assert verdicts(together([clear, none])) == ["better", "tie"]
-    assert verdicts(together([close, unknown])) == ["better", "unknown"], "what is not known does not count"
+    assert verdicts(together([close, unknown])) == ["better", "unknown"], "unknown differences do not count"
     assert verdicts(together([clear, close, none, unknown])) == ["better", "better?", "tie", "unknown"]
     assert together([]) == []
 
@@ -132,7 +132,7 @@ def verdicts(differences: list[Difference]) -> list[str]:
 
 
 def test_tables_of_equal_rows_rarely_show_a_difference() -> None:
-    """Five rows against a first one, all alike: a verdict without a question mark in about one table of twenty."""
+    """Five rows against an equal first one: a verdict without a question mark in about one table of twenty."""
     generator = np.random.default_rng(1)
     single = joint = 0
     for sample in generator.normal(0.5, 0.1, (400, 6, 5)):

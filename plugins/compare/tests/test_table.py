@@ -1,4 +1,4 @@
-"""Judging rows: pairing, ties, runs that did not end well, and losses that cannot be compared."""
+"""Comparing rows: pairing, ties, failed runs, and losses that cannot be compared."""
 
 from __future__ import annotations
 

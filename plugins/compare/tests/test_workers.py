@@ -22,7 +22,7 @@ def double(number: int) -> int:
 
 
 def die(file: Path, times: int, how: int) -> str:
-    """Die by a signal the first times."""
+    """Die by a signal in the first attempts."""
     with file.open("a") as stream:
         stream.write("x")
     if len(file.read_text()) <= times:
@@ -32,7 +32,7 @@ def die(file: Path, times: int, how: int) -> str:
 
 
 def wait_for_end(file: Path) -> None:
-    """Say that it began, and how it ended."""
+    """Write into a file that it began and how it ended."""
 
     def end(*_: Any) -> None:
         file.write_text("ended")
@@ -134,7 +134,7 @@ def ask_twice(number: int, ask: Any) -> list[Any]:
 
 
 def ask_and_wait(file: Path, ask: Any) -> None:
-    """Ask for something, and note what came of it; SIGTERM is left for later, as a run does."""
+    """Ask a question and note the answer; SIGTERM is deferred, as in a run."""
     signal.signal(signal.SIGTERM, lambda *_: None)
     file.write_text(f"answered {ask('what')}")
 

@@ -1,4 +1,4 @@
-"""Samples that do not fit what their dataset says of them: refused by number and value, wherever they come from."""
+"""Samples that contradict their dataset's declaration are refused with number and value, wherever they are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = ("a", "b", "c")
 
 
 class Own:
-    """A map-style dataset of one's own."""
+    """A user-defined map-style dataset."""
 
     def __init__(self, sample: Callable[[int], Any], num: int = NUM) -> None:
         self._sample, self._num = sample, num

@@ -27,7 +27,7 @@ NUM = 23
 
 
 class Drawing:
-    """Samples that draw: from torch's, Python's and NumPy's generators, and not all of them equally often."""
+    """Samples that draw different amounts of random numbers from the generators of torch, Python and NumPy."""
 
     def __len__(self) -> int:
         return NUM
@@ -39,14 +39,14 @@ class Drawing:
 
 
 class DrawingAtOnce(Drawing):
-    """The same that read a batch at once."""
+    """The same, read a batch at once."""
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         return [self[index] for index in indices]
 
 
 class Readers:
-    """Samples that say which process read them, and break at one index."""
+    """Samples that contain the process that read them, and fail at one index."""
 
     def __init__(self, broken: int = -1) -> None:
         self.broken = broken
@@ -77,7 +77,7 @@ def test_random_draws_of_a_sample_depend_on_seed_epoch_and_sample_alone(samples:
     data = {workers: serve(samples, workers=workers) for workers in (0, 1, 2)}
     epochs = [rows(data[0].epoch(epoch)) for epoch in range(2)]
     evaluated = rows(data[0].batches("validation"))
-    torch.rand(5), random.random(), np.random.rand()  # what else happens changes nothing
+    torch.rand(5), random.random(), np.random.rand()  # other draws have no influence
     for one in data.values():
         assert rows(one.epoch(0)) == epochs[0]
         assert rows(one.epoch(1)) == epochs[1]
@@ -89,12 +89,12 @@ def test_random_draws_of_a_sample_depend_on_seed_epoch_and_sample_alone(samples:
     )
     draws = [draw for epoch in epochs for batch in epoch for row in batch for draw in row[1:]]
     if not isinstance(samples, DrawingAtOnce):
-        assert len(set(draws)) == len(draws), "two samples, or one in two epochs, have the same draws"
+        assert len(set(draws)) == len(draws), "draws are repeated between samples or epochs"
     assert rows(serve(samples, seed=6).batches("validation")) != evaluated
 
 
 class Still(Drawing):
-    """Says that it draws nothing, and draws: so that a test sees whether it was seeded."""
+    """Declares that it draws nothing, and draws, so that a test sees whether it was seeded."""
 
     draws = False
 
@@ -103,7 +103,7 @@ class Still(Drawing):
 
 
 class StillAtOnce(Still):
-    """The same that reads a batch at once."""
+    """The same, read a batch at once."""
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         return [self[index] for index in indices]
@@ -160,7 +160,7 @@ def test_workers_live_from_epoch_to_epoch() -> None:
     left.close()  # an epoch that is left early
     assert processes(data.epoch(3)) == first
     evaluating = processes(data.batches("validation"))
-    assert processes(data.batches("train")) == evaluating, "one evaluation after another has the same processes"
+    assert processes(data.batches("train")) == evaluating, "consecutive evaluations reuse the workers"
     assert not evaluating & first
     data.close()
     assert not processes(data.epoch(4)) & first
@@ -207,7 +207,7 @@ def gone(pids: list[int], within_sec: float = 10) -> bool:
 
 
 class Stuck(Readers):
-    """Samples of which one is never read to its end, by a process that loads data."""
+    """Samples of which one blocks a worker for ever."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if index == self.broken and get_worker_info() is not None:
@@ -263,7 +263,7 @@ def test_workers_survive_signals_to_the_process_group() -> None:
 
 
 def test_signals_wait_only_while_processes_start() -> None:
-    """What a sample starts itself, such as a decoder, can be stopped."""
+    """Processes that a sample starts, such as a decoder, can be stopped."""
 
     class Masked(Readers):
         def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -277,7 +277,7 @@ def test_signals_wait_only_while_processes_start() -> None:
 
 
 def _end(how: str, pids: connection.Connection[Any, Any]) -> None:
-    """Hold data that are being read, and end this process in one of its ways."""
+    """Hold data that are being read, and end this process in the given way."""
     held = serve(Readers(), workers=2)
     batches = held.epoch(0)
     next(batches)
@@ -295,7 +295,7 @@ def _end(how: str, pids: connection.Connection[Any, Any]) -> None:
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("error", 1), ("exit", 3), ("kill", -9), ("term", -15)])
 def test_workers_end_however_their_parent_ends(how: str, code: int) -> None:
-    """As in a script that holds an experiment: nothing is closed, and the traceback keeps all of it."""
+    """As in a script that holds an experiment: nothing is closed, and the traceback keeps everything alive."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     parent = multiprocessing.get_context("fork").Process(target=_end, args=(how, sender))
     parent.start()

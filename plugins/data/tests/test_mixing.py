@@ -1,4 +1,4 @@
-"""Transforms that mix the samples of an update: the same whatever divides it."""
+"""Transforms that mix the samples of an update: equal for any accumulation, processes and workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUM = 24
 
 
 class Noise:
-    """Adds a draw of each sample's own, so that a partner's shows."""
+    """Adds a random number of each sample, so that the partner's number is visible."""
 
     num_draws = 1
 
@@ -31,7 +31,7 @@ class Noise:
 
 
 class Mix:
-    """Adds a share of the partner, the same one in a whole update, and a draw of the sample's own."""
+    """Adds a share of the partner, equal in a whole update, and a random number of the sample."""
 
     joint, num_draws = "batch", 1
 
@@ -114,7 +114,7 @@ def assert_same(found: Any, wanted: Any) -> None:
 def test_an_update_is_the_same_for_any_accumulation_and_processes(
     num: int, parts: tuple[int, int], place: str, mixing: int, epoch: int
 ) -> None:
-    """Into parts whose gradients are added up, or over processes, to the bit."""
+    """To the bit, for parts whose gradients are added up and for several processes."""
     accumulate, world_size = parts
     whole = epoch_of(serve(num, mixing=mixing, batch_size=8), epoch)
     size = 8 // accumulate

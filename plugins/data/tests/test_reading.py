@@ -1,4 +1,4 @@
-"""What a run learned from its data, and the one way in for inputs."""
+"""Values learned from the data of a run, and reading inputs with them."""
 
 from __future__ import annotations
 

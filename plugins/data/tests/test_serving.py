@@ -102,7 +102,7 @@ def test_an_epoch_can_be_entered_at_any_batch(on_disk: bool) -> None:
 def test_an_update_of_several_batches_is_served_as_one(on_disk: bool) -> None:
     data = serve(regression(on_disk=on_disk), [(Noise(), True)], accumulate=3)
     assert data.num_batches == 2
-    assert [batch.size for batch in data.epoch(2)] == [12, 4], "the last one is short"
+    assert [batch.size for batch in data.epoch(2)] == [12, 4], "the last batch is short"
     assert [batch.size for batch in data.epoch(2, 1)] == [4]
     alone = list(serve(regression(on_disk=on_disk), [(Noise(), True)]).epoch(2))
     together = list(data.epoch(2))
@@ -112,7 +112,7 @@ def test_an_update_of_several_batches_is_served_as_one(on_disk: bool) -> None:
 
 
 class Counted(OnDisk):
-    """Samples that say which of them were read."""
+    """Samples that record which of them were read."""
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         super().__init__(inputs, targets)
@@ -135,7 +135,7 @@ def test_entering_an_epoch_reads_no_skipped_sample(epoch: int, start: int) -> No
 
 
 def test_memory_and_disk_serve_the_same_bits() -> None:
-    """With the same transforms, whichever of them are applied ahead."""
+    """With the same transforms, whether or not they are applied in advance."""
     chain = [(Double(), False), (Noise(), True), (Double(), False), (Noise(), True)]
     memory, disk = (serve(regression(on_disk=on_disk), chain) for on_disk in (False, True))
     workers = serve(regression(on_disk=True), chain, workers=2)
@@ -202,7 +202,7 @@ def test_serving_draws_nothing_from_the_global_generator() -> None:
 
 def test_processes_share_a_split() -> None:
     shares = [serve(regression(), rank=rank, world_size=3) for rank in range(3)]
-    assert [data.num_batches for data in shares] == [4, 4, 4], "as many as one process makes"
+    assert [data.num_batches for data in shares] == [4, 4, 4], "as many batches as in one process"
     train = [ids_of(data.epoch(0)) for data in shares]
     assert [len(part) for part in train] == [8, 4, 4]  # of 16, in batches of 4
     assert sorted(itertools.chain(*train)) == sorted(ids_of(serve(regression()).epoch(0)))
@@ -385,7 +385,7 @@ def test_a_class_missing_in_a_split_gives_a_warning(train: Any, validation: Any,
 
 
 def test_a_class_missing_among_samples_on_disk_gives_a_warning() -> None:
-    """As far as their targets are known: those of all train samples, which are divided."""
+    """As far as the targets are known: here those of all train samples, which are divided into splits."""
     samples = [(torch.zeros(1), index % 2 if index < 30 else 2) for index in range(31)]
     targets = torch.tensor([target for _, target in samples])
     dataset = Dataset(train=samples, targets="class_index", class_names=["a", "b", "c"], target_tensor=targets)

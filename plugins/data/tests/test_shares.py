@@ -1,4 +1,4 @@
-"""Whatever the number of processes, an epoch and an evaluation have the samples of one process, each once."""
+"""For any number of processes, an epoch and an evaluation have the samples of one process, each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as people have them: dialects, dates, missing and unseen categories, embeddings."""
+"""Real-world tables: dialects, dates, missing and unseen categories, embeddings."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ def inputs_of(dataset: Dataset) -> Any:
 
 
 def again(dataset: Dataset) -> TableReader:
-    """Its reader, made anew of what a run keeps of it."""
+    """Its reader, restored from the description that a run keeps."""
     assert dataset.reader is not None
     return TableReader(**json.loads(json.dumps(dataset.reader.description())))
 
@@ -130,7 +130,7 @@ def test_dates_become_numbers() -> None:
     assert parts.numbers(seconds)[1].tolist() == [1969, 12, 31, 2, 0, 0, -1]
     cyclic = Dates("ymd", ("cyclic",), 0.0, has_time=True)
     assert cyclic.names("d")[:2] == ["d.sin_of_year", "d.cos_of_year"]
-    middle = cyclic.numbers(seconds)[2]  # of the year: day 183 of 365, at noon
+    middle = cyclic.numbers(seconds)[2]  # fraction of the year: day 183 of 365, at noon
     assert middle[:2] == pytest.approx([0, -1], abs=1e-12)
     assert middle[4:] == pytest.approx([0, -1], abs=1e-12)
     assert np.isnan(cyclic.numbers(np.array([np.nan]))).all()

@@ -300,10 +300,10 @@ def test_numbers_in_local_notation_are_explained(tmp_path: Path, cell: str, look
     assert "one-hot" not in message
     with pytest.raises(DataError, match="looks like"):
         csv_file(write(tmp_path, f"x;y\n1;0.5\n2;{cell}\n"), target="y", task="regression")
-    if looks == "a number with a decimal comma":  # which all of these are, so that they are read
+    if looks == "a number with a decimal comma":  # all of these are decimal commas, so they are read
         return
     other = cell.translate(str.maketrans("23１", "34２"))
-    with pytest.raises(DataError, match="looks like"):  # or each would be a class
+    with pytest.raises(DataError, match="looks like"):  # otherwise each would be a class
         csv_file(write(tmp_path, f"x;y\n1;{cell}\n2;{cell}\n3;{other}\n"), target="y")
 
 
@@ -316,7 +316,9 @@ def test_one_word_in_a_numeric_target_is_refused(tmp_path: Path, cell: str) -> N
     assert len(csv_file(path, target="y", delimiter=",", task="classification").class_names) == 42
     assert len(csv_file(path, target="y", delimiter=",", categorical="y").class_names) == 42
     few = csv_file(write(tmp_path, f"x,y\n1,1\n2,2\n3,{cell}\n4,1\n"), target="y", delimiter=",")
-    assert few.targets == ("real" if shown == "1,5" else "class_index"), "where nothing speaks against it, a comma"
+    assert few.targets == ("real" if shown == "1,5" else "class_index"), (
+        "a comma is taken as decimal if nothing contradicts"
+    )
 
 
 def test_dates_declared_as_classes(tmp_path: Path) -> None:

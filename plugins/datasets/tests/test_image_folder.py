@@ -415,7 +415,7 @@ def test_cached_images_are_decoded_once(tmp_path: Path) -> None:
     assert isinstance(plain, ImageFiles)
     assert isinstance(cached, ImageFiles)
     assert cached.identity() == plain.identity()  # a run with a cache resumes one without
-    another = pickle.loads(pickle.dumps(cached))  # as processes that load data are given it
+    another = pickle.loads(pickle.dumps(cached))  # as workers receive it
     first = [another[index] for index in range(5)]
     for file in cached.files:
         stat = file.stat()

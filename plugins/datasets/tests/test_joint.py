@@ -64,7 +64,9 @@ def test_boxes_and_masks_move_with_their_objects(transform: Any) -> None:
         alone = [
             transform(Rows([image]), Rows([own]), draws[row : row + 1]) for row, (image, own) in enumerate(SAMPLES)
         ]
-        assert all(torch.equal(one[0][0], image) for one, image in zip(alone, images, strict=True)), "by its own draws"
+        assert all(torch.equal(one[0][0], image) for one, image in zip(alone, images, strict=True)), (
+            "each sample depends on its own draws only"
+        )
         assert [image.shape for image in transform(given()[0], None, draws)[0]] == [image.shape for image in images]
 
 

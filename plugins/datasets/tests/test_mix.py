@@ -164,7 +164,7 @@ def test_cross_entropy_trains_on_shares_and_evaluates_on_classes() -> None:
 
 
 def test_a_loss_of_soft_targets_is_evaluated_on_one_hot_rows() -> None:
-    """Of two classes alone it would train one logit; mixed they are two, in evaluations, too."""
+    """Two classes usually train one logit; when mixed they train two, also in evaluations."""
     options = {"dataset": "breast-cancer", "transform": ["standardize", "mixup"], "loss": "bce"}
     with build(**SETTINGS, **options) as run:
         run.fit()

@@ -41,7 +41,7 @@ def save(folder: Path, contents: dict[str, bytes], packed: bool = True) -> Path:
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """No data of this machine and no network, but for the tests about the real data."""
+    """No installed data and no network, except for the tests with the real data."""
     if "real" not in request.node.name:
         monkeypatch.setattr(module, "DEBIAN", tmp_path / "system")
 

@@ -1,4 +1,4 @@
-"""Prediction on the file that a run was trained on gives, to the bit, what the run gives on that split."""
+"""Predictions for the training file equal, to the bit, the predictions for its split."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_arrays_and_a_file_url(there: Any, tmp_path: Path) -> None:
     there.pipe("/x/a.npz", (tmp_path / "a.npz").read_bytes())
     for url in ("memory://x/a.npz", f"file://{tmp_path}/a.npz"):
         assert len(npz(Path(url)).train) == 4
-    assert len(list((tmp_path / "kept").rglob("a.npz"))) == 1  # that of this machine is read in place
+    assert len(list((tmp_path / "kept").rglob("a.npz"))) == 1  # a local file is read in place
 
 
 def test_a_folder_of_images(there: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Samplers: what an epoch has, that it is the same for any number of workers and after a resume, and mistakes."""
+"""Samplers: the samples of an epoch, equality for any number of workers and after a resume, and errors."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def test_balanced_draws_equally_many_of_each_class() -> None:
     assert sorted(Counter(UNEVEN[first].tolist()).values()) == [6, 7, 7]
     assert first != second
     times = Counter(first)
-    assert {times[one] for one in range(12)} <= {0, 1}, "of a large class none is drawn twice"
-    assert {times[one] for one in range(12, 17)} <= {1, 2}, "of a small one each is drawn equally often but for one"
+    assert {times[one] for one in range(12)} <= {0, 1}, "no sample of a large class is drawn twice"
+    assert {times[one] for one in range(12, 17)} <= {1, 2}, (
+        "samples of a small class are drawn equally often, up to one"
+    )
     assert {times[one] for one in range(17, 20)} <= {2, 3}
     assert len(list(Balanced(UNEVEN, num_samples=90))) == 90
     with pytest.raises(UsageError, match="num_samples is 2; there are 3 classes"):
@@ -128,7 +130,7 @@ def test_balanced_needs_one_class_per_sample(dataset: str, words: str) -> None:
 
 
 class Backwards:
-    """A sampler of one's own."""
+    """A user-defined sampler."""
 
     def __iter__(self) -> Iterator[int]:
         yield from reversed(range(10))
@@ -157,7 +159,7 @@ def test_batches_have_samples_of_about_the_same_length() -> None:
     beginnings = [int(lengths[first[place]]) for place in range(0, 100, 4)]
     assert beginnings != sorted(beginnings)
     rest = list(LengthGrouped(lengths[:10], 4))
-    assert lengths[rest[8:]].tolist() == [8, 9], "a smaller batch is the last one"
+    assert lengths[rest[8:]].tolist() == [8, 9], "only the last batch is smaller"
     assert len(sampler) == 100
     with pytest.raises(UsageError, match="window is 0"):
         LengthGrouped(lengths, 4, window=0)

@@ -211,7 +211,7 @@ def test_mase_scales_each_series_by_its_naive_error(tmp_path: Path) -> None:
 
 
 def test_mase_of_a_validation_set_matches_series_by_name(tmp_path: Path) -> None:
-    """Series of the same names are compared with their naive forecasts on train; one that train lacks is left out."""
+    """Series are matched by name to their naive forecasts on train; a series that train lacks is left out."""
     draw = np.random.default_rng(1)
     values = {name: scale * np.cumsum(draw.normal(size=80)) for name, scale in (("a", 1.0), ("b", 100.0), ("c", 10.0))}
     rows = [(step, name, f"{step},{name},{values[name][step]:.6f}") for name in values for step in range(80)]

@@ -82,7 +82,7 @@ def shown(found: Table | tuple[str, str]) -> Any:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few rows are several chunks."""
+    """Read in small chunks, so that a few rows are several chunks."""
     monkeypatch.setattr(module, "CHUNK", 12)
 
 

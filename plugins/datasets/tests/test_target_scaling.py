@@ -43,7 +43,7 @@ def test_scaled_targets_equal_the_hand_written_script(tmp_path: Path) -> None:
     predicted = (model(INPUTS[34:]) * std + mean).detach()
     assert torch.equal(ran.predict("test"), predicted)
     assert ran.metrics["test/mae"] == (predicted.double() - test.double()).abs().mean().item()
-    assert ran.metrics["test/loss"] < 0.5 < ran.metrics["test/mae"], "the loss is that of scaled targets"
+    assert ran.metrics["test/loss"] < 0.5 < ran.metrics["test/mae"], "the loss is computed on scaled targets"
     trained = open_run(tmp_path / "run")
     assert torch.equal(trained.predict(INPUTS[34:]), predicted)
     assert torch.equal(wf.load_model(tmp_path / "run")(INPUTS[34:]), predicted)
@@ -52,7 +52,7 @@ def test_scaled_targets_equal_the_hand_written_script(tmp_path: Path) -> None:
 
 def test_a_reopened_run_evaluates_with_the_fitted_scaling(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ran = run(tmp_path, run_dir=tmp_path / "run", quiet=True, hook=["fit-verdict"])
-    assert "large" not in capfd.readouterr().err, "they are scaled"
+    assert "large" not in capfd.readouterr().err, "no warning about large targets, because they are scaled"
     with reopen(tmp_path / "run") as again:
         assert again.evaluate("test")["mae"] == ran.metrics["test/mae"]
 

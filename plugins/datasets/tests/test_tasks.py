@@ -1,4 +1,4 @@
-"""The datasets that are there for a task."""
+"""The datasets made for one task each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_shapes_are_a_function_of_the_seed() -> None:
 
 
 def test_masks_cover_the_pixels_of_the_shapes() -> None:
-    """Without noise each pixel of a shape is brighter than the ground."""
+    """Without noise each pixel of a shape is brighter than the background."""
     dataset = shapes(0, num_samples=200, noise=0.0)
     bright = dataset.train.inputs.amin(1) >= 0.6
     assert torch.equal(bright, dataset.train.targets > 0)

@@ -187,7 +187,7 @@ def test_augmentation_refusals() -> None:
 
 
 def test_transforms_compute_on_the_device_of_the_inputs() -> None:
-    """The meta device stands for any other one: it refuses to be mixed with the CPU."""
+    """The meta device stands for any accelerator: it cannot be mixed with the CPU."""
     standardize = Standardize()
     standardize.fit(normal(4, 3, 8, 8))
     images = torch.empty(5, 3, 8, 8, device="meta")

@@ -41,7 +41,7 @@ def make(run_dir: Path, keep_last: int = 2, larger_is_better: bool = False) -> D
 
 
 def state_of(step: int) -> dict[str, Any]:
-    """A state that tells its step in tensors and in JSON; two tensors are neighbours in one buffer, two are one."""
+    """A state with its step in tensors and in JSON; two tensors share a buffer, and two are the same tensor."""
     weight = torch.full((3, 4), float(step))
     model = {"0.weight": weight, "1.weight": weight, "a": weight[0], "b": torch.arange(8.0).view(2, 4)[1] * step}
     rows = torch.arange(6).view(2, 3)
@@ -58,7 +58,7 @@ def save(checkpointer: DirectoryCheckpointer, step: int, loss: Any = None, **met
 
 
 def step_of(state: Any) -> int:
-    """The step of a loaded state, every part of which has to agree."""
+    """The step of a loaded state; all its parts have to agree."""
     step: int = state["step"]
     wanted = state_of(step)
     model, parts = state["parts"]["model"], wanted["parts"]
@@ -145,7 +145,7 @@ class TestChoice:
         passed_over = [f"checkpoint step-000000{step} is skipped: its weights are not finite" for step in (40, 30)]
         assert caplog.messages == passed_over
         shutil.rmtree(checkpointer.folder / "step-00000020")
-        assert checkpointer.load()["step"] == 40, "infinities may belong to a model, as a mask"
+        assert checkpointer.load()["step"] == 40, "infinities may be part of a model, such as a mask"
         assert caplog.messages == passed_over
 
     @pytest.mark.parametrize(("larger_is_better", "best"), [(False, 20), (True, 10)])
@@ -391,7 +391,7 @@ def test_the_same_step_is_replaced(tmp_path: Path) -> None:
     assert step_of(make(tmp_path).load()) == 10
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells a descriptor's path by /proc")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds the path of a descriptor in /proc")
 def test_files_are_synced_before_the_commit_and_the_folder_after_it(tmp_path: Path) -> None:
     calls: list[tuple[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -468,7 +468,7 @@ def boundaries(run_dir: Path, steps: tuple[int, ...]) -> range:
 
 
 def assert_usable(run_dir: Path, steps: tuple[int, ...]) -> None:
-    """After the last of these saves ended early: the one before is there, none is half there, and the run goes on."""
+    """After the last of these saves was interrupted, the one before is complete and the run can save again."""
     names = {name.removeprefix(".old-") for name in there(run_dir) if not name.startswith(".tmp-")}
     assert {one["name"] for one in list_checkpoints(run_dir)} == names
     assert step_of(make(run_dir).load()) in steps[-2:]
@@ -503,10 +503,10 @@ class TestFaults:
                 assert {step_of(make(run_dir).load(f"step-{step:08d}")) for step in steps[:-1]} == {*steps[:-1]}
                 assert not list((run_dir / "checkpoints").glob(".tmp-*"))
             assert_usable(run_dir, steps)
-        assert num_failures >= 12  # what fails after the commit is no failure of the save
+        assert num_failures >= 12  # errors after the commit do not fail the save
 
     def test_a_write_cut_short(self, tmp_path: Path) -> None:
-        """A limit on file sizes stands for the full disk: the kernel takes a part of the data and then refuses."""
+        """A limit on file sizes stands for a full disk: the kernel accepts a part of the data and then refuses."""
         import resource
 
         save(make(tmp_path), 10)
@@ -548,7 +548,7 @@ def test_death_at_every_boundary_of_a_save(tmp_path: Path, steps: tuple[int, ...
         run_dir = tmp_path / str(point)
         save_all(run_dir, steps[:-1])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads, and a child of a fork has not
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads, which a forked child has not
             child = os.fork()
         if child == 0:
             try:
@@ -578,7 +578,7 @@ for step in range(start, 10**6):
 
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_kill_nine_at_any_instant(tmp_path: Path, kills: int) -> None:
-    """What was announced as saved is there after the kill, whole; every second save replaces the one before."""
+    """Every reported checkpoint is complete after the kill; every second save replaces the previous one."""
     draw, start = random.Random(os.getpid()), 1
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for _ in range(kills):

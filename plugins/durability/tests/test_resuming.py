@@ -1,4 +1,4 @@
-"""``wf resume``; what a resumed run is worth is in tests/test_resume.py."""
+"""``wf resume``; tests/test_resume.py compares resumed runs with uninterrupted ones."""
 
 from __future__ import annotations
 

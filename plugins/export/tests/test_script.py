@@ -1,4 +1,4 @@
-"""``wf export --to script``: plain programs whose weights are those of the run, bit for bit."""
+"""``wf export --to script``: plain programs that train the weights of the run, bit for bit."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _imports(line: str) -> bool:
 
 
 def test_script_runs_alone(wf: Any, folder: Path) -> None:
-    """In a process of its own, without wf, and its figures are those of the run."""
+    """In a new process without wf, with the figures of the run."""
     line = ("run", "--dataset", "iris", "--model", "linear", "--epochs", 3, "--lr", 0.05, "--name", "iris", "--json")
     figures = wf(*line, "--quiet").json()["metrics"]
     written = wf("export", "iris", "train.py", "--check", "--json").json()

@@ -213,7 +213,7 @@ def test_suggestions_of_one_name_from_two_plugins_are_qualified() -> None:
     assert found.fitting == {"loss": ("mse@o", "mse@p")}
 
 
-# What is not known is no reason to refuse anything
+# Unknown facts are no reason to refuse a run
 
 SAMPLES = st.sampled_from(["any", "vector", "image", "sequence"])
 SOME_TARGETS = st.lists(st.sampled_from(TARGETS), min_size=1, max_size=3, unique=True).map(tuple)
@@ -252,7 +252,7 @@ def test_missing_traits_never_cause_a_refusal(run: tuple[Part, ...], kind: str, 
     assert list(mismatches(silent, known, REGISTRY)) == []
 
 
-# Of one component
+# Components that fit one component
 
 
 def said(kind: str, other: str) -> dict[str, bool | None]:

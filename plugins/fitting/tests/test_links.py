@@ -32,7 +32,7 @@ def resolve(*args: Any) -> Fit | list[str]:
     return resolve_with(*args, links=LINKS)
 
 
-# the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
+# (targets of the dataset, targets of the loss, classes) -> (targets for the loss, link); None for a mismatch
 TARGET_LINKS = {
     ("class_index", "one_hot", 2): ("one_hot", "one-hot"),
     ("class_index", "one_hot", 3): ("one_hot", "one-hot"),
@@ -40,7 +40,7 @@ TARGET_LINKS = {
     ("class_index", "binary", 2): ("binary", "binary"),
 }
 
-# the link between: (model, loss) -> link; the rest do not fit
+# (predictions of the model, predictions of the loss) -> link; other pairs do not fit
 PREDICTION_LINKS = {
     **{(given, given): "" for given in PREDICTIONS},
     **{(given, "raw"): "" for given in PREDICTIONS},
@@ -71,7 +71,7 @@ def test_every_combination_of_targets_and_predictions(targets: str) -> None:
         if given and given[0] in ("class_index", "mask") and link == "sigmoid":
             link = "softmax"
         if given and (has, wants) == ("log_probs", "logits") and given[0] not in ("class_index", "mask"):
-            link = None  # log_softmax of log-probabilities changes nothing, anything else does
+            link = None  # only log_softmax leaves log-probabilities unchanged
         if given is None or link is None:
             assert isinstance(found, list), (targets, wanted, classes, has, wants)
             assert found[0].startswith("the loss takes ")

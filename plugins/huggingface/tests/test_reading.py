@@ -490,7 +490,7 @@ def test_a_reloaded_file_uses_the_learned_columns_and_classes(tmp_path: Path, te
     first = huggingface(save("first.jsonl", rows), **options)
     assert first.targets == "class_index"
     learned = learned_of(first)
-    options["inputs"] = None  # what is learned counts
+    options["inputs"] = None  # the learned columns are used
     fewer = [{**row, "new": 1} for row in rows if row["y"] != 1]
     again = huggingface(save("fewer.jsonl", fewer), learned=learned, **options)
     kept = torch.tensor([row["y"] != 1 for row in rows])

@@ -45,7 +45,7 @@ def env(tmp_path: Path) -> dict[str, str | None]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, photos: Path, workers: int) -> None:
-    """42 train images in batches of 6 are 7 steps: it dies in the second epoch, two steps after a checkpoint."""
+    """42 train images in batches of 6 are 7 steps: killed in the second epoch, two steps after a checkpoint."""
     (tmp_path / "kill.py").write_text(HOOK)
     plan = ("--dataset", "huggingface", "--dataset.path", photos.name, "--model", "cnn", "--model.channels", "[4]")
     train = ("--transform", "flip", "--transform", "crop", "--batch-size", 6, "--epochs", 3, "--workers", workers)
@@ -77,7 +77,7 @@ def same_runs(runs: Path, one: str, other: str, step: int) -> None:
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_a_stream_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, shuffle: bool) -> None:
-    """10 steps an epoch, in buffers of 24: it dies in the second epoch, two steps after a checkpoint."""
+    """10 steps an epoch, in buffers of 24: the run is killed in the second epoch, two steps after a checkpoint."""
     (tmp_path / "kill.py").write_text(HOOK)
     (tmp_path / "data").mkdir()
     write_table(tmp_path / "data")

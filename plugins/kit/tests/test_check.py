@@ -1,4 +1,4 @@
-"""`wf check` on the command line; what the checks find is tested in plugins/kit/tests."""
+"""`wf check` on the command line; test_checks.py tests the checks themselves."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_check_a_user_hook(wf: Any, mine: Path) -> None:
     ("words", "line"),
     [
         (["scheduler", "step"], "--scheduler.step_size 10"),
-        (["transform", "pad"], "--transform.pad.pixels 10"),  # or its other option: it says so itself
+        (["transform", "pad"], "--transform.pad.pixels 10"),  # or its other option, as its own message says
         pytest.param(["scheduler", "multistep"], "--scheduler.milestones '[10]'", marks=pytest.mark.exhaustive),
         pytest.param(
             ["transform", "normalize"],

@@ -1,4 +1,4 @@
-"""Every check finds the defect that is planted for it, and nothing else does; what is right passes everything."""
+"""Every check finds its planted defect, no other check does, and correct components pass all checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no settings are."""
+    """A working directory without settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
@@ -46,7 +46,7 @@ class Package:
         self.plain = self.write("planted_plain", "")
 
     def write(self, name: str, source: str) -> str:
-        """Write one that does what `source` says when it is declared; its module."""
+        """Write a package whose plugin.py is `source`; returns the name of its module."""
         (self.folder / name).mkdir()
         (self.folder / name / "__init__.py").touch()
         declaration = "from wf import hookimpl\n\n@hookimpl\ndef wf_components():\n    return []\n"

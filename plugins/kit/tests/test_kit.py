@@ -1,4 +1,4 @@
-"""What is checked and what is not: names, skips, options, the run around a component, and use from pytest."""
+"""Selecting checks: names, skips, options, the run around a component, and use from pytest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOSS = "loss/planted"
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no settings are."""
+    """A working directory without settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
@@ -53,7 +53,7 @@ def loss_of(target: Any, **fields: Any) -> Registry:
     return registry(Component("loss", "planted", target, "of a test", traits=NUMBERS, **fields))
 
 
-# What is checked
+# Selection
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def no_data(path: Path, download: bool = True) -> Any:
 
 
 def refuses_itself(steep: float = -1.0) -> Any:
-    """A loss whose own default is wrong.
+    """A loss with an invalid default.
 
     Args:
         steep: Above 0.
@@ -289,7 +289,7 @@ def test_dataset_without_its_data_is_skipped_with_the_reason() -> None:
     assert {result.status for result in given.values()} == {"passed", "skipped"}
 
 
-# What a component does to the kit
+# Components that fail or raise
 
 
 def raising(error: BaseException) -> Any:

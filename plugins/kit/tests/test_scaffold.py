@@ -1,4 +1,4 @@
-"""A new package is whole, clean and works for every kind, and a name or place that cannot be is refused."""
+"""A new package is complete, clean and works for every kind; invalid names and places are refused."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def run_python(*args: str, cwd: Path, path: Sequence[Path] = ()) -> None:
 
 
 def check_style(package: Path) -> None:
-    """Ruff with its own defaults, without a cache that would lie in the package."""
+    """Ruff with its defaults, without a cache in the package."""
     for command in (["check"], ["format", "--check"]):
         run_python("-m", "ruff", *command, "--no-cache", ".", cwd=package)
 
 
 def install(package: Path, into: Path) -> list[Path]:
-    """What an editable install makes of a package: its metadata in one folder, its sources in another."""
+    """Imitate an editable install of a package: its metadata in one folder, its sources in another."""
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     metadata = into / f"{import_name(project['name'])}-{project['version']}.dist-info"
     metadata.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The library's focal losses against wf's own, on the same logits: where they are the same, and where they differ."""
+"""The library's focal losses compared with wf's on the same logits: where they agree and where they differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_class_indices_as_masks() -> None:
 
 
 def test_kornias_alpha_weights_class_0_against_the_others() -> None:
-    """One number: 1 - alpha for class 0, alpha for all others; ours is a list of one factor a class."""
+    """Kornia's alpha is one number: 1 - alpha for class 0, alpha for all others; wf's is one factor per class."""
     ours = FocalLoss(alpha=[0.75, 0.25, 0.25, 0.25], reduction="sum")
     assert_close(kornia("sum", 0.25)(LOGITS, MASKS), ours(LOGITS, MASKS))
 

@@ -1,4 +1,4 @@
-"""The sum of several losses is the usual script's, to the bit, and its weights can be learned."""
+"""The sum of several losses equals a hand-written script to the bit, and its weights can be learned."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_learned_weights_equal_the_hand_written_script() -> None:
     model = by_hand(loss, s)
     assert torch.allclose(ran.model.state_dict()["1.weight"], model.weight, rtol=1e-6)  # type: ignore[arg-type]
     assert ran.metrics["test/loss/weight/mse"] == pytest.approx(0.5 * torch.exp(-s[0]).item(), rel=1e-6)
-    assert ran.metrics["test/loss/weight/mse"] != 0.5, "it is trained"
+    assert ran.metrics["test/loss/weight/mse"] != 0.5, "the weight is trained"
     assert ran.metrics["test/loss/variances"] == pytest.approx(s.sum().item() / 2, rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The contrastive loss, written out, and its limits."""
+"""The contrastive loss compared with its formula, and its limits."""
 
 from __future__ import annotations
 

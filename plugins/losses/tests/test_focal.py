@@ -78,7 +78,7 @@ def test_two_classes_are_one_sigmoid(
     logit: float, target: int, gamma: float, alpha: float | None, smoothing: float
 ) -> None:
     if alpha is not None and smoothing:
-        smoothing = 0.0  # alpha then goes with the class it is given for, or with the target
+        smoothing = 0.0  # alpha belongs to the class or to the target
     score = torch.tensor([logit], dtype=torch.float64)
     sigmoid = FocalLoss(gamma, alpha, smoothing)(score, torch.tensor([float(target)], dtype=torch.float64))
     alphas = None if alpha is None else [1 - alpha, alpha]
@@ -112,7 +112,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(gamma: float, size: flo
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert loss.isfinite().all()
         assert gradient.isfinite().all()
-        assert loss[1].max() >= size * (0.99 if size >= 30 else 0.1)  # what is wrong is not turned down
+        assert loss[1].max() >= size * (0.99 if size >= 30 else 0.1)  # wrong predictions keep their weight
 
 
 def test_confident_predictions_keep_their_precision() -> None:

@@ -1,4 +1,4 @@
-"""The catalogue: its index, its options, what it refuses; and every member trains."""
+"""The catalogue: its index, options and refused members; and every member trains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAMPLE = ("ArcFaceLoss", "ContrastiveLoss", "MarginLoss", "P2SGradLoss", "Triple
 
 def test_index_is_up_to_date() -> None:
     kept = files("wf_metric_learning").joinpath("index.txt").read_text(encoding="utf-8")
-    assert kept == index(), "write it anew: python -m wf_metric_learning.index"
+    assert kept == index(), "regenerate it: python -m wf_metric_learning.index"
 
 
 def test_the_whole_library_is_listed() -> None:

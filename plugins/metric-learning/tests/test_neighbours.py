@@ -1,4 +1,4 @@
-"""The metrics of embeddings, against the library's own calculator."""
+"""The metrics of embeddings, compared with the library's calculator."""
 
 from __future__ import annotations
 

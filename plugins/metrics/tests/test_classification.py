@@ -35,7 +35,7 @@ def judged(metric: Metric, predictions: Tensor, targets: Tensor, batch_size: int
 
 
 def labels(num: int = 101, classes: int = 5, shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-    """Class 3 is never predicted and class 4 is in neither."""
+    """Class 3 is never predicted, and class 4 neither occurs nor is predicted."""
     generator = torch.Generator().manual_seed(5)
     targets = torch.randint(classes - 1, (num, *shape), generator=generator)
     guesses = torch.randint(classes - 2, (num, *shape), generator=generator)

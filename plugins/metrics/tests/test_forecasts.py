@@ -43,7 +43,7 @@ def test_mase_without_naive_errors_is_refused() -> None:
 
 
 def test_mase_of_several_series_is_their_mean() -> None:
-    """Series of different scales count alike, as in the M4 competition; one whose naive error is 0 does not."""
+    """Series of all scales count equally, as in the M4 competition; one with a naive error of 0 does not count."""
     facts = {"naive_errors": [[1.0], [100.0], [0.0]], "windows": {"test": [3, 1, 1]}}
     errors = torch.tensor([[1.0], [2.0], [3.0], [50.0], [7.0]])
     whole, parts = MASE(facts), MASE(facts)
@@ -54,4 +54,4 @@ def test_mase_of_several_series_is_their_mean() -> None:
     assert parts.compute().item() == pytest.approx(whole.compute().item())
     other = MASE(facts)
     other.update_samples(errors, torch.zeros_like(errors), torch.arange(5), "validation/other")
-    assert math.isnan(other.compute().item()), "nobody says of which series these are"
+    assert math.isnan(other.compute().item()), "the series of these samples are unknown"

@@ -1,4 +1,4 @@
-"""Nearest neighbours, counted one by one."""
+"""Nearest neighbours, compared with a plain count."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def build(component: Component) -> Metric:
 
 
 def split(traits: MetricTraits, targets: str, num: int = 40) -> tuple[Tensor, Tensor]:
-    """Predictions and targets in the form that wf serves them."""
+    """Predictions and targets in the form in which wf serves them."""
     generator = torch.Generator().manual_seed(10)
     if targets == "real":
         values = torch.randn(num, 2, generator=generator)
@@ -66,7 +66,7 @@ class ThreeProcesses:
 
     def __init__(self, others: Sequence[Metric]) -> None:
         self.others = others
-        self.names = iter(list(others[0]._lists))  # gather is called once a name, in their order
+        self.names = iter(list(others[0]._lists))  # gather is called once per name, in order
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         everybody = zip(tensors, *(other._sums.values() for other in self.others), strict=True)
@@ -141,7 +141,7 @@ def test_update_reads_nothing_from_the_device(component: Component, targets: str
     assert isinstance(component.traits, MetricTraits)
     predictions, truth = split(component.traits, targets)
     metric = build(component)
-    metric.update(predictions.to("meta"), truth.to("meta"))  # there is nothing to read on this device
+    metric.update(predictions.to("meta"), truth.to("meta"))  # tensors on the meta device have no values to read
     metric.compute()
 
 

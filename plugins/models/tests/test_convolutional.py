@@ -15,7 +15,7 @@ from wf_models.convolutional import LeNet, cnn
 
 
 class HandWritten(nn.Module):
-    """The usual LeNet script."""
+    """LeNet as usually written by hand."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The linear models draw what a hand-written script draws."""
+"""The linear models have the initial weights of a hand-written script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The multilayer perceptron has the layers and the first weights of the usual script."""
+"""The multilayer perceptron has the layers and initial weights of a hand-written script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The temporal convolutional network sees the past, all of it, and nothing else."""
+"""The temporal convolutional network depends on the whole past and on nothing else."""
 
 from __future__ import annotations
 

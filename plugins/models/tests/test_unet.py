@@ -21,7 +21,7 @@ def test_unet_gives_one_prediction_per_pixel(shape: tuple[int, int, int]) -> Non
 
 
 def test_all_scales_reach_the_output() -> None:
-    """A change of one pixel shows at its place, and through the lowest stage beyond the reach of the highest."""
+    """Changing one pixel changes its output and, through the lowest stage, outputs beyond the reach of the highest."""
     torch.manual_seed(0)
     model = UNet((1, 32, 32), 1, channels=[4, 4, 4]).eval()
     inputs = torch.rand(1, 1, 32, 32)

@@ -57,7 +57,7 @@ def test_bits_of_torch(build: Build, kind: type[torch.optim.Optimizer], options:
 @pytest.mark.parametrize("build", [sgd, adam, adamw, rmsprop])
 @pytest.mark.parametrize("option", ["foreach", "fused"])
 def test_foreach_and_fused_equal_the_plain_update(build: Build, option: str) -> None:
-    """foreach does the same operations; one kernel rounds in other places, so the last bits of float32 differ."""
+    """foreach does the same operations; a fused kernel rounds differently, so the last bits of float32 differ."""
     if (build, option) == (rmsprop, "fused"):
         pytest.skip("torch has no fused rmsprop")
     plain, faster = _model(), _model()

@@ -1,4 +1,4 @@
-"""The declarations: light, and every target is there."""
+"""The declarations: importing them is light, and every target exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: its index, its options, what it refuses."""
+"""The catalogue: its index, options and refused members."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REGISTRY = Registry.discover()
 
 def test_index_is_up_to_date() -> None:
     kept = files("wf_pytorch_optimizer").joinpath("index.txt").read_text(encoding="utf-8")
-    assert kept == index(), "write it anew: python -m wf_pytorch_optimizer.index"
+    assert kept == index(), "regenerate it: python -m wf_pytorch_optimizer.index"
 
 
 def test_at_least_125_of_the_librarys_128_are_there() -> None:
@@ -80,7 +80,7 @@ def test_refused_with_the_reason(name: str) -> None:
 
 
 def test_bsam_still_raises_the_loss() -> None:
-    """Why it is refused; when this fails it may have been mended."""
+    """The reason why bsam is refused; if this test fails, the library may have fixed it."""
     weight = nn.Parameter(torch.full((4,), 2.0))
     optimizer = load_optimizer("bsam")([weight], num_data=100, lr=0.1)  # type: ignore[call-arg]  # its own
 

@@ -1,4 +1,4 @@
-"""What README.md says."""
+"""The commands, names and counts in README.md."""
 
 from __future__ import annotations
 

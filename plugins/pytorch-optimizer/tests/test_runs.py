@@ -56,7 +56,7 @@ WITHOUT_RATE = ("a2grad", "alig")
 
 
 class StopAt(Hook):
-    """Ends the run as a signal does: a checkpoint, and no last evaluation."""
+    """Ends the run like a signal: with a checkpoint and without a final evaluation."""
 
     def __init__(self, step: int | None) -> None:
         self.step = step

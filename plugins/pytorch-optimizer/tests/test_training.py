@@ -1,4 +1,4 @@
-"""Every optimizer trains with wf's own trainer, and goes on from its saved state bit for bit."""
+"""Every optimizer trains with wf's trainer, and continues from its saved state bit for bit."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Factors(nn.Module):
 
 
 class Training:
-    """One optimizer at work on a small network that reads digits."""
+    """Training of a small network on digits with one optimizer."""
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
         digits = load_digits()
@@ -163,7 +163,7 @@ REGISTRY = Registry.discover()
 
 
 def every(names: list[str]) -> list[Any]:
-    """All names, those outside the sample for `make catalogue` alone."""
+    """All names; those outside the sample only in `make catalogue`."""
     return [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.catalogue) for name in names]
 
 
@@ -216,7 +216,7 @@ def test_a_wrapper_trains_around_another_optimizer(name: str, base: str) -> None
 
 
 def test_sam_takes_an_sgd_step_at_the_ascended_point() -> None:
-    """One step of SAM by hand: up the gradient by rho, and back by the gradient that is found there."""
+    """One step of SAM by hand: ascend by rho, and step with the gradient at that point."""
     weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
     sgd = torch.optim.SGD([weight], lr=0.1)
     sam: Any = build("sam", params=[weight], base=sgd, rho=0.5)

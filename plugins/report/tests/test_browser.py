@@ -1,4 +1,4 @@
-"""The page in a browser: what is seen, sorted, toggled and zoomed, with and without JavaScript."""
+"""The page in a browser: content, sorting, toggling and zooming, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE = Table(head=["run", "accuracy"], rows=[["b", 0.9], ["a", None], ["c", 0.0
 
 @contextmanager
 def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
-    """The page; an error on the console, a failed script or a request to anywhere fails the test."""
+    """The page; an error on the console, a failed script or any network request fails the test."""
     context = browser.new_context(**options)
     page, wrong = context.new_page(), []
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)

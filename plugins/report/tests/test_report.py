@@ -1,4 +1,4 @@
-"""``wf report``: which runs are on the page, what is said of those that are not whole, and sections of strangers."""
+"""``wf report``: the runs on the page, notes on incomplete runs, and third-party sections."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Faulty:
 
 
 def texts(file: Path) -> str:
-    """What readers see, without style and script."""
+    """The visible text, without style and script."""
     text = re.sub(r"<(style|script)>.*?</\1>", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", " ", text))
 

@@ -1,4 +1,4 @@
-"""The catalogue: its index, its options, what it refuses; and every member trains."""
+"""The catalogue: its index, options and refused members; and every member trains."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SAMPLE = ("DiceLoss", "FocalLoss")
 
 
 def pairs() -> list[Any]:
-    """Every member with each of the targets that it takes; those outside the sample for `make catalogue` alone."""
+    """Every member with each form of targets that it takes; members outside the sample only in `make catalogue`."""
     found = []
     for name in MEMBERS:
         traits = CATALOGUE.member(name).traits
@@ -62,7 +62,7 @@ def dataset_of(targets: str) -> Dataset:
 
 def test_index_is_up_to_date() -> None:
     kept = files("wf_smp").joinpath("index.txt").read_text(encoding="utf-8")
-    assert kept == index(), "write it anew: python -m wf_smp.index"
+    assert kept == index(), "regenerate it: python -m wf_smp.index"
 
 
 def test_the_whole_library_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""The indexes are those of the installed timm, and are read without it."""
+"""The indexes belong to the installed timm, and are read without importing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wf_timm.index import INDEXES
 @pytest.mark.parametrize("file", INDEXES)
 def test_index_is_up_to_date(file: str) -> None:
     kept = files("wf_timm").joinpath(file).read_text(encoding="utf-8")
-    assert kept == INDEXES[file](), "write it anew: python -m wf_timm.index"
+    assert kept == INDEXES[file](), "regenerate it: python -m wf_timm.index"
 
 
 def test_listing_imports_neither_torch_nor_timm() -> None:

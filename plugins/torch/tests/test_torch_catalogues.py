@@ -1,4 +1,4 @@
-"""The catalogues hold the whole of torch, and every member of them takes part in a run or says why it cannot."""
+"""The catalogues hold all of torch, and every member takes part in a run or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(**settings: Any) -> Any:
 @pytest.mark.parametrize("kinds", MODULES)
 def test_the_index_is_up_to_date(kinds: str) -> None:
     kept = files("wf_torch").joinpath(f"{kinds}.txt").read_text(encoding="utf-8")
-    assert kept == index(kinds), "write it anew: python -m wf_torch.index"
+    assert kept == index(kinds), "regenerate it: python -m wf_torch.index"
 
 
 def test_the_catalogues_hold_the_whole_of_torch() -> None:
@@ -136,7 +136,7 @@ def test_every_schedule_changes_the_learning_rate(name: str) -> None:
 def test_every_loss_goes_down_on_each_of_its_targets(name: str, reduction: str) -> None:
     traits = REGISTRY.find("loss", f"torch/{name}").component.traits
     assert isinstance(traits, LossTraits)
-    if name == "KLDivLoss" and reduction == "mean":  # of which torch warns
+    if name == "KLDivLoss" and reduction == "mean":  # torch warns about them
         reduction = "batchmean"
     for targets in traits.targets:
         if targets == "mask":  # see below

@@ -1,4 +1,4 @@
-"""The catalogue: its index, its options, what it refuses, and every member over a split."""
+"""The catalogue: its index, options and refused members; and every member over a split."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def data_of(targets: str, num: int = 60) -> tuple[Tensor, Tensor, int | None]:
-    """What a model gives, the targets, and the number of classes."""
+    """Outputs of a model, targets, and the number of classes."""
     draw = torch.Generator().manual_seed(1)
     if targets == "real":
         return torch.rand(num, 2, generator=draw), torch.rand(num, 2, generator=draw), None
@@ -98,7 +98,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
 
 
 def pairs() -> list[Any]:
-    """Every member with each of the targets that it judges; those outside the sample for `make catalogue` alone."""
+    """Every member with each form of targets that it takes; members outside the sample only in `make catalogue`."""
     return [
         pytest.param(name, targets, marks=() if name in SAMPLE else pytest.mark.catalogue)
         for name in MEMBERS
@@ -124,7 +124,7 @@ class Halves:
 
 def test_index_is_up_to_date() -> None:
     kept = files("wf_torchmetrics").joinpath("index.txt").read_text(encoding="utf-8")
-    assert kept == index(), "write it anew: python -m wf_torchmetrics.index"
+    assert kept == index(), "regenerate it: python -m wf_torchmetrics.index"
 
 
 def test_the_whole_library_is_listed() -> None:
@@ -238,7 +238,7 @@ def test_refused_with_the_reason(name: str) -> None:
 
 
 def test_hausdorff_still_fails() -> None:
-    """Why it is refused; when this fails it may have been mended."""
+    """The reason why it is refused; if this test fails, the library may have fixed it."""
     from torchmetrics.segmentation import HausdorffDistance
 
     masks = torch.zeros(1, 8, 8, dtype=torch.int64)

@@ -125,7 +125,7 @@ def test_generators_give_the_anchors() -> None:
 
 
 def test_each_object_is_assigned_to_the_most_similar_anchor() -> None:
-    """What is far from every anchor costs more, so the size of a box alone tells which anchor took it."""
+    """A box far from every anchor costs more, so the loss of the size tells which anchor took it."""
     costs = {}
     for name, sides in (("alike", [[4.0, 4.0]]), ("other", [[20.0, 20.0]]), ("both", [[20.0, 20.0], [4.0, 4.0]])):
         torch.manual_seed(0)
