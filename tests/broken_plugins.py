@@ -1,6 +1,6 @@
-"""Plugins that are broken, each in its own way, and what must become of them.
+"""Broken plugins, one per kind of defect, and the behaviour that wf must show for each.
 
-The one list of it: tests/test_broken_plugins.py installs each of them as a real package, and docs/generate.py makes
+The only list of them: tests/test_broken_plugins.py installs each of them as a real package, and docs/generate.py makes
 the table of docs/broken-plugins.md from it.
 """
 
@@ -39,7 +39,7 @@ def declares(components: str, first: str = "") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenPlugin:
-    """A package with a plugin, and what wf must say of it."""
+    """A package with a plugin, and the messages that wf must give for it."""
 
     id: str
     what: str

@@ -16,7 +16,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 def browser() -> Iterator[Any]:
     """Debian's chromium, driven by playwright.
 
-    Where there is none, its tests are skipped; with WF_REQUIRE_CHROMIUM=1, as in CI, they fail.
+    Without chromium, its tests are skipped; with WF_REQUIRE_CHROMIUM=1, as in CI, they fail.
     """
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:

@@ -1,4 +1,4 @@
-"""What built-in components need from the user: options, and files to read."""
+"""Options and files that built-in components need from the user."""
 
 from __future__ import annotations
 

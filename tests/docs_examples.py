@@ -1,20 +1,20 @@
-"""Does what README.md and the pages under docs/ say, and compares what comes out with what they show.
+"""Executes the examples of README.md and of the pages under docs/, and compares their output with the pages.
 
-`python tests/docs_examples.py --update [PAGE...]` writes what comes out into the pages instead; lines of ``...`` that
-shorten an output stay where they were.
+`python tests/docs_examples.py --update [PAGE...]` writes the actual output into the pages instead; lines of ``...``
+that shorten an output stay where they were.
 
 How a page is read, fence by fence:
 
-- ``console``: each line ``$ command`` is carried out, the lines below it are its output: standard error, then standard
+- ``console``: each line ``$ command`` is executed, the lines below it are its output: standard error, then standard
   output, as a terminal shows them. A line ``...`` stands for any lines. A command that fails is followed by
-  ``$ echo $?``. What installs is looked at (`check_install`) rather than carried out, but for a package that the page
+  ``$ echo $?``. An installation is only checked (`check_install`) and not executed, except for a package that the page
   itself wrote.
-- ``python``: carried out, one namespace a page. What it prints is in the ``text`` fence right below it.
+- ``python``: executed, in one namespace per page. Its output is in the ``text`` fence right below it.
 - ``toml``: a run file; it is tried with ``wf run --dry-run``.
 - Any fence right below a line that ends in a file's name in backquotes and a colon is written to that file.
 - ``text`` elsewhere is a drawing and is left alone.
 
-``<!-- about -->`` above a fence: its figures may differ in their digits from one machine to another.
+``<!-- about -->`` above a fence: the digits of its figures may differ between machines.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TIMEOUT_SEC = 200  # a busy machine takes a multiple of the usual time
 
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let a page import the files that it wrote, as `python` in their folder does."""
+    """Let a page import the files that it wrote, like `python` in their folder."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -77,7 +77,7 @@ class Fence:
 
 @dataclass
 class Outcome:
-    """What a page shows and what came out."""
+    """The output that a page shows, and the actual output."""
 
     what: str
     start: int
@@ -122,7 +122,7 @@ def read_fences(text: str) -> list[Fence]:
 
 @dataclass
 class Reader:
-    """Does what one page says, in a folder of its own that has a copy of examples/."""
+    """Executes one page, in a new folder with a copy of examples/."""
 
     page: str
     folder: Path
@@ -132,7 +132,7 @@ class Reader:
     installed: Path | None = None
 
     def read(self) -> Iterator[Outcome]:
-        """Carry out the page; one outcome for each thing it shows."""
+        """Execute the page; yields an outcome for each shown output."""
         shutil.copytree(ROOT / "examples", self.folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         fences = read_fences((ROOT / self.page).read_text(encoding="utf-8"))
         for number, fence in enumerate(fences):
@@ -177,7 +177,7 @@ class Reader:
             yield self._wrong(fence, f"the last command failed with code {self.code}: show it with $ echo $?")
 
     def _command(self, command: str) -> str | None:
-        """Carry out a command; what a terminal shows, None where it was only looked at."""
+        """Execute a command; returns its output as on a terminal, None if it was only checked."""
         if command == "echo $?":
             code, self.code = self.code, 0
             return f"{code}\n"
@@ -214,7 +214,7 @@ class Reader:
         return result
 
     def _own(self, words: list[str]) -> Result:
-        """In a process of its own, which sees what the page has installed."""
+        """Run it in a new process, with the packages that the page has installed."""
         return self._done([sys.executable, "-P", "-m", "wf_cli", *words])
 
     def _shell(self, command: str, text: str | None = None) -> Result:
@@ -228,7 +228,7 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        plain["XDG_CONFIG_HOME"] = str(self.folder / ".config")  # nobody's own settings
+        plain["XDG_CONFIG_HOME"] = str(self.folder / ".config")  # without the user's settings
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         own = {"PYTHONPATH": str(self.installed)} if self.installed else {}
         return {
@@ -280,10 +280,10 @@ class Reader:
 
 
 def check_install(words: Sequence[str]) -> None:
-    """Look at a command that installs something: that its targets, files and folders are there.
+    """Check a command that installs something: its targets, files and folders must exist.
 
     Raises:
-        ValueError: When one is not.
+        ValueError: If one does not exist.
     """
     if words[0] == "make":
         targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -305,7 +305,7 @@ _VOLATILE = (
     (re.compile(r"(?<![\w.])\d+(\.\d+)? ?(ms|s|min)\b"), "TIME"),
     (re.compile(r"\d[\d,]*(\.\d+)?(?= (tokens|samples)/s\b)"), "RATE"),
     (re.compile(r"(?<=step )[\d,]+(?=: (max_time|wf resume))"), "STEP"),  # where a time limit ends a run
-    (re.compile(r"(?<=TIME) \(\d+:\d\d:\d\d\)"), ""),  # pytest says minutes like that, too
+    (re.compile(r"(?<=TIME) \(\d+:\d\d:\d\d\)"), ""),  # pytest prints minutes like that, too
     (re.compile(r'("import_ms"|"elapsed_sec"): [\d.e+-]+'), r"\1: TIME"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "SHA256"),
     (re.compile(r"(?<=\.py:)\d+\b"), "LINE"),
@@ -316,14 +316,14 @@ _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d\d)?(?!\w)")
 
 
 def clean(text: str, folder: Path) -> str:
-    """An output without the places of this machine: own files as they are named, installed ones after dots."""
+    """An output without paths of this machine: the page's files by name, installed ones after dots."""
     for place in {str(folder.resolve()), str(folder)}:
         text = text.replace(f"{place}/", "")
     return re.sub(r"[^\s'\"]*/(wf(?:_\w+)?/[\w/]+\.py)", r".../\1", text)
 
 
 def normalize(line: str) -> str:
-    """A line without dates, durations and the like; its blanks as one where something was taken out."""
+    """A line without dates, durations and the like; repeated blanks become one if something was removed."""
     plain = line.rstrip()
     for pattern, stand_in in _VOLATILE:
         plain = pattern.sub(stand_in, plain)
@@ -357,7 +357,7 @@ def _close(shown: str, actual: str, *, about: bool) -> bool:
 
 
 def agree(shown: Sequence[str], actual: Sequence[str], *, about: bool) -> bool:
-    """Whether an output agrees with what is shown; a line of dots stands for any lines, even none."""
+    """Whether an output agrees with the shown one; a line of dots stands for any lines, even none."""
     pieces, rest = _pieces(_trim(shown)), _trim(actual)
     first, last = pieces[0], pieces[-1]
     if len(pieces) == 1:
@@ -383,7 +383,7 @@ def _begins(piece: Sequence[str], actual: Sequence[str], *, about: bool) -> bool
 
 
 def _pieces(shown: Sequence[str]) -> list[list[str]]:
-    """What stands before, between and after lines of dots."""
+    """The lines before, between and after lines of dots."""
     pieces: list[list[str]] = [[]]
     for line in shown:
         if line.strip() == ANY:
@@ -394,7 +394,7 @@ def _pieces(shown: Sequence[str]) -> list[list[str]]:
 
 
 def _trim(lines: Sequence[str]) -> list[str]:
-    """Without blank lines at the ends, which a Markdown fence does not need."""
+    """The lines without blank lines at the ends."""
     kept = list(lines)
     while kept and not kept[-1].strip():
         kept.pop()
@@ -404,7 +404,7 @@ def _trim(lines: Sequence[str]) -> list[str]:
 
 
 def shorten(shown: Sequence[str], actual: Sequence[str]) -> list[str]:
-    """The new output, shortened where the old one was: each piece between dots is looked for in the new one."""
+    """The new output, shortened like the old one: each piece between dots is searched in the new one."""
     pieces, actual = [_trim(piece) for piece in _pieces(shown)], _trim(actual)
     if len(pieces) == 1 or not actual:
         return actual
@@ -424,7 +424,7 @@ def shorten(shown: Sequence[str], actual: Sequence[str]) -> list[str]:
 
 
 def _nearest(line: str, actual: Sequence[str], start: int, likely: int) -> int:
-    """The index, from `start` on, of the line that is most like `line`; of equal ones the nearest to `likely`."""
+    """The index, from `start` on, of the line most similar to `line`; among equal ones the nearest to `likely`."""
 
     def plain(text: str) -> str:
         return _NUMBER.sub("#", normalize(text))
@@ -437,7 +437,7 @@ def _nearest(line: str, actual: Sequence[str], start: int, likely: int) -> int:
 
 
 def update(page: str, server: ForkServer) -> list[str]:
-    """Write what comes out into a page; gives what is wrong beside outputs."""
+    """Write the actual output into a page; returns errors other than different outputs."""
     with tempfile.TemporaryDirectory() as folder:
         outcomes = list(Reader(page, Path(folder), server).read())
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
@@ -451,10 +451,10 @@ def update(page: str, server: ForkServer) -> list[str]:
 
 
 def main(args: Sequence[str]) -> None:
-    """The command line of this file."""
+    """The command line."""
     if not args or args[0] != "--update":
         sys.exit(__doc__)
-    state = str(Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}")  # nobody's own
+    state = str(Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}")  # without the user's settings
     os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", NO_COLOR="1", WF_STATE_DIR=state)
     server = ForkServer()
     wrong = [line for page in args[1:] or PAGES for line in update(page, server)]

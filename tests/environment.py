@@ -14,9 +14,9 @@ from workspace import run_pip
 
 
 class Environment:
-    """A fresh virtual environment that shares the third-party packages of the test's own, and nothing else.
+    """A fresh virtual environment that shares only the third-party packages of the test's environment.
 
-    A path to the test's own site-packages would leak wf's entry points; so there is a folder of links to everything
+    A path to the test's site-packages would leak wf's entry points, so it has a folder of links to everything
     in it that is not of this workspace.
     """
 
@@ -33,11 +33,11 @@ class Environment:
         (site_packages / "third_party.pth").write_text(f"{self.third_party}\n")
 
     def install(self, *wheels: Path) -> None:
-        """Install wheels, whatever they need besides; of another version of the same distribution the old one goes."""
+        """Install wheels without their dependencies; another version of the same distribution is replaced."""
         run_pip("install", "--no-deps", "--no-index", *map(str, wheels), python=self.python)
 
     def wf(self, *args: str, code: int = 0) -> str:
-        """Run the console script in an empty working directory; gives its standard output."""
+        """Run the console script in an empty working directory; returns its standard output."""
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
         done = subprocess.run([self.folder / "bin" / "wf", *args], cwd=work, capture_output=True, text=True)
@@ -45,11 +45,11 @@ class Environment:
         return done.stdout or done.stderr
 
     def plugins(self) -> dict[str, dict[str, Any]]:
-        """What ``wf list-plugins`` knows of each plugin."""
+        """The entry of each plugin in ``wf list-plugins``."""
         return {plugin["name"]: plugin for plugin in json.loads(self.wf("list-plugins", "--json"))}
 
     def pytest(self, folder: Path) -> str:
-        """Run the tests in a folder, warnings as errors; gives what pytest says."""
+        """Run the tests in a folder, with warnings as errors; returns the output of pytest."""
         command = [self.python, "-m", "pytest", "-q", "-W", "error", "--rootdir", folder, folder]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -57,12 +57,12 @@ class Environment:
 
 
 def third_party_entries() -> Iterator[Path]:
-    """What lies in the folders that hold installed distributions, without what is ours and without path files."""
+    """The entries of the folders of installed distributions, without this workspace's and without path files."""
     for folder in {Path(str(found.locate_file(""))).resolve() for found in importlib.metadata.distributions()}:
         if any(folder.glob("pluggy-*.dist-info")) or any(folder.glob("torch-*.dist-info")):
             yield from (entry for entry in folder.iterdir() if not is_ours(entry.name))
 
 
 def is_ours(name: str) -> bool:
-    """Whether an entry of site-packages belongs to this workspace, or would lead out of the folder."""
+    """Whether an entry of site-packages belongs to this workspace, or leads out of the folder."""
     return name in ("wf", "__pycache__") or name.startswith("wf_") or name.endswith(".pth")

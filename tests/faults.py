@@ -1,8 +1,8 @@
-"""A hook's file that lets the disk fail, or the process end, at one of the operations of `wf_storage.files`.
+"""A hook that makes the disk fail or the process end at one of the operations of `wf_storage.files`.
 
-``WF_FAULT`` says what and where: ``ACTION:THREAD:NUMBER``, with the operations of the main thread and of those in the
-background counted apart, so that a number means the same in each run. Operations are written to ``WF_OPERATIONS``, a
-line each, and the places of the checkpoints that the run was told of to ``WF_TOLD``.
+``WF_FAULT`` has the fault and its place, ``ACTION:THREAD:NUMBER``. The operations of the main thread and of background
+threads are counted separately, so that a number means the same in each run. Operations are written to
+``WF_OPERATIONS``, a line each, and the places of the reported checkpoints to ``WF_TOLD``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPERATIONS = ("make_directory", "create", "write", "truncate", "sync", "rename",
 
 
 class Tell:
-    """Writes down the checkpoints that are said to be durable."""
+    """Records the checkpoints that are reported as durable."""
 
     def on_checkpoint_end(self, run: Any, place: str) -> None:
         _append("WF_TOLD", place)
@@ -50,7 +50,7 @@ class Fault:
         """It fails for all threads at once: none syncs what is being lost."""
 
     def install(self) -> None:
-        """Put this into `wf_storage.files`."""
+        """Replace the operations of `wf_storage.files`."""
         for name in OPERATIONS:
             setattr(files, name, self._faulty(name, getattr(files, name)))
 
@@ -70,7 +70,7 @@ class Fault:
         return call
 
     def _happen(self, name: str, real: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        if name == "write":  # a part of the data is on its way
+        if name == "write":  # a part of the data is written
             real(args[0], args[1][: len(args[1]) // 2])
         if self.action.startswith("power"):
             self.unsynced.lose()
@@ -81,11 +81,11 @@ class Fault:
 
 
 class Unsynced:
-    """What a disk has not been told to keep, and may not have when the power fails.
+    """The changes that were not synced, which a disk may lose when the power fails.
 
     Args:
         names: Whether names of files and directories that were not synced are lost, too; without, only data are, as on
-            a file system that is quick with names and slow with data.
+            a file system that writes names early and data late.
     """
 
     def __init__(self, *, names: bool) -> None:
@@ -112,7 +112,7 @@ class Unsynced:
         for descriptor, size in self.data.values():
             os.ftruncate(descriptor, size)
         for _, undo in reversed(self.undo) if self.names else ():
-            with contextlib.suppress(OSError):  # it was removed meanwhile, or is not empty: its names were synced
+            with contextlib.suppress(OSError):  # it was removed meanwhile, or has files whose names were synced
                 undo()
 
     def _synced(self, descriptor: int) -> None:

@@ -1,6 +1,6 @@
 """Runs the command line hundreds of times: one process imports torch once and forks for each run.
 
-A fresh process needs seconds until torch is there, a fork of this one milliseconds. The two talk in lines of JSON.
+A fresh process needs seconds to import torch, a fork of this one milliseconds. The two talk in lines of JSON.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Result:
 
 
 class ForkServer:
-    """The test's side. The server starts with the first run, and again after a run that was broken off.
+    """The test's side. The server starts with the first run, and again after an interrupted run.
 
     Args:
         python: The interpreter; by default the test's own.
         warm: The arguments of a run that the server makes and evaluates itself first, in a folder that is removed. What
-            it has imported and remembered, a fork need not do again: a small run then takes a third of the time.
+            it has imported and cached, a fork need not repeat: a small run then takes a third of the time.
     """
 
     def __init__(self, python: Path | None = None, warm: Sequence[str] = ()) -> None:
@@ -70,15 +70,15 @@ class ForkServer:
         """Run `wf` with `args`.
 
         Args:
-            args: What stands after `wf` on the command line.
+            args: The command line without `wf`.
             cwd: Its working directory.
             env: Its whole environment.
             timeout: Seconds until the run and its children are killed.
-            processes: How many run it together, each with its rank in the environment, as torchrun starts them. When
+            processes: The number of processes, each with its rank in the environment, as torchrun starts them. When
                 one fails, the others are stopped and the code is 1.
 
         Raises:
-            TimeoutError: When it was killed, with what it had written.
+            TimeoutError: If it was killed, with its output so far.
         """
         try:
             request = {"args": list(args), "cwd": str(cwd), "env": dict(env), "timeout": timeout}
@@ -120,7 +120,7 @@ def serve() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a stray print must not look like a reply
     for module in PRELOAD:
-        with contextlib.suppress(ImportError):  # the run itself will say so
+        with contextlib.suppress(ImportError):  # the run itself reports it
             importlib.import_module(module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # a pool of threads would not survive the fork
@@ -130,7 +130,7 @@ def serve() -> None:
             for words in (warm, ["evaluate", "latest"]):
                 assert _main(words) == 0, f"wf {' '.join(words)} failed"
     gc.collect()
-    gc.freeze()  # a collection in a fork would copy every page of what was there before
+    gc.freeze()  # a collection in a fork would copy every page of older objects
     for line in sys.stdin:
         print(json.dumps(_serve_one(json.loads(line))), file=replies, flush=True)
 
@@ -149,7 +149,7 @@ def _serve_one(request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pids = [_fork({**request, "env": {**request["env"], **env}}, out, err) for env in _ranks(request["processes"])]
         code = _wait(pids, request["timeout"])
-        left = [pid for pid in pids if _kill_all(pid)]  # what the run left behind, or the run itself
+        left = [pid for pid in pids if _kill_all(pid)]  # processes that the run left, or the run itself
         timed_out = code is None
         if code is None:
             code = -signal.SIGKILL
@@ -161,7 +161,7 @@ def _serve_one(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kill_all(group: int) -> bool:
-    """Kill a process and what it started; False where nothing is left of it."""
+    """Kill a process and its children; False if none was left."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -170,7 +170,7 @@ def _kill_all(group: int) -> bool:
 
 
 def _ranks(processes: int) -> list[dict[str, str]]:
-    """What torchrun sets for each process; nothing for a single one."""
+    """The environment that torchrun sets for each process; empty for a single one."""
     if processes == 1:
         return [{}]
     with socket.socket() as probe:
@@ -188,7 +188,7 @@ def _fork(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> int:
 
 
 def _wait(pids: list[int], timeout: float) -> int | None:
-    """The code with which they ended; None when they did not in time."""
+    """Their exit code; None if they did not end in time."""
     deadline, running, code = time.monotonic() + timeout, [*pids], 0
     while running and time.monotonic() < deadline:
         for pid in running:
@@ -202,13 +202,13 @@ def _wait(pids: list[int], timeout: float) -> int | None:
         ended = os.waitstatus_to_exitcode(status)
         if ended and not code:
             code = ended if len(pids) == 1 else 1
-            time.sleep(0.1 if running else 0)  # the others may be ending, too: torchrun looks that often
+            time.sleep(0.1 if running else 0)  # the others may be ending, too: torchrun polls at this interval
             for other in running:
                 os.kill(other, signal.SIGTERM)
             deadline = min(deadline, time.monotonic() + 30)
     if running and not code:
         return None
-    for pid in running:  # it was stopped and did not end
+    for pid in running:  # it did not end after it was stopped
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     return code
@@ -235,7 +235,7 @@ def _child(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> None:
 
 
 def _main(args: list[str]) -> int:
-    """What the console script does: ``sys.exit(main())``."""
+    """The console script: ``sys.exit(main())``."""
     try:
         code: Any = importlib.import_module("wf_cli.main").main(args)
     except SystemExit as stop:

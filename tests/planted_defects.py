@@ -1,6 +1,6 @@
-"""Components that are right, one of every kind, and for every check of the conformance kit one that it must find wrong.
+"""A correct component of every kind, and for every check of the conformance kit one that must fail it.
 
-The one list of them: plugins/kit/tests/test_checks.py sees each defect caught by its check alone, and docs/generate.py
+The only list of them: plugins/kit/tests/test_checks.py sees each defect caught by its check alone, and docs/generate.py
 makes the table of docs/conformance.md from it.
 """
 
@@ -75,7 +75,7 @@ def two_names(num_samples: int = 24) -> Dataset:
 
 
 def drawn_anew(num_samples: int = 24) -> Dataset:
-    """Drawn from the generator that everybody uses.
+    """Drawn from the global generator.
 
     Args:
         num_samples: For training.
@@ -192,7 +192,7 @@ class Blend:
 
 
 class BlendedAlone(Blend):
-    """Draws a share for each sample that this process has."""
+    """Draws a share for each sample of this process."""
 
     def share(self, num: int, generator: torch.Generator) -> Tensor:
         return torch.rand(num, 1, generator=generator)
@@ -258,7 +258,7 @@ class Softmax(nn.Module):
 
 
 class OneMore(Softmax):
-    """Gives one number too many.
+    """Returns one output too many.
 
     Args:
         input_shape: Shape of one sample.
@@ -271,7 +271,7 @@ class OneMore(Softmax):
 
 
 class Unnormalised(Softmax):
-    """Gives scores where it declares log-probabilities.
+    """Returns scores where it declares log-probabilities.
 
     Args:
         input_shape: Shape of one sample.
@@ -298,7 +298,7 @@ class IdleLayer(Softmax):
 
 
 class AlwaysDropout(Softmax):
-    """Drops out in evaluation, too.
+    """Applies dropout in evaluation, too.
 
     Args:
         input_shape: Shape of one sample.
@@ -363,7 +363,7 @@ class CrossEntropy(nn.Module):
 
 
 class SumIsMean(CrossEntropy):
-    """Gives the mean for the sum.
+    """Returns the mean for the sum.
 
     Args:
         ignore_index: Targets with this value are ignored.
@@ -376,7 +376,7 @@ class SumIsMean(CrossEntropy):
 
 
 class CountsIgnored(CrossEntropy):
-    """Divides by all targets, those that are left out included.
+    """Divides by all targets, including ignored ones.
 
     Args:
         ignore_index: Targets with this value are ignored.
@@ -389,12 +389,12 @@ class CountsIgnored(CrossEntropy):
 
 
 def no_weight(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Declared as weighted, without saying by what."""
+    """Declared as weighted, without total_weight."""
     return F.cross_entropy(predictions, targets)
 
 
 def by_frequency(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Weights the classes, and does not say so."""
+    """Weights the classes without declaring it."""
     return F.cross_entropy(predictions, targets, weight=torch.tensor([1.0, 5.0, 20.0], dtype=predictions.dtype))
 
 
@@ -404,7 +404,7 @@ def absolute(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def over_nothing(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Divides by the number of targets that there are none of."""
+    """Divides by the number of huge targets, which is 0."""
     return (predictions - targets).abs().sum() / (targets > 1e9).sum()
 
 
@@ -420,7 +420,7 @@ def log_of_softmax(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def far_from_zero(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Loses the digits of half precision on the way."""
+    """Loses precision in half precision."""
     return ((predictions + 300) - (targets + 300)).abs().mean()
 
 
@@ -430,14 +430,14 @@ def clips_targets(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def not_in_evaluation(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Fails where a run evaluates."""
+    """Fails in evaluations."""
     if torch.is_inference_mode_enabled():
         raise RuntimeError("no gradient here")
     return absolute(predictions, targets)
 
 
 def undescribed(predictions: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
-    """Has an option of which it says nothing."""
+    """Has an option without a description."""
     return scale * absolute(predictions, targets)
 
 
@@ -493,7 +493,7 @@ class Momentum(torch.optim.Optimizer):
 
 
 class Ascent(Momentum):
-    """Goes up.
+    """Ascends the gradient.
 
     Args:
         params: The parameters to train.
@@ -505,7 +505,7 @@ class Ascent(Momentum):
 
 
 class OwnMemory(Momentum):
-    """Keeps its momentum outside of its state.
+    """Keeps its momentum outside its state.
 
     Args:
         params: The parameters to train.
@@ -559,7 +559,7 @@ def decay(optimizer: torch.optim.Optimizer, factor: float = 0.9) -> ExponentialL
 
 
 def below_zero(optimizer: torch.optim.Optimizer) -> LambdaLR:
-    """Goes on where it is down to zero.
+    """Becomes negative after reaching zero.
 
     Args:
         optimizer: The optimizer whose learning rate it sets.
@@ -619,7 +619,7 @@ class Share(Metric):
 
 
 class TwoFigures(Share):
-    """Gives two numbers where it declares a direction."""
+    """Returns two numbers where it declares a direction."""
 
     def compute(self) -> Tensor:
         return super().compute().repeat(2)
@@ -636,19 +636,19 @@ class Named(Share):
 
 
 class NamedMore(Named):
-    """Gives a figure that it does not declare."""
+    """Returns a figure that it does not declare."""
 
     figures: ClassVar[dict[str, bool | None]] = {"": True}
 
 
 class NamedLess(Named):
-    """Declares a figure that it does not give."""
+    """Declares a figure that it does not return."""
 
     figures: ClassVar[dict[str, bool | None]] = {"": True, "wrong": False, "odd": None}
 
 
 class MeanOfBatches(Metric):
-    """The mean of the shares of the batches, however large they are."""
+    """The mean of the shares of the batches, regardless of their sizes."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         self.append("share", (predictions == targets).float().mean().reshape(1))
@@ -658,7 +658,7 @@ class MeanOfBatches(Metric):
 
 
 class KeepsLists(Metric):
-    """The share of right targets, of which it forgets nothing."""
+    """The share of right targets, with lists that reset does not clear."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         self.append("right", (predictions == targets).float())
@@ -671,7 +671,7 @@ class KeepsLists(Metric):
 
 
 class AloneMetric(Metric):
-    """Counts in attributes of which other processes know nothing."""
+    """Counts in attributes that are not synced between processes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -719,7 +719,7 @@ class Trainer:
 
 
 class HoldsGraph(Trainer):
-    """Gives the loss with its graph.
+    """Returns the loss with its graph.
 
     Args:
         model: The model.
@@ -806,7 +806,7 @@ class Files:
 
 
 class ByReference(Files):
-    """Keeps what it is given, which goes on changing.
+    """Keeps references to tensors, which keep changing.
 
     Args:
         run_dir: The run directory.
@@ -827,7 +827,7 @@ class ByReference(Files):
 
 
 class Swallows(Files):
-    """Goes on when a checkpoint cannot be written.
+    """Ignores errors in writing a checkpoint.
 
     Args:
         run_dir: The run directory.
@@ -871,7 +871,7 @@ class Alone:
 
 
 class Wraps(Alone):
-    """Wraps the model, and takes the wrapper for the model."""
+    """Wraps the model, and returns the wrapper as the bare model."""
 
     def prepare(self, model: nn.Module) -> nn.Module:
         return nn.Sequential(model)
@@ -904,7 +904,7 @@ class CountEpochs(Hook):
 
 
 class Misspelt(CountEpochs):
-    """Listens to an event that there is not.
+    """Listens to an event that does not exist.
 
     Args:
         optimizer: The optimizer whose learning rate it sets.
@@ -916,7 +916,7 @@ class Misspelt(CountEpochs):
 
 
 class CountsAnew(CountEpochs):
-    """Begins to count anew after a resume.
+    """Starts counting at 0 after a resume.
 
     Args:
         optimizer: The optimizer whose learning rate it sets.
@@ -928,7 +928,7 @@ class CountsAnew(CountEpochs):
 
 
 class FailsToo(CountEpochs):
-    """Fails when it is told of a failure.
+    """Fails in on_exception.
 
     Args:
         optimizer: The optimizer whose learning rate it sets.
@@ -954,14 +954,14 @@ class Stars(Regression):
 
 
 class WholeStars(Stars):
-    """Its example has whole numbers, which it does not accept."""
+    """Its example has integers, which it does not accept."""
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
         return torch.ones(num, 2, dtype=torch.int64)
 
 
 class OneMoreStar(Stars):
-    """Wants a number that its targets do not have."""
+    """Needs one output more than its targets have."""
 
     def num_outputs(self, spec: Any) -> int | None:
         return int(spec.num_targets) + 1
@@ -1083,7 +1083,7 @@ class Planted:
 
 
 def _planted(check: str, defect: str, target: str, traits: Any = None, **fields: Any) -> Planted:
-    """A component like the right one of its kind, but for its target or its traits."""
+    """A component like the correct one of its kind, except for its target or traits."""
     kind = check.partition("-")[0]
     right = CORRECT[kind]
     component = replace(right, target=f"planted_defects:{target}", traits=traits or right.traits, **fields)

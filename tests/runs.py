@@ -1,4 +1,4 @@
-"""What tests read out of a run directory."""
+"""Reading a run directory in tests."""
 
 from __future__ import annotations
 

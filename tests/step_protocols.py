@@ -1,4 +1,4 @@
-"""Optimizers of every step protocol, each in its shortest form: a plugin for tests, ``-p tests/step_protocols.py``."""
+"""Minimal optimizers of every step protocol: a plugin for tests, ``-p tests/step_protocols.py``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sharpness(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Go uphill, evaluate there, and step from where it was."""
+        """Ascend, evaluate there, and step from the original point."""
         params = [param for group in self.param_groups for param in group["params"]]
         norm = torch.stack([param.grad.norm() for param in params]).norm()
         moves = [param.grad * 0.05 / norm for param in params]
@@ -35,7 +35,7 @@ class Sharpness(torch.optim.SGD):
 
 
 class Polyak(torch.optim.SGD):
-    """Gradient descent with steps as long as a loss of 0 is far (Polyak 1987): the loss itself decides."""
+    """Gradient descent with Polyak's step size (Polyak 1987), which depends on the loss."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -65,7 +65,7 @@ class Curvature(torch.optim.SGD):
 
 
 class ScheduleFree(torch.optim.Optimizer):
-    """Schedule-free gradient descent (Defazio et al. 2024): trained at y, judged at the average x."""
+    """Schedule-free gradient descent (Defazio et al. 2024): trained at y, evaluated at the average x."""
 
     def __init__(self, params: Iterable[Parameter], lr: float = 0.5, beta: float = 0.9) -> None:
         super().__init__(params, {"lr": lr, "beta": beta, "training": True, "num_steps": 0})
@@ -112,7 +112,7 @@ def lbfgs(params: list[Parameter], lr: float = 0.1) -> torch.optim.LBFGS:
 
 
 def of_model(model: nn.Module, lr: float = 0.05) -> torch.optim.SGD:
-    """Gradient descent that finds its parameters itself.
+    """Gradient descent that takes the model and collects its parameters.
 
     Args:
         model: Has them.
@@ -125,7 +125,7 @@ def of_groups(param_groups: list[dict[str, Any]], lr: float = 0.05) -> torch.opt
     """Gradient descent, with momentum for hidden matrices.
 
     Args:
-        param_groups: Tell them apart.
+        param_groups: Groups of hidden matrices and other parameters.
         lr: Learning rate.
     """
     groups = [{"params": one["params"], "momentum": 0.9 if one["hidden"] else 0.0} for one in param_groups]

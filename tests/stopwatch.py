@@ -1,4 +1,4 @@
-"""How long a command takes, told apart from how fast the machine happens to be at that moment."""
+"""The duration of a command, corrected for the present speed of the machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REFERENCE_SEC = 0.085
 
 
 def seconds(call: Callable[[], object], repeats: int = 7) -> float:
-    """The shortest time of a call, after a first one that is not counted: whatever else runs only adds to it.
+    """The shortest time of a call after an uncounted first one: other processes only add to it.
 
-    Fresh processes that import the same libraries run in between. Where they take longer than on the machine that the
+    Fresh processes that import the same libraries run in between. If they take longer than on the machine that the
     limits are stated for, the call's time is stated as that machine's.
     """
     times, references = [], []

@@ -1,4 +1,4 @@
-"""The example of an autoencoder: it learns without labels, its codes tell digits apart, and it resumes to the bit."""
+"""The example of an autoencoder: it learns without labels, its codes separate digits, and it resumes to the bit."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def test_reconstructions_resemble_the_input(wf: Any, tmp_path: Path) -> None:
     judged = records(tmp_path / "runs/codes", "eval")
     assert judged[-1]["loss"] < judged[0]["loss"] / 1.5
     metrics = manifest(tmp_path / "runs/codes")["metrics"]
-    assert metrics["test/knn"] > 0.7, "codes of a class are near each other"
+    assert metrics["test/knn"] > 0.7, "codes of a class are not close to each other"
     run = api.build(tmp_path / "autoencoder.toml", run_dir=tmp_path / "runs/codes", quiet=True).restore()
     images = run.data.samples("test").inputs
     with torch.inference_mode():
-        again = run.model.decoder(run.model(images))  # type: ignore[operator]  # a module of one's own
+        again = run.model.decoder(run.model(images))  # type: ignore[operator]  # a user-defined module
     assert again.shape == images.flatten(1).shape
     assert metrics["test/loss"] == pytest.approx(float(mse_loss(again, images.flatten(1))), rel=1e-5)
     constant = float((images.flatten(1) - images.flatten(1).mean(0)).square().mean())
-    assert metrics["test/loss"] < constant / 1.5, "better than the mean image"
+    assert metrics["test/loss"] < constant / 1.5, "not better than the mean image"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_evaluations_divide_batches_as_training_does(accumulate: int, tmp_path: Path) -> None:
-    """The trainer's loss has no use for outputs, which metrics want; without metrics there are none."""
+    """The trainer's loss needs no outputs, but metrics do; without metrics none are computed."""
     settings: dict[str, Any] = {"epochs": 1, "save": False, "quiet": True, "accumulate": accumulate}
     plain = api.run(tmp_path / "autoencoder.toml", **settings, metric=[])
     judged = api.run(tmp_path / "autoencoder.toml", **settings)

@@ -1,4 +1,4 @@
-"""Real broken packages, all installed at once: each is told apart, and none stops what does not need it."""
+"""Real broken packages, all installed at once: each is reported, and none affects commands that do not need it."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 def surroundings(folder: Path, **more: str) -> dict[str, str]:
-    """A process's environment without anybody's own settings."""
+    """A process's environment without the user's settings."""
     plain = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "COLUMNS": "200", "TERM": "dumb"}
     return {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **plain, **more}
 
 
 class There:
-    """Runs `wf` in that environment, in a working directory of the test's own."""
+    """Runs `wf` in that environment, in the working directory of the test."""
 
     def __init__(self, installed: Installed, folder: Path) -> None:
         self.installed, self.folder = installed, folder
         self.log = folder / "imports"
 
     def __call__(self, *args: str, **env: str) -> Result:
-        """In a fork of a process that has torch already."""
+        """In a fork of a process that has imported torch."""
         return self.installed.server.run(args, self.folder, self._environment(env), 60)
 
     def process(self, *args: str, **env: str) -> Result:
-        """As a user starts it."""
+        """In a new process, as a user starts it."""
         script = self.installed.environment.folder / "bin" / "wf"
         done = subprocess.run(
             [script, *args], cwd=self.folder, env=self._environment(env), capture_output=True, text=True
@@ -103,7 +103,7 @@ def user(tmp_path: Path) -> Settle:
 
 
 def last_message(result: Result) -> str:
-    """What is said after the warnings."""
+    """The message after the warnings."""
     return re.split(r"^wf: (?!warning)", result.stderr, flags=re.MULTILINE)[-1]
 
 
@@ -112,7 +112,7 @@ def last_message(result: Result) -> str:
 
 @pytest.fixture(scope="module")
 def listed(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process of its own says, by name; that it is JSON shows that no plugin printed into it."""
+    """The plugins listed by a new process, by name; valid JSON shows that no plugin printed into it."""
     result = There(installed, tmp_path_factory.mktemp("listed")).process("list-plugins", "--json")
     assert result.code == 0, result.stderr
     assert "welcome to my losses" in result.stderr
@@ -215,11 +215,11 @@ def test_traceback_shows_whole_tracebacks(there: There) -> None:
     assert "Traceback" not in there("list").stderr
 
 
-# Trust: what is not to be imported leaves no trace
+# Trust: excluded plugins leave no trace
 
 
 def test_every_other_plugin_is_imported(there: There) -> None:
-    """The traces that the tests below look for are there."""
+    """Plugins leave the traces that the tests below look for."""
     found = there.imported("list-plugins")
     assert RAISES in found
     assert not [name for name in found if name.startswith("broken_too_new")], "excluded by its metadata"
@@ -254,7 +254,7 @@ def test_plugins_outside_the_allow_list_are_not_imported(
     raises = plugins["broken-raises"]
     assert (raises["status"], raises["components"]) == ("blocked", [])
     assert raises["error"].startswith("not in the allow-list of ")
-    assert there(*TRY, "--loss", BESIDE_IT, "--strict", **env).code == 0, "what is blocked has not failed"
+    assert there(*TRY, "--loss", BESIDE_IT, "--strict", **env).code == 0, "a blocked plugin has not failed"
 
 
 @pytest.mark.parametrize("args", [("--only-builtin",), ("WF_DISABLE_PLUGIN_AUTOLOAD",)])
@@ -354,7 +354,7 @@ def test_a_pin_to_a_plugin_that_is_not_loaded(there: There, project: Settle) -> 
 
 
 def test_a_run_keeps_the_provider(there: There, project: Settle) -> None:
-    """Its file says which one, so that resuming needs no pin, and another pin changes nothing."""
+    """The run file names the provider, so resuming needs no pin, and another pin changes nothing."""
     project('[tool.wf.pin.loss]\nfocal = "broken-takes-builtin"\n')
     result = there(*TRAIN, "--loss", "focal", "--name", "pinned")
     assert result.code == 0, result.stderr
@@ -393,7 +393,7 @@ def test_doctor_finds_every_broken_plugin(there: There, project: Settle) -> None
         assert broken.error in failed[broken.name]
         assert f"try: {broken.fix.replace('NAME', broken.name)}" in failed[broken.name]
     heavy = of("light-import", "note")
-    assert set(heavy) >= {"broken-pulls-torch", "second"}, "also the one that finds torch imported already"
+    assert set(heavy) >= {"broken-pulls-torch", "second"}, "also the plugin that found torch already imported"
     assert all(" and imports torch" in heavy[name] for name in ("broken-pulls-torch", "second"))
     assert set(of("shared-name", "note")) == {"loss mae", "loss tempered"}
     assert set(of("shared-name", "ok")) == {"loss focal"}

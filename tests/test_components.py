@@ -1,4 +1,4 @@
-"""Each built-in component takes part in a run with the others; tests/test_conformance.py has each one by itself."""
+"""Each built-in component runs together with others; tests/test_conformance.py checks each one by itself."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ELSEWHERE = ("ddp", "fsdp", "graphed", "contrastive")
 
 
 def of_kind(*kinds: str) -> list[Any]:
-    """The entries of some kinds, without those that need torchrun, CUDA or images; their own tests have them."""
+    """The entries of some kinds, without those that need torchrun, CUDA or images, which have their own tests."""
     found = [entry for entry in ENTRIES if entry.component.kind in kinds and entry.component.name not in ELSEWHERE]
     return [pytest.param(entry, id=name_of(entry)) for entry in found]
 
@@ -81,11 +81,11 @@ def test_every_kind_has_a_component() -> None:
 
 
 def run(tmp_path: Path, **settings: Any) -> Any:
-    """A short run; its figures are finite, and its run file says it again."""
+    """A short run; its figures are finite, and its run file repeats it."""
     plain: dict[str, Any] = {"epochs": 2, "batch_size": 16, "model": {"use": "mlp", "hidden": [8]}}
     exp = wf.run(run_dir=tmp_path / "run", quiet=True, **{**plain, **settings})
     assert exp.loop.progress.epoch == 2
-    losses = [record["loss"] for record in exp.history if "loss" in record]  # detectors have none in evaluations
+    losses = [record["loss"] for record in exp.history if "loss" in record]  # detectors have no loss in evaluations
     assert losses
     assert all(math.isfinite(loss) for loss in losses)
     text = (tmp_path / "run" / "run.toml").read_text()
@@ -94,7 +94,7 @@ def run(tmp_path: Path, **settings: Any) -> Any:
 
 
 def model_for(*kinds: str | None) -> dict[str, Any]:
-    """The setting of the model that fits targets or inputs of these kinds."""
+    """The setting of a model that fits targets or inputs of these forms."""
     return next(({"model": MODELS[kind]} for kind in kinds if kind in MODELS), {})
 
 
@@ -104,9 +104,9 @@ def table(entry: Entry) -> dict[str, Any]:
 
 
 def on_each_target(kind: str) -> list[Any]:
-    """The entries of a kind with each kind of targets; `make test` takes the first one of each entry.
+    """The entries of a kind with each form of targets; `make test` uses the first form of each entry.
 
-    tests/test_conformance.py tries them without a run on all of theirs.
+    tests/test_conformance.py tries all forms without a run.
     """
     found = []
     for entry in (param.values[0] for param in of_kind(kind)):
@@ -118,7 +118,7 @@ def on_each_target(kind: str) -> list[Any]:
 
 @pytest.mark.parametrize(("entry", "targets"), on_each_target("loss"))
 def test_loss(entry: Entry, targets: str, tmp_path: Path) -> None:
-    few = {"optimizer": {"use": "adam", "lr": 0.01}} if entry.component.name == "token-ce" else {}  # few short texts
+    few = {"optimizer": {"use": "adam", "lr": 0.01}} if entry.component.name == "token-ce" else {}  # a few short texts
     exp = run(tmp_path, dataset=BY_TARGETS[targets], loss=table(entry), **model_for(targets), **few)
     train = [record["epoch_loss"] for record in exp.history if "epoch_loss" in record]
     assert train[-1] < train[0]

@@ -1,4 +1,4 @@
-"""Every built-in component, and the example's, keeps to what the conformance kit expects of its kind."""
+"""Every built-in component and the example's pass the checks of the conformance kit."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ENTRIES = [
     entry
     for plugin in REGISTRY.plugins
     for entry in select(REGISTRY, [plugin.name], MEMBERS)
-    if entry.component.name != "graphed"  # it needs CUDA, and the kit tries components on the processor
+    if entry.component.name != "graphed"  # it needs CUDA, and the kit tries components on the CPU
 ]
 
 for entry in ENTRIES:
@@ -74,28 +74,28 @@ def name_of(entry: Entry) -> str:
 
 
 def of_one_worker(entry: Entry) -> Any:
-    """Those of a plugin are for one worker: what it takes to declare it is seen in processes of their own, once."""
+    """All cases of a plugin run in one worker, which measures its declaration in new processes only once."""
     return pytest.param(entry, id=name_of(entry), marks=pytest.mark.xdist_group(f"conformance-{entry.provider}"))
 
 
 @pytest.mark.parametrize("entry", [of_one_worker(entry) for entry in ENTRIES])
 def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # where no settings are
+    monkeypatch.chdir(tmp_path)  # a folder without settings
     monkeypatch.setattr("wf_datasets.images.cifar.NUM_IMAGES", 20)
     name = name_of(entry)
     options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS, **OFFLINE}.get(name, {})
     if entry.component.kind == "dataset" and entry.component.name in FILES:
         options = FILES[entry.component.name](tmp_path)
-    registry = Registry.discover(only_builtin=True)  # the kinds that plugins add are gone with each test
+    registry = Registry.discover(only_builtin=True)  # kinds that plugins add are forgotten after each test
     results = check_plugin(
         f"{name}@{entry.provider}", registry=registry, options={name: options}, run={name: RUNS.get(name, {})}
     )
     wrong = [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
     assert not wrong
     skipped = {result.check: result.message for result in results if result.status == "skipped"}
-    if name.startswith("model/") and "model-traits" in skipped:  # any numbers are logits
+    if name.startswith("model/") and "model-traits" in skipped:  # any number is a valid logit
         del skipped["model-traits"]
-    if name == "loss/sum":  # it gives terms by name: its parts are judged by themselves
+    if name == "loss/sum":  # it returns named terms, and its parts are checked separately
         skipped = {check: why for check, why in skipped.items() if not check.startswith("loss-")}
     assert skipped.items() <= NOT_APPLICABLE.items()
 
@@ -106,7 +106,7 @@ def test_every_check_covers_some_component() -> None:
 
 
 def test_example_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / EXAMPLE)  # its pyproject.toml says what its trainer needs
+    monkeypatch.chdir(ROOT / EXAMPLE)  # its pyproject.toml has the options of its trainer
     monkeypatch.syspath_prepend(ROOT / EXAMPLE / "src")
     registry = Registry.discover(["wf_example.plugin"])
     results = check_plugin("wf_example.plugin", registry=registry)

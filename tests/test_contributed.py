@@ -168,7 +168,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
 
 
 def test_contributions_of_installed_plugins_in_python(installed: dict[str, str], tmp_path: Path) -> None:
-    """Keys of installed plugins are known before the first key is read, also in a process that has loaded nothing."""
+    """Keys of installed plugins are known before the first key is read, also in a fresh process."""
     (tmp_path / "run.toml").write_text(
         'patience_sec = 2\n[model]\nuse = "anchored"\n[anchor-generator]\nuse = "grid"\n'
     )
@@ -189,7 +189,7 @@ def test_contributions_of_installed_plugins_in_python(installed: dict[str, str],
 
 
 def test_a_run_with_a_setting_of_a_removed_plugin(wf_process: Any, installed: dict[str, str], tmp_path: Path) -> None:
-    """The plugin is named; a run that set and took nothing of it does without it."""
+    """The plugin is named; a run that did not use it works without it."""
     done = wf_process("run", *SHORT, "--name", "set", "--patience-sec", 4, env=installed)
     assert done.code == 0, done.stderr
     for words in (("evaluate", "set"), ("run", "runs/set/run.toml"), ("resume", "set", "--epochs", 9)):

@@ -1,4 +1,4 @@
-"""Where samples are served from: chosen, said, forced, and the same bits everywhere; and what serving costs."""
+"""The place from which samples are served: choice, message, option, equal bits, and cost."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_impossible_serve_from_is_refused(wf: Any, tmp_path: Path) -> None:
 
 
 def test_random_samples_give_the_same_run_for_any_number_of_workers(wf: Any, tmp_path: Path) -> None:
-    """Without workers, with some, and stopped in the middle of an epoch and resumed with another number of them."""
+    """Without and with workers, and stopped within an epoch and resumed with another number of workers."""
     (tmp_path / "drawing.py").write_text(DRAWING)
     for workers in (0, 2):
         done = wf("run", *PLAN, "--workers", workers, "--name", f"w{workers}", "--quiet")
@@ -95,7 +95,7 @@ def images(num: int, shape: tuple[int, ...] = (1, 28, 28)) -> Dataset:
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_batch_in_memory_costs_few_python_calls(shuffle: bool) -> None:
-    """A figure without noise: what a step waits for beside torch's own work."""
+    """Python calls are a measure without noise of the cost of a step besides torch."""
     dataset = images(6400)
     data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=64, shuffle=shuffle)
     num_calls = 0
@@ -112,7 +112,7 @@ def test_a_batch_in_memory_costs_few_python_calls(shuffle: bool) -> None:
     finally:
         sys.setprofile(None)
     assert num_batches == 99
-    assert num_calls <= 5 * num_batches + 5, num_calls  # one of them is of the line above
+    assert num_calls <= 5 * num_batches + 5, num_calls  # one call is the line above
 
 
 MEMORY = """
@@ -145,4 +145,4 @@ def test_images_in_memory_are_not_copied() -> None:
         [sys.executable, "-c", MEMORY], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) < 20, "of 75 MB; as floats they would be 300"
+    assert json.loads(done.stdout) < 20, "images take 75 MB as bytes and 300 MB as floats"

@@ -1,4 +1,4 @@
-"""Two processes that train one model together: forks with what torchrun would give them, and once torchrun's own."""
+"""Two processes that train one model: mostly forks with the environment of torchrun, and once torchrun itself."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_both_processes_have_equal_weights_under_plain_names(wf: Any, shared: An
 
 
 def test_evaluate_in_one_process(wf: Any, shared: Any) -> None:
-    """A shared run is opened where there is one process, and its figures come out again."""
+    """One process opens a run of two and gets the same figures."""
     folder, _ = shared
     for split in ("validation", "test"):
         done = wf("evaluate", "two", "--checkpoint", "best", "--split", split, "--json", cwd=folder)
@@ -137,7 +137,7 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
 def test_a_shared_step_equals_the_step_of_the_whole_batch(
     ranks: Any, wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]
 ) -> None:
-    """Two processes make the updates of one, of 39 samples each and of fewer at the end of an epoch."""
+    """Two processes make the updates of one: of 39 samples, and of fewer at the end of an epoch."""
     plan = ("--dataset", "iris", "--steps", 7, *optimizer, "--batch-size", 39, "--quiet")
     done = ranks("run", *plan, "--strategy", "ddp", "--name", "two")
     assert done.code == 0, done.stderr
@@ -175,7 +175,7 @@ class Failing:
 
 
 def test_a_hook_that_fails_in_one_process_is_disabled_there(ranks: Any, tmp_path: Path) -> None:
-    """It falls away there alone; the manifest is that of process 0."""
+    """It is disabled in that process only; the manifest is written by process 0."""
     (tmp_path / "failing.py").write_text(FAILING)
     hook = ("--hook", "+failing.py:Failing", "--hook.failing.py:Failing.on_error", "disable")
     done = ranks("run", *hook, "--strategy", "ddp", "--steps", 3, "--name", "two", "--quiet")
@@ -198,7 +198,7 @@ def test_disabling_a_gradient_hook_is_refused_with_several_processes(ranks: Any,
 def test_a_checkpoint_that_cannot_be_written(
     ranks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    """The first process writes in the background; both end, or both go on."""
+    """Process 0 writes in the background; both processes end, or both continue."""
     monkeypatch.setenv("WF_FAULT", "EIO:background:6")
     hook = ("--hook", f"+{Path(__file__).with_name('faults.py')}:Tell")
     plan = ("--steps", 30, "--log-every", 5, "--checkpoint-every", "10steps", "--on-checkpoint-error", policy)
@@ -296,7 +296,7 @@ class Masks:
 
 
 def test_each_process_keeps_its_own_random_stream_across_a_resume(ranks: Any, tmp_path: Path) -> None:
-    """With a layer that gets no gradient, which torch refuses where it is not told of."""
+    """With a layer without gradient, which DistributedDataParallel refuses unless it is declared."""
     (tmp_path / "net.py").write_text(NET)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--model", "net.py:Net", "--batch-size", 10, "--quiet")
     hook = ("--hook", "+net.py:Masks")
@@ -325,7 +325,7 @@ class Raising:
 """
 
 
-@pytest.mark.exhaustive  # by torchrun, which says its own of a failure
+@pytest.mark.exhaustive  # with torchrun, which prints its own message about a failure
 def test_the_recorded_reason_names_the_failed_process(tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(RAISING)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--checkpoint-every", "1steps", "--quiet")
@@ -340,7 +340,7 @@ def test_the_recorded_reason_names_the_failed_process(tmp_path: Path) -> None:
 
 @pytest.mark.exhaustive  # two processes that import torch
 def test_an_error_of_one_process_before_the_group_starts_ends_all(wf: Any, tmp_path: Path) -> None:
-    """Two machines without a shared disk: the run is only on the first one."""
+    """Two machines without a shared disk: the run exists on the first one only."""
     for name in ("0", "1"):
         (tmp_path / name).mkdir()
     assert wf("run", "--dataset", "iris", "--epochs", 1, "--name", "one", "--quiet", cwd=tmp_path / "0").code == 0

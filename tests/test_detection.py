@@ -1,4 +1,4 @@
-"""Detection and segmentation of drawn shapes with torchvision's models, from files of COCO's format to pictures."""
+"""Detection and segmentation of drawn shapes with torchvision's models, from files in COCO's format to pictures."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_boxes_are_predicted_and_drawn(wf: Any, shapes: Path, tmp_path: Path) ->
     assert float(boxes[:, 2].max()) <= 200 + 1e-3
     assert float(boxes[:, 3].max()) <= 90 + 1e-3
     assert size_of(tmp_path / "seen/photo.png") == (400, 180)
-    (shapes / "train.json").rename(tmp_path / "elsewhere.json")  # the data are not needed for a file
+    (shapes / "train.json").rename(tmp_path / "elsewhere.json")  # predicting a file needs no data
     assert json.loads(wf("predict", "x", "photo.jpg").stdout)[0] == record
     (tmp_path / "elsewhere.json").rename(shapes / "train.json")
     drawn = wf("predict", "x", "validation", "--draw", "seen")
@@ -148,7 +148,7 @@ def test_a_two_stage_model_with_masks_resumes_to_the_bit(wf: Any, shapes: Path) 
 
 @pytest.mark.exhaustive
 def test_accumulation_and_processes_average_the_losses(wf: Any, ranks: Any, shapes: Path, tmp_path: Path) -> None:
-    """And two processes share it; evaluations have the figures of all images, whoever judged them."""
+    """Accumulated and in two processes; evaluations have the figures of all images in any process."""
     short = ("--epochs", 1, "--lr", 0.001)
     runs = {
         "parts": wf("run", *OPTIONS, *short, "--accumulate", 2, "--name", "parts"),

@@ -1,4 +1,4 @@
-"""README.md and the pages under docs/ do what they say, and say everything that there is."""
+"""The examples of README.md and docs/ work, and everything public is documented."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_examples_of_a_page_give_the_shown_output(
     wrong = [f"{page}, {outcome.explain()}" for outcome in outcomes if outcome.wrong or not outcome.agrees]
     if wrong:
         pytest.fail(
-            "\n\n".join([*wrong, "to take over what came out: python tests/docs_examples.py --update"]), pytrace=False
+            "\n\n".join([*wrong, "to accept the new output: python tests/docs_examples.py --update"]), pytrace=False
         )
 
 
@@ -197,7 +197,7 @@ def test_readme_shows_what_make_demo_runs() -> None:
     assert [line[2:] for line in fence.lines if line.startswith("$ ")] == ["make demo", *runs]
 
 
-# The ways in docs/architecture.md
+# The walks through the code in docs/architecture.md
 
 
 def ways() -> dict[str, list[tuple[str, str]]]:
@@ -238,7 +238,7 @@ Stop = tuple[str, str]
 
 @contextmanager
 def traced(events: list[tuple[str, Stop, dict[str, Any]]], stops: Collection[Stop]) -> Iterator[None]:
-    """Note the calls of some stops and their ends, with what they were called with."""
+    """Record the calls and returns of some stops, with their arguments."""
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         if event in ("call", "return"):
@@ -255,7 +255,7 @@ def traced(events: list[tuple[str, Stop, dict[str, Any]]], stops: Collection[Sto
 
 
 def in_order(stops: Iterable[Stop], events: Iterable[tuple[str, Stop, dict[str, Any]]], event: str) -> None:
-    """See that the stops come in their order."""
+    """Check that the stops are called in order."""
     following = iter([stop for one, stop, _ in events if one == event])
     assert not [stop for stop in stops if stop not in following]
 
@@ -277,7 +277,7 @@ def test_no_walk_through_the_code_returns_to_a_file() -> None:
 
 @pytest.mark.usefixtures("in_a_folder")
 def test_walks_of_option_data_and_batch_are_followed_once() -> None:
-    """The stops of an option, the data and a batch are called in the order in which the page has them."""
+    """The stops of an option, the data and a batch are called in the order of the page."""
     option, data, batch = (ways()[f"The way of {what}"] for what in ("an option", "the data", "a batch"))
     events: list[tuple[str, Stop, dict[str, Any]]] = []
     with traced(events, {*option, *data, *batch}), pytest.raises(SystemExit) as stop:
@@ -292,7 +292,7 @@ def test_walks_of_option_data_and_batch_are_followed_once() -> None:
     visits = Counter(
         stop for event, stop, found in events if event == "call" and about.get(stop[1], lambda found: True)(found)
     )
-    for stop_of_way in (*option[:-1], *data):  # the last one is in the arithmetic of each batch
+    for stop_of_way in (*option[:-1], *data):  # the last stop is called for each batch
         assert visits[stop_of_way] == 1, stop_of_way
 
 
@@ -341,7 +341,7 @@ def test_the_walk_of_an_error_is_followed(monkeypatch: pytest.MonkeyPatch, capsy
     assert [event for event, stop, _ in events if stop == explaining] == ["call", "return"]
 
 
-# How pages are read
+# Reading pages
 
 
 def test_lines_of_dots_match_any_lines() -> None:

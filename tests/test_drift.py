@@ -1,4 +1,4 @@
-"""A run that goes on under other conditions than it was made under says so, or refuses."""
+"""Resuming a run under changed conditions gives a warning or is refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Restless(Counter):
 
 @pytest.fixture
 def run(wf: Any, tmp_path: Path) -> Path:
-    """A run of own data, code and hook that is on its way."""
+    """An unfinished run with user data, code and a user hook."""
     (tmp_path / "points.csv").write_text(CSV)
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "hooks.py").write_text(HOOKS)
@@ -130,7 +130,7 @@ def test_changed_data_run_file_and_code_are_refused(wf: Any, run: Path, tmp_path
     (drift,) = manifest(run)["drift"]
     assert (drift["step"], [one["name"] for one in drift["differences"]]) == (5, [name])
     again = wf("resume", "begun", "--epochs", 3, "--quiet")
-    assert again.code == 0, f"it was not compared with what it went on under last: {again.stderr}"
+    assert again.code == 0, f"not compared with the conditions of the last resume: {again.stderr}"
     assert len(manifest(run)["drift"]) == 1
 
 

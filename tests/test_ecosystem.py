@@ -1,4 +1,4 @@
-"""The indexes of the catalogues against the pinned libraries; nothing of these libraries has to be installed."""
+"""The indexes of the catalogues match the pinned libraries, which need not be installed."""
 
 from __future__ import annotations
 

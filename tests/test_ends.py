@@ -1,4 +1,4 @@
-"""Every way out of a run ends the processes that it started: with its answer, or with an error."""
+"""Every way out of a run, normal or by an error, ends the processes that it started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_workers_end_with_each_command(wf: Any, tmp_path: Path) -> None:
 
 
 def test_a_process_with_workers_exits_normally(wf: Any, wf_process: Any, tmp_path: Path) -> None:
-    """Where Python ends it, which the others leave out."""
+    """In a new process that Python ends normally, unlike the forks of the other tests."""
     (tmp_path / "own.py").write_text(BROKEN)
     assert wf("run", *LOADED, "--name", "x").code == 0
     assert wf_process("evaluate", "x", timeout=TIMEOUT).code == 0
@@ -76,4 +76,4 @@ def test_an_experiment_ends_its_workers() -> None:
             work()
             assert multiprocessing.active_children() == []
         next(iter(experiment.data.epoch(0)))
-    assert multiprocessing.active_children() == [], "left with the block"
+    assert multiprocessing.active_children() == [], "workers outlive the with block"

@@ -1,4 +1,4 @@
-"""A stranger's package, `examples/plugins/wf-example-detection`, adds by every hook, and by public names alone."""
+"""A third-party package, `examples/plugins/wf-example-detection`, uses every hook and public names only."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_example_has_the_bits_of_a_hand_written_loop() -> None:
         "test/shape-map-50",
         "test/shape-map-recall",
     } <= set(run.metrics)
-    assert "validation/loss" not in run.metrics, "in evaluations the model finds, and computes no losses"
+    assert "validation/loss" not in run.metrics, "in evaluations the model predicts and computes no losses"
     assert run.plan["monitor"] == "validation/shape-map", "as the task says"
     assert "underfitting: train shape-map" in run.loop.notes["fit"]
 
@@ -111,7 +111,7 @@ def test_an_invalid_drawing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.exhaustive
 def test_the_example_passes_the_conformance_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / DETECTION)  # its pyproject.toml says which dataset its detector is for
+    monkeypatch.chdir(ROOT / DETECTION)  # its pyproject.toml names the dataset for its detector
     results = check_plugin(PLUGIN, registry=Registry.discover([PLUGIN]))
     kinds = {result.component.partition("/")[0] for result in results}
     declared = {"task", "link", "value", "command", "rule", "condition", "reader"}
@@ -189,14 +189,14 @@ def test_contributed_kind_and_setting_change_runs_and_predictions(wf: Any, tmp_p
     plain, chosen_too = (tomllib.loads((tmp_path / f"runs/{name}/run.toml").read_text()) for name in ("plain", "all"))
     assert chosen_too["anchor-generator"] == {"use": "rectangles", "size": 6.0, "ratios": [0.5, 1.0, 2.0]}
     assert plain["anchor-generator"] == {"use": "squares", "sizes": [4.0]}, (
-        "the default, as the detector asks for anchors"
+        "the default generator, because the detector needs anchors"
     )
     assert (plain["min_score"], chosen_too["min_score"]) == (0.05, 0)
     one, three = (len(weights(tmp_path / "runs" / name)["places.bias"]) for name in ("plain", "all"))
     assert three == 3 * one
     for name, is_found in (("all", True), ("none", False)):
         (found,) = json.loads(wf("predict", name, "a.bmp", "-p", "detection.py", "--json").stdout)
-        assert bool(found["label"]) is is_found, "the score that counts is that of the run"
+        assert bool(found["label"]) is is_found, "the minimum score of the run applies"
     refused = wf("predict", "all", "a.wav", "-p", "detection.py")
     assert refused.code == 2
     assert ".bmp" in refused.stderr
@@ -267,7 +267,7 @@ def test_the_wheel_works_and_uninstalling_leaves_nothing(wheels: dict[str, Path]
 
 
 def _finds_and_draws(environment: Environment) -> None:
-    """Predict for a file that the dataset reads, and for one that the package's reader reads; draw both."""
+    """Predict a file read by the dataset and one read by the package's reader, and draw both."""
     from PIL import Image
 
     from wf_example_detection.dataset import drawn
@@ -291,7 +291,7 @@ def _finds_and_draws(environment: Environment) -> None:
 
 
 def _is_known(environment: Environment) -> None:
-    """Help, lists, ``wf show`` and ``wf check`` know of it."""
+    """Help, lists, ``wf show`` and ``wf check`` know the package."""
     assert re.search(r"show-boxes +Draw the boxes that a run's detector finds", environment.wf("--help"))
     text = environment.wf("run", "--help")
     assert "--anchor-generator NAME" in text
@@ -301,14 +301,14 @@ def _is_known(environment: Environment) -> None:
         assert name in environment.wf("show", kind, name), kind
     shutil.copy(
         ROOT / DETECTION / "pyproject.toml", environment.folder / "work"
-    )  # says which dataset its parts are for
+    )  # names the dataset for its components
     checked = environment.wf("check", "wf-example-detection")
     assert re.search(r"13 components: \d+ passed, \d+ skipped", checked)
     environment.pytest(shutil.copytree(ROOT / DETECTION / "tests", environment.folder / "tests"))
 
 
 def _goes_on_under_its_condition_alone(environment: Environment) -> None:
-    """Another edition of the drawings, as a later release might bring, refuses to go on with a run."""
+    """With another edition of the drawings, as in a later release, resuming a run is refused."""
     short = ("--dataset", "drawings", "--dataset.num_train", "16", "--dataset.num_held_out", "4")
     chosen = ("--anchor-generator", "squares", "--anchor-generator.sizes", "[4, 8]", "--min-score", "0.1")
     environment.wf("run", *short, *chosen, "--epochs", "1", "--name", "short", "--quiet")
@@ -328,7 +328,7 @@ def _goes_on_under_its_condition_alone(environment: Environment) -> None:
 
 
 def _is_gone(environment: Environment) -> None:
-    """Nothing of it is left, and what names it is refused with one clear message."""
+    """Nothing of the package is left, and references to it are refused with one clear message."""
     assert "wf-example-detection" not in environment.plugins()
     assert "show-boxes" not in environment.wf("--help")
     assert "unknown command 'show-boxes'" in environment.wf("show-boxes", "x", code=2)
@@ -354,6 +354,6 @@ def _is_gone(environment: Environment) -> None:
         assert "of this run came from wf-example-detection 0.1.0, which is not loaded" in refused, words
         assert "Traceback" not in refused
     (work / "own.toml").unlink()
-    assert "min_score" not in (work / "runs/other/run.toml").read_text(), "nobody set it, and nothing took it"
+    assert "min_score" not in (work / "runs/other/run.toml").read_text(), "the setting was not used"
     environment.wf("resume", "other", "--epochs", "2")
     assert manifest(work / "runs/other")["epochs"] == 2

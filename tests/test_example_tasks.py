@@ -1,4 +1,4 @@
-"""The run file of each task trains well, and what fits each task is listed."""
+"""The run file of each task trains well, and fitting components are listed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("dataset", LOSSES)
 def test_fits_lists_the_losses_of_a_task(wf: Any, dataset: str) -> None:
-    """`tests/test_fits.py` holds the same traits against what happens when they are used."""
+    """`tests/test_fits.py` compares the same traits with trying the components."""
     listed = {one["name"] for one in wf("list", "losses", "--fits", dataset, "--json").json()}
     assert {name for name in listed if "/" not in name} == LOSSES[dataset]
 

@@ -1,4 +1,4 @@
-"""What makes a run faster by name, as a user asks for it."""
+"""Options that make a run faster, on the command line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_run_in_bf16_is_close_to_float32(wf: Any, tmp_path: Path, precision: s
     assert figures["test/loss"] != full.json()["metrics"]["test/loss"]
     assert manifest(tmp_path / "runs" / precision)["run_file"]["precision"] == precision
     again = wf("evaluate", precision, "--json")
-    assert again.json()["metrics"]["test/loss"] == figures["test/loss"], "it is judged as it was trained"
+    assert again.json()["metrics"]["test/loss"] == figures["test/loss"], "it is evaluated in the precision of training"
     assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "runs" / precision).values())
     assert wf("predict", precision, "test").code == 0
 

@@ -1,4 +1,4 @@
-"""A disk that fails and a process that dies, at every point: what was said to be saved is there, and no bit is lost."""
+"""Disk faults and killed processes at every operation: reported checkpoints exist, and no bit is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runs import checkpoints, manifest
 from wf_durability.checkpointer import read_checkpoint
 from wf_durability.manifest import DamagedCheckpoint
 
-pytestmark = pytest.mark.xdist_group("faults")  # one worker has the server and the straight runs
+pytestmark = pytest.mark.xdist_group("faults")  # one worker has the server and the uninterrupted runs
 
 FAULTS = Path(__file__).with_name("faults.py")
 NUM_KILLS = int(os.environ.get("WF_KILLS", "100"))
@@ -55,7 +55,7 @@ class Machine:
 
     Args:
         server: Makes the processes.
-        folder: In memory where there is such a place: what is tried here is the order of writes and not the disk.
+        folder: In memory if possible, because these tests are about the order of writes and not about the disk.
     """
 
     server: ForkServer
@@ -76,13 +76,13 @@ class Machine:
         return self.folder / "runs" / "run"
 
     def told(self) -> int:
-        """The step of the last checkpoint that was said to be durable; 0 for none."""
+        """The step of the last checkpoint reported as durable; 0 for none."""
         file = self.folder / "told"
         lines = file.read_text().split() if file.exists() else []
         return max((int(line.rpartition("-")[2]) for line in lines), default=0)
 
     def saved(self) -> int:
-        """The step of the newest checkpoint that verifies; 0 for none. None but those being written is damaged."""
+        """The step of the newest valid checkpoint; 0 for none. Only checkpoints being written may be damaged."""
         folder = self.place / "checkpoints"
         found = checkpoints(self.place) if folder.is_dir() else []
         for path in [*found, *(folder.glob(".old-*"))]:
@@ -111,7 +111,7 @@ def machine(warm: ForkServer) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def straight(warm: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], dict[str, Any]]:
-    """The end of a run that nothing happened to."""
+    """The end of an uninterrupted run."""
 
     @functools.cache
     def end(plan: tuple[str, ...]) -> dict[str, Any]:
@@ -145,14 +145,14 @@ def points(operations: list[str]) -> Places:
 
 @pytest.fixture(scope="module")
 def after_a_checkpoint(points: Places, operations: list[str]) -> Places:
-    """The places from the first removal on: an old checkpoint is removed once a newer one is durable."""
+    """The places after the first removal: an old checkpoint is removed once a newer one is durable."""
     background = [name for thread, name in (line.split() for line in operations) if thread == "background"]
     first = background.index("remove") + 1
     return [(thread, number) for thread, number in points if thread == "background" and number >= first]
 
 
 def end_of(machine: Machine) -> dict[str, Any]:
-    """All that a run leaves, but for what a clock or a fault says."""
+    """Everything that a run leaves, except for times and reasons."""
     last = checkpoints(machine.place)[-1]
     ended = manifest(machine.place)
     return {
@@ -165,20 +165,20 @@ def end_of(machine: Machine) -> dict[str, Any]:
 
 
 def sample(places: Places, thin: int, of: str) -> Places:
-    """Every so many of the places, the same ones each time for what `of` names."""
+    """A fraction of the places, always the same ones for the same `of`."""
     return places[len(of) % thin :: thin]
 
 
 def count(record_property: Any, text: str) -> None:
-    """Let the tests' report say a number."""
+    """Add a count to the report of the tests."""
     record_property("counted", text)
 
 
 def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
-    """What was hurt goes on from no older checkpoint than it was told of, and ends as if nothing had been.
+    """Resume a damaged run: from no older checkpoint than the last reported one, to the end of an uninterrupted run.
 
     Returns:
-        Whether there was a checkpoint to go on from.
+        Whether there was a checkpoint to resume from.
     """
     saved = machine.saved()
     assert saved >= machine.told()
@@ -193,7 +193,7 @@ def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
         assert resumed.code == 0, resumed.stderr
         assert ("it starts over" in resumed.stderr) == (not saved)
     left = [path.name for path in (machine.place / "checkpoints").iterdir() if path.name.startswith(".")]
-    assert not left or saved == 14, "the save after cleans up"
+    assert not left or saved == 14, "the next save removes leftovers"
     assert end_of(machine) == wanted
     return saved > 0
 
@@ -259,7 +259,7 @@ def test_a_failing_operation_is_survived(
     for thread, number in chosen:
         done = machine.run((*SHORT, "--on-checkpoint-error", "continue"), f"EIO:{thread}:{number}")
         assert "Traceback" not in done.stderr
-        if done.code == 4:  # the run's own files at its beginning or end, or the last checkpoint
+        if done.code == 4:  # the files of the run at its start or end, or the last checkpoint
             ends["stopped"] += 1
             finish(machine, straight(SHORT))
         else:
@@ -278,7 +278,7 @@ def test_a_failing_operation_is_survived(
 def test_a_kill_or_power_cut_at_every_operation_of_a_resumed_run(
     machine: Machine, points: Places, straight: Any, action: str, thin: int, record_property: Any
 ) -> None:
-    """A run that was killed in the middle of its second checkpoint is killed again on the way back."""
+    """A run that was killed within its second checkpoint is killed again while it resumes."""
     writes = [point for point in points if point[0] == "background"]
     machine.run(SHORT, f"kill:background:{len(writes) // 2}")
     assert machine.saved() == 5
@@ -325,7 +325,7 @@ def test_kill_nine_at_random_instants(machine: Machine, straight: Any, kills: in
 
 
 def killed_after(start: Callable[[float], Result], seconds: float) -> bool:
-    """Start `wf` and kill it; False where it ended before that."""
+    """Start `wf` and kill it; False if it ended before that."""
     try:
         start(seconds)
     except TimeoutError:
@@ -344,7 +344,7 @@ HARMS: dict[str, Callable[[bytes, int], bytes]] = {
 def test_damage_in_every_region_of_every_file_is_detected(
     machine: Machine, straight: Any, thin: int, record_property: Any
 ) -> None:
-    """What is damaged is passed over with its reason, and the run goes on from the one before to the same bits."""
+    """A damaged checkpoint is skipped with a reason, and the run resumes from the previous one to the same bits."""
     assert machine.run((*TWO_EPOCHS, "--checkpointer.keep_last", "3")).code == 0
     newest = checkpoints(machine.place)[-1]
     whole = {path.name: path.read_bytes() for path in newest.iterdir()}
@@ -397,7 +397,7 @@ class Refill:
 
 @pytest.mark.parametrize("policy", ["stop", "continue"])
 def test_a_full_disk(machine: Machine, straight: Any, policy: str, record_property: Any) -> None:
-    """A real one, of 1 MB, that is full from step 8 on and has room again at step 12."""
+    """A real disk of 1 MB that is full from step 8 on and has room again at step 12."""
     disk = machine.folder / "runs"
     disk.mkdir()
     mounted = subprocess.run(

@@ -1,4 +1,4 @@
-"""What traits say of the built-in losses, metrics, models and transforms, against what happens when they are used."""
+"""The traits of built-in losses, metrics, models and transforms agree with trying the components."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ PART_OF_SUM = {"real": "mse", "binary": "bce-logits", "multilabel": "bce-logits"
 
 
 def with_options(kind: str, name: str, targets: str = "real") -> dict[str, Any]:
-    """The table of a component, with the options that it cannot do without."""
+    """The table of a component, with its required options."""
     needed = {
         "loss/sum": {"parts": [PART_OF_SUM.get(targets, "ce")]},
         "metric/mase": {"naive_errors": [1.0]},
@@ -111,7 +111,7 @@ def works(registry: Registry, **settings: Any) -> bool:
 
 
 def works_unchecked(registry: Registry, **settings: Any) -> bool:
-    """As `works`, for a component whose traits have been hidden; it may fail as it likes."""
+    """Like `works`, for a component with hidden traits, which may fail with any error."""
     run = {"batch_size": 16, "hook": [], "save": False, "registry": registry, **settings}
     try:
         api.build(**run).dry_run()
@@ -121,7 +121,7 @@ def works_unchecked(registry: Registry, **settings: Any) -> bool:
 
 
 def said(registry: Registry, kind: str, dataset: str) -> dict[str, bool | None]:
-    """What ``wf list KIND --fits DATASET`` says of each built-in component."""
+    """The verdict of ``wf list KIND --fits DATASET`` on each built-in component."""
     found = fitting(registry, kind, registry.find("dataset", dataset))
     return {entry.component.name: verdict.fits for entry, verdict in found if entry.plugin.distribution}  # type: ignore[union-attr]  # all are of plugins
 
@@ -184,7 +184,7 @@ def test_list_fits_agrees_with_the_traits(wf: Any, registry: Registry, tmp_path:
 
 @pytest.mark.parametrize("loss", ["mse", "ce", "focal"])
 def test_a_dry_run_agrees_with_list_fits(wf: Any, loss: str) -> None:
-    """`works` is what ``wf run --dry-run`` does."""
+    """`works` does the same as ``wf run --dry-run``."""
     for dataset in ("diabetes", "iris"):
         fits = {one["name"] for one in wf("list", "losses", "--fits", dataset, "--json").json()}
         done = wf("run", "--dataset", dataset, "--loss", loss, "--dry-run")
@@ -192,7 +192,7 @@ def test_a_dry_run_agrees_with_list_fits(wf: Any, loss: str) -> None:
 
 
 def test_suggested_alternatives_fit_the_dataset() -> None:
-    """Of every refused pair of a dataset and a model or a loss: each alternative goes with the dataset."""
+    """For every refused pair of a dataset and a model or a loss, each suggested alternative fits the dataset."""
     registry, seen = Registry.discover(only_builtin=True), 0
     for dataset in registry.entries("dataset"):
         for kind in ("model", "loss"):

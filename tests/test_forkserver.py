@@ -1,4 +1,4 @@
-"""A run in a fork is what a run of its own is, and one that hangs harms no other."""
+"""A run in a fork equals a run in a new process, and a hanging run affects no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_hanging_run_is_killed(wf: Any, tmp_path: Path) -> None:
 
 
 def test_when_one_rank_fails_the_other_is_stopped(ranks: Any, tmp_path: Path) -> None:
-    """As torchrun does it; that both train together is in tests/test_ddp.py."""
+    """As torchrun does; tests/test_ddp.py tests training with both."""
     (tmp_path / "hook.py").write_text(
         "import time\nclass Waits:\n    def __init__(self, strategy):\n"
         "        if strategy.rank: raise RuntimeError('boom')\n        time.sleep(60)\n"

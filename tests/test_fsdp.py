@@ -1,4 +1,4 @@
-"""A model that is divided among processes: the figures of one process, and checkpoints that any number of them read."""
+"""A model sharded over processes: the figures of one process, and checkpoints for any number of processes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def together(server: ForkServer, folder: Path, processes: int, *args: Any) -> Re
 
 @pytest.fixture(scope="module")
 def two(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of two processes; beside it ``one`` and ``longer``, of one process with the same batches."""
+    """The run of two processes; beside it the runs ``one`` and ``longer`` of one process with the same batches."""
     folder = tmp_path_factory.mktemp("fsdp")
     options = (*DIVIDED, "--checkpoint-every", "4steps", "--name", "two")
     done = together(fork_server, folder, 2, "run", *PLAN, *options)
@@ -114,7 +114,7 @@ def test_one_process_evaluates_exports_and_bundles(two: Path, wf: Any) -> None:
 def test_another_number_of_processes_resumes_the_run(fork_server: ForkServer, two: Path, processes: int) -> None:
     run = two.with_name(f"on-{processes}")
     shutil.copytree(two, run)
-    alone = ("--processes", 1) if processes == 1 else ()  # it goes on with the strategy of one
+    alone = ("--processes", 1) if processes == 1 else ()  # one process resumes with the local strategy
     done = together(fork_server, two.parents[1], processes, "resume", run.name, "--epochs", 2, "--quiet", *alone)
     assert done.code == 0, done.stderr
     assert len([*checkpoints(run)[-1].glob("shard-*")]) == (0 if processes == 1 else processes)

@@ -1,4 +1,4 @@
-"""A run that begins with the weights of a file or of another run."""
+"""Starting a run with the weights of a file or of another run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAN = ("--dataset", "iris", "--model", "linear", "--quiet")
 
 
 class Planted:
-    """A pickle of this makes a folder when it is loaded without care."""
+    """A pickle of this creates a folder when it is loaded unsafely."""
 
     def __init__(self, place: Path) -> None:
         self.place = str(place)
@@ -172,7 +172,7 @@ def test_invalid_mappings_are_refused(
 
 
 def wider(tensors: dict[str, torch.Tensor], layer: str) -> dict[str, torch.Tensor]:
-    """The same weights with other ones for one layer, as of a run with seven classes."""
+    """The same weights except for one layer, which has seven classes."""
     return {
         name: torch.zeros(7, *tensor.shape[1:]) if name.startswith(layer) else tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""The last batch of an epoch: left out where that is asked for, and refused where a model cannot be trained on it."""
+"""The last batch of an epoch: left out on request, and refused if a model cannot train on it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def build(**settings: Any) -> Any:
 
 
 def test_trainable_last_batches_are_accepted() -> None:
-    """Batch norm that is frozen, a run that ends before that batch, a model without batch norm."""
+    """Frozen batch norm, a run that ends before that batch, a model without batch norm."""
     build(trainer={"freeze": "body"}, epochs=1).fit()
     build(steps=5).fit()
     wf_python.build(dataset="iris", model="mlp", batch_size=8, save=False, quiet=True, epochs=1).fit()
@@ -135,7 +135,7 @@ def samples(where: str) -> Any:
 def test_drop_last_keeps_the_order_for_every_process_and_start(
     where: str, shuffle: bool, world: int, accumulate: int
 ) -> None:
-    """It begins as one with it, is the same for all processes, and goes on in its middle as it would have."""
+    """The epoch starts like one with it, is equal for all processes, and can be entered in the middle."""
     dataset = Dataset(train=samples(where), targets="real")
     splits = split_dataset(dataset, "100/0/0", 0, shuffle=False)
     place = {"serve_from": "loader"} if where == "loader" else {}

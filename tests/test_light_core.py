@@ -1,4 +1,4 @@
-"""The light core imports nothing heavy, looked at in fresh interpreters, and so the command line answers at once."""
+"""The light core imports nothing heavy, checked in fresh interpreters, and so the command line answers at once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def light_modules() -> list[str]:
 
 
 def heavy_after(code: str, *args: str) -> str:
-    """The heavy modules that are there after a fresh interpreter has run `code`."""
+    """The heavy modules that a fresh interpreter has imported after running `code`."""
     tail = f"\nimport sys; print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-P", "-c", code + tail, *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def heavy_after(code: str, *args: str) -> str:
 
 
 def test_light_modules_are_light() -> None:
-    sources = [str(path) for path in ROOT.glob("plugins/*/src")]  # of adapters that are not installed here, too
+    sources = [str(path) for path in ROOT.glob("plugins/*/src")]  # also of adapters that are not installed
     code = f"""
 import importlib, sys
 sys.path += {sources!r}

@@ -1,4 +1,4 @@
-"""Loggers: each record of a run once, whatever happens to the process, and a failure that ends no run."""
+"""Loggers: each record once, even if the process is killed, and failures that do not end the run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LOGGERS = ("--hook", "+csv", "--hook", "+tensorboard", "--hook", "+own", "-p", "
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """What ``metrics.csv`` has, as the records have it."""
+    """The rows of ``metrics.csv`` in the form of records."""
     with open(run / "metrics.csv", newline="") as stream:
         return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
 
@@ -93,7 +93,7 @@ def test_each_record_is_logged_once_by_a_run_that_was_killed_twice(wf: Any, tmp_
     assert [line["step"] for line in lines if line["event"] == "train"] == list(range(1, 17))
     assert rows(run) == [as_cells(line) for line in lines]
     losses = [(line["step"], pytest.approx(line["loss"])) for line in lines if line["split"] == "train"]
-    assert scalars(run)["train/loss"] == losses  # the last one is that of the final evaluation
+    assert scalars(run)["train/loss"] == losses  # the last record is the final evaluation
     own = [json.loads(line) for line in (tmp_path / "own.jsonl").read_text().splitlines()]
     assert [step for step, _ in own] == [line["step"] for line in lines]
     assert own[-1][1] == {f"test/{name}": lines[-1][name] for name in ("loss", "accuracy")}

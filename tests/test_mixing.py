@@ -1,4 +1,4 @@
-"""Runs whose samples are mixed: the trained batches are functions of the update alone, whatever divides it."""
+"""Runs with mixed samples: batches depend on the update only, for any accumulation, workers and processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_mixed_batches_are_the_same_for_accumulation_and_workers() -> None:
 
 
 def test_two_processes_train_on_the_mixed_batches_of_one(ranks: Any, wf: Any, tmp_path: Path) -> None:
-    """Their shares of an update are those of one process with as many samples, partners of the other one included."""
+    """Their shares of an update equal the update of one process, including partners in the other process."""
     (tmp_path / "keep.py").write_text(KEEP)
     plan = ("run", *MIXED, "--epochs", 1, "--split", "80/10/10", "--hook", "+keep.py:KeepBatches", "--quiet")
     done = ranks(*plan, "--batch-size", 30, "--strategy", "ddp", "--name", "two")

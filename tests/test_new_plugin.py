@@ -1,4 +1,4 @@
-"""What `wf new-plugin` writes installs and works unchanged, with the lowest and the newest wf-core that it allows."""
+"""A package of `wf new-plugin` installs and works unchanged, with the lowest and the newest allowed wf-core."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def supported(package: Path) -> SpecifierSet:
 
 
 def lowest_and_newest(allowed: SpecifierSet) -> tuple[str, str]:
-    """``>=0.1,<0.2`` as 0.1.0 and 0.1.99, which stands for all that may come."""
+    """``>=0.1,<0.2`` as 0.1.0 and 0.1.99, which stands for all later ones."""
     lowest = next(part.version for part in allowed if part.operator == ">=")
     versions = f"{lowest}.0", f"{lowest}.99"
     assert list(allowed.filter(versions)) == list(versions)
@@ -75,7 +75,7 @@ def test_a_new_package_works_unchanged(which: str, wheels: dict[str, Path], pack
 
 
 def test_the_printed_steps_work(wheels: dict[str, Path], tmp_path: Path) -> None:
-    """The first package of a newcomer who has wf and does what is printed, but for the network."""
+    """The printed steps for a first package, without the network."""
     environment = Environment(tmp_path / "venv")
     environment.install(*(wheel for name, wheel in wheels.items() if not name.startswith("wf-example")))
     printed = environment.wf("new-plugin", "my-losses")

@@ -1,4 +1,4 @@
-"""What one build costs: each name and provider is looked up once, and each rule judges a component once."""
+"""The cost of a build: each name and provider is looked up once, and each rule checks a component once."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_each_name_is_looked_up_once_and_each_rule_asked_once(
 
 
 def few(part: Part, known: Facts) -> Verdict:
-    """A stranger's rule that does not say what it needs."""
+    """A third-party rule that does not declare its needs."""
     return Verdict(not known.num_classes or known.num_classes < 5, ("too many classes",))
 
 

@@ -1,4 +1,4 @@
-"""Every figure has a name, whoever gives it: it is recorded, decides, is compared, and comes back after a resume."""
+"""Figures of any part are recorded, monitored, compared, and restored by a resume."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ RUN = ("run", "--dataset", "iris", "--quiet", "--epochs", 4, "--log-every", 2)
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `OWN` as own.py, which is the current one."""
+    """The working directory, with `OWN` as own.py."""
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -142,7 +142,7 @@ def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, own: P
     logged = records(runs[1], "train")
     assert set(after["recorded"]) == {"train/weights/norm", "train/lr"}
     assert logged[-1]["weights/norm"] == after["recorded"]["train/weights/norm"]
-    assert len({one["lr"] for one in logged}) > 1  # the scheduler went by its figure
+    assert len({one["lr"] for one in logged}) > 1  # the scheduler used its figure
     for split in ("train", "validation", "test"):
         names = {key.partition("/")[2] for key in after["metrics"] if key.startswith(f"{split}/")}
         assert {"own-spread-low", "own-spread-high", "own-map", "own-map/50", "double", "loss/fit"} <= names
@@ -172,7 +172,7 @@ def test_runs_are_compared_by_any_figure(wf: Any, own: Path) -> None:
         shown = wf("compare", "both", "--by", figure, "--json")
         assert shown.code == 0, shown.stderr
         assert json.loads(shown.stdout)["larger_is_better"] is larger
-    listed = wf("runs", "runs/both", "--by", "test/double")  # which says its direction in the runs alone
+    listed = wf("runs", "runs/both", "--by", "test/double")  # its direction is recorded in the runs only
     assert listed.code == 0, listed.stderr
     missing = wf("compare", "both", "--by", "train/weights/nrm")
     assert missing.code == 2
@@ -234,7 +234,7 @@ def test_an_undeclared_direction_must_be_given(own: Path, options: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("options", "monitor", "step", "words"),  # the steps that were made; -1 where it is not even built
+    ("options", "monitor", "step", "words"),  # completed steps; -1 if the build is refused
     [
         ({"metric": METRICS}, "validation/own-spread-lo:max", 0, "did you mean 'validation/own-spread-low'"),
         ({"metric": METRICS}, "validation/own-spread:max", 0, "did you mean 'validation/own-spread-"),
@@ -442,5 +442,5 @@ def test_processes_with_different_figures_decide_alike(ranks: Any, tmp_path: Pat
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     figures = manifest(tmp_path / "runs" / "two")["recorded"]
-    assert figures["train/mine"] > 0  # that of process 0
+    assert figures["train/mine"] > 0  # the figure of process 0
     assert torch.isfinite(torch.tensor(first["best"]))

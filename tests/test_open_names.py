@@ -1,4 +1,4 @@
-"""Only the files of `plugins/tasks` test for the names of its tasks and forms: to all others they are names."""
+"""Only files of `plugins/tasks` test for the names of its tasks and forms."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ OTHER_WORDS = {
 
 
 def names() -> set[str]:
-    """Every task and form of targets and predictions that wf's own tasks and links bring, and what metrics read."""
+    """All tasks and forms of targets and predictions of wf's tasks and links, and forms that metrics read."""
     found = {"labels"}
     for task in wf_tasks():
         found |= {task.name, *task.targets, *task.predictions, *task.reads}
     for link in wf_links():
         found |= {*link.takes, link.gives} if link.of != "loss" else set()
-    return found - {"raw"}  # which stands for itself, see wf.traits
+    return found - {"raw"}  # it stands for itself, see wf.traits
 
 
 NAMES = names()
@@ -68,12 +68,12 @@ def attributes(tree: ast.AST) -> set[ast.AST]:
 
 
 def compared(tree: ast.AST) -> Iterator[ast.Constant]:
-    """The names that something is compared with, or looked up by."""
+    """The strings in comparisons and look-ups."""
     for node in ast.walk(tree):
         is_get = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "get"
         if isinstance(node, (ast.Compare, ast.MatchValue)) or is_get:
             own = {one for part in ast.walk(node) if isinstance(part, ast.Subscript) for one in ast.walk(part.slice)}
-            yield from (one for one in texts(node) if one not in own)  # a name in brackets is that of a table's row
+            yield from (one for one in texts(node) if one not in own)  # a string in brackets is a look-up in a table
 
 
 def files(folder: str) -> list[Path]:

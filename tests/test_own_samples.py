@@ -1,4 +1,4 @@
-"""A run without a dataset: its trainer makes its samples itself, in an environment or by a generator."""
+"""A run without a dataset: its trainer makes its samples, in an environment or with a generator."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_policy_learns_and_its_run_works_like_any_other(wf: Any, folder: Path)
     model = package.load_model(folder / "runs/walk", trust=trusted)
     with torch.inference_mode():
         assert torch.allclose(model(torch.eye(6)), rows, atol=1e-4)
-    assert (rows[:5, 1] > rows[:5, 0]).all()  # it walks on, wherever it stands
+    assert (rows[:5, 1] > rows[:5, 0]).all()  # it walks on from every position
     assert wf("replay", "walk").code == 0
     assert wf("plot", "walk").stdout.split() == ["runs/walk/plots/loss.svg", "runs/walk/plots/metrics.svg"]
     assert wf("export", "walk", "policy.safetensors").code == 0
@@ -147,7 +147,7 @@ def test_a_policy_learns_and_its_run_works_like_any_other(wf: Any, folder: Path)
 
 
 def test_a_killed_run_ends_with_the_same_bits(wf: Any, folder: Path) -> None:
-    proof = wf("prove-resume", *TRAIN[1:], *WALKS, "--epochs", 2, "--kill-at", 17, "--json")  # in the middle of walks
+    proof = wf("prove-resume", *TRAIN[1:], *WALKS, "--epochs", 2, "--kill-at", 17, "--json")  # within walks
     assert proof.code == 0, proof.stdout + proof.stderr
     found = json.loads(proof.stdout)
     assert "trainer" in [part["name"] for part in found["parts"] if part["values"]]
@@ -261,7 +261,7 @@ def test_compare_uses_a_figure_of_the_evaluator(wf: Any, folder: Path) -> None:
 
 
 class Falling(BaseTrainer):
-    """Draws how high a stone is after a time, and learns it."""
+    """Draws the height of a falling stone at random times, and learns it."""
 
     def __init__(self, model: Any, optimizer: Any, batch_size: int, accumulate: int) -> None:
         super().__init__(model, optimizer, accumulate=accumulate, batch_size=batch_size)
@@ -276,7 +276,7 @@ class Falling(BaseTrainer):
 
 
 class Line(torch.nn.Linear):
-    """Drawn by the run, so that it begins alike each time."""
+    """Made by the run, so that its initial weights are reproducible."""
 
     def __init__(self) -> None:
         super().__init__(1, 1)

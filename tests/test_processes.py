@@ -1,4 +1,4 @@
-"""Runs of several processes: another number of them, ``--processes``, and how they end when one is in trouble."""
+"""Runs of several processes: changing their number, ``--processes``, and ending when one fails."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def samples(folder: Path, num: int) -> dict[int, list[int]]:
-    """The samples of each epoch in which the processes trained, in order of their numbers; then forgets them."""
+    """The samples that the processes trained on, by epoch and in order; then deletes the files."""
     found: dict[int, list[int]] = {}
     for rank in range(num):
         file = folder / f"samples-{rank}.txt"
@@ -74,7 +74,7 @@ def samples(folder: Path, num: int) -> dict[int, list[int]]:
 
 
 def test_a_run_resumes_with_another_number_of_processes(fork_server: ForkServer, wf: Any, folder: Path) -> None:
-    """One process, four, two, one again: the samples and but for rounding the figures of a run in one."""
+    """Two processes, four, then one: the samples of a run in one process, and its figures up to rounding."""
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
     def together(num: int, *words: Any) -> None:
@@ -188,9 +188,9 @@ def test_a_signal_to_the_launcher_saves_and_ends_every_process(folder: Path, num
     process = launched(folder, *PLAN, "--epochs", 500, "--name", "two", SLOW="0.05")
     wait_for(folder / "samples-1.txt")
     process.send_signal(sent)
-    _, stderr = process.communicate(timeout=60)  # until the processes, too, have closed their end
+    _, stderr = process.communicate(timeout=60)  # until the processes have closed their end, too
     assert process.returncode == (-sent if number == "SIGKILL" else 128 + sent), stderr
-    said = "SIGTERM" if number == "SIGKILL" else number  # whose processes see that they are alone
+    said = "SIGTERM" if number == "SIGKILL" else number  # the processes notice that their launcher is gone
     assert stderr.count(f"stopped by {said} after step") == 1
     assert stderr.count("wf resume runs/two --processes 2") == 1
     assert manifest(folder / "runs/two")["status"] == "interrupted"

@@ -1,4 +1,4 @@
-"""`wf prove-resume` and `wf replay` find what is equal equal, and what is not not."""
+"""`wf prove-resume` and `wf replay` recognise equal and different runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default path has the bits of the hand-written loop: what plain PyTorch gives, wf gives."""
+"""The default path has the bits of a hand-written PyTorch loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCHEDULERS: dict[str, tuple[dict[str, Any], Callable[[Optimizer], Any]]] = {
 
 
 def network(dropout: float) -> nn.Sequential:
-    """What a person writes for the model mlp with 32 hidden units."""
+    """The hand-written model mlp with 32 hidden units."""
     drop = [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), *drop, nn.Linear(32, 10))
 
@@ -57,7 +57,7 @@ def hand_written(
     make_scheduler: Callable[[Optimizer], Any] | None = None,
     dropout: float = 0.0,
 ) -> tuple[nn.Module, list[float]]:
-    """The loop of a tutorial over the samples of `exp`; the weights and the loss of each batch."""
+    """A tutorial loop over the samples of `exp`; returns the weights and the loss of each batch."""
     train, validation = exp.data.samples("train"), exp.data.samples("validation")
     torch.manual_seed(SEED)
     model, loss_fn = network(dropout), nn.CrossEntropyLoss()
@@ -110,7 +110,7 @@ def test_every_scheduler_has_the_bits_of_the_hand_written_loop(scheduler: str) -
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_dropout_has_the_bits_of_the_hand_written_loop(shuffle: bool) -> None:
-    """It draws from torch's own generator, which is where making the model left it."""
+    """Dropout draws from torch's global generator, which continues after the model was made."""
     exp = run(optimizer=OPTIMIZERS["adam"][0], dropout=0.3, shuffle=shuffle)
     assert_equal(exp, *hand_written(exp, OPTIMIZERS["adam"][1], dropout=0.3))
 
@@ -124,7 +124,7 @@ def test_evaluation_and_hooks_do_not_change_the_bits() -> None:
 
 
 def test_figures_are_over_the_whole_split() -> None:
-    """The last short batch counts by its samples; `average batch` is the mean of the batches."""
+    """The last short batch is weighted by its samples; `average batch` is the mean of the batches."""
     exp = run(metric=["accuracy"])
     test = exp.data.samples("test")
     with torch.inference_mode():

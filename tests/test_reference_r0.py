@@ -21,7 +21,7 @@ TRAINED = "0.8141 0.8256 0.8372 0.8488 0.8603 0.8719 0.8835 0.8950 0.9066 0.9182
 
 
 class Line(nn.Module):
-    """The model as a beginner writes it down, for the weights that wf saved."""
+    """The model as a beginner writes it, for the weights that wf saved."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""R1: gradient descent by hand, a trainer of one's own, and the same through autograd."""
+"""R1: gradient descent by hand in a user-defined trainer, and the same with autograd."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check(done: Any, run: Path, losses: Figures, parameters: Figures, rel: float
     warning = done.stderr.index("the loss is rising")
     assert "the learning rate is too large" in done.stderr[warning:]
     assert "inputs are not scaled" in done.stderr[warning:]
-    assert "epoch  8/10" in done.stderr[warning:], "it is said only when the run is over"
+    assert "epoch  8/10" in done.stderr[warning:], "the message comes only at the end of the run"
 
 
 @rows
@@ -97,7 +97,7 @@ def test_r1_with_the_trainer_of_a_package(
 def test_r1_with_autograd(
     wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
 ) -> None:
-    """The order of autograd's sums takes ten diverging epochs 4e-7 off the exact figures, the reference's -7e-7."""
+    """After ten diverging epochs, autograd's order of sums is 4e-7 off the exact figures, the reference's -7e-7."""
     done = wf("run", EXAMPLES / "r1_autograd.toml", "--lr", lr, *scaled(scale), "--name", "r1")
     run = tmp_path / "runs" / "r1"
     check(done, run, losses, parameters, rel=2e-6 if losses[2] > losses[0] else 1e-6)

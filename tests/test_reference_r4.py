@@ -76,7 +76,7 @@ def test_every_loss_with_every_optimizer(wf: Any, tmp_path: Path, loss: str, opt
 def test_summed_class_weights_pull_predictions_to_heavy_classes(
     wf: Any, tmp_path: Path, optimizer: str, lr: float
 ) -> None:
-    """Weights such as 1, 10, 100, 100 draw nearly all predictions to the heavy classes."""
+    """Weights such as 1, 10, 100, 100 pull nearly all predictions to the heavy classes."""
     loss = ("weighted-ce", "--loss.class_weights", [1, 10, 100, 100, *[1] * 6], "--loss.reduction", "sum")
     options = (*OPTIMIZERS[optimizer], "--lr", lr, "--epochs", 8)
     done = wf("run", LENET, "--loss", *loss, *options, "--name", "r4", "--quiet", "--json")

@@ -1,4 +1,4 @@
-"""300 installed plugins with 10,000 components: listing and looking up take no noticeable time."""
+"""300 installed plugins with 10,000 components: listing and looking up are fast."""
 
 from __future__ import annotations
 

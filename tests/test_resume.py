@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends with the bits of one that was not stopped."""
+"""A stopped and resumed run ends with the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def noisy(num_samples: int = 100) -> Dataset:
 
 
 def stop_after(folder: Path, *steps: int, name: str = "SIGTERM") -> tuple[str, ...]:
-    """The options of a run that gets a signal after each of these steps; a second run in that folder gets none."""
+    """Options for a signal after each of these steps; each signal is sent only once in that folder."""
     (folder / "stop_after.py").write_text(STOP_AFTER.replace("STEPS", str(steps)).replace("NAME", name))
     return "--hook", "+stop_after.py:StopAfter"
 
@@ -182,19 +182,19 @@ def test_sigint_saves_a_checkpoint_without_evaluating(wf: Any, tmp_path: Path) -
     assert "Traceback" not in stopped.stderr
     assert checkpoints(tmp_path / "runs" / "halted")[-1].name == "step-00000020"
     last = records(tmp_path / "runs" / "halted")[-1]
-    assert last["event"] == "train", "a run that was told to stop went on to evaluate"
+    assert last["event"] == "train", "a stopped run went on to evaluate"
     assert wf("resume", "halted", "--quiet").code == 0
 
 
 def test_a_killed_and_resumed_run_has_the_same_bits(wf: Any, tmp_path: Path) -> None:
-    """After kill -9 the run goes on from its last checkpoint, in the middle of an epoch."""
+    """After kill -9 the run resumes from its last checkpoint, within an epoch."""
     hook = stop_after(tmp_path, 30, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 4, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
     run = tmp_path / "runs" / "killed"
     assert manifest(run)["status"] == "running"
     newest = checkpoints(run)[-1].name
-    assert newest in ("step-00000024", "step-00000028"), "the one being written may be lost, and no other"
+    assert newest in ("step-00000024", "step-00000028"), "more than the checkpoint being written was lost"
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(b'{"event": "train", "cut off')
     assert wf("run", *plan, *hook, "--name", "straight").code == 0
@@ -230,7 +230,7 @@ def test_a_killed_and_resumed_run_with_mixed_samples_has_the_same_bits(wf: Any, 
     assert wf("run", *plan, "--name", "killed").code == -signal.SIGKILL
     assert checkpoints(tmp_path / "runs" / "killed")[-1].name in ("step-00000002", "step-00000004")
     assert wf("run", *plan, "--name", "straight").code == 0
-    assert manifest(tmp_path / "runs" / "straight")["steps"] == 14, "so step 5 is in the middle of an epoch"
+    assert manifest(tmp_path / "runs" / "straight")["steps"] == 14, "step 5 has to be within an epoch"
     assert wf("resume", "killed", "--quiet").code == 0
     assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
 
@@ -249,7 +249,7 @@ class InTheEnd:
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_a_run_ended_by_early_stopping_is_not_trained_further(wf: Any, tmp_path: Path, name: str) -> None:
-    """Killed in its final evaluation it has its end in its checkpoint; to be longer it must be asked for that."""
+    """Killed in its final evaluation, its checkpoint knows that it ended; --epochs trains it further."""
     (tmp_path / "end.py").write_text(IN_THE_END.replace("NAME", name))
     plan = ("--dataset", "iris", "--epochs", 40, "--lr", 0.05, "--model.dropout", 0.2, "--hook", "+early-stopping")
     plan += ("--hook.early-stopping.patience", 2, "--hook", "+end.py:InTheEnd", "--quiet")
@@ -269,7 +269,7 @@ def test_a_run_ended_by_early_stopping_is_not_trained_further(wf: Any, tmp_path:
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(wf: Any, tmp_path: Path) -> None:
-    """There is nothing to resume from, so it starts over, and keeps no record of the steps that it repeats."""
+    """Without a checkpoint it starts over, and drops the records of the repeated steps."""
     hook = stop_after(tmp_path, 3, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 2, "--model.dropout", 0.3, "--log-every", 1, "--quiet")
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
@@ -282,7 +282,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(wf: Any, tmp_path:
 
 
 def test_a_run_failed_before_its_first_checkpoint_starts_over(wf: Any, tmp_path: Path) -> None:
-    """Under the conditions of now, and with the weights that it began with."""
+    """Under the current conditions, and with its initial weights."""
     (tmp_path / "net.py").write_text(FAILING_NET)
     plan = ("--dataset", "iris", "--epochs", 2, "--quiet")
     assert wf("run", *plan, "--model", "net.py:Net", "--name", "first").code == 0
@@ -372,7 +372,7 @@ class Hang(Hook):
 
 
 def test_a_run_is_used_by_one_process_at_a_time(wf: Any, tmp_path: Path) -> None:
-    """A second one is refused while the first lives, and goes on at once when it was killed, workers or not."""
+    """A second process is refused while the first lives, and resumes as soon as it is killed, despite its workers."""
     (tmp_path / "hang.py").write_text(HANG)
     for label in ("left", "right"):
         (tmp_path / "photos" / label).mkdir(parents=True)
@@ -448,7 +448,7 @@ SCHEDULES = {
 def test_a_run_killed_after_a_rollback_has_the_same_bits(
     wf: Any, tmp_path: Path, schedule: str, at: int, kill: int
 ) -> None:
-    """A run that went back, was killed and resumed ends with the bits of one that went back."""
+    """A run killed after a rollback and resumed ends with the bits of one that was not killed."""
     (tmp_path / "poison.py").write_text(POISON)
     hook = "--hook.poison.py:Poison"
     plan = ("--batch-size", 100, "--epochs", 3, "--model.dropout", 0.3, "--optimizer", "adamw", *SCHEDULES[schedule])
@@ -581,7 +581,8 @@ def test_other_schedules_can_be_extended(wf: Any, tmp_path: Path, scheduler: Seq
 def test_every_stateful_builtin_hook_is_resumed_in_these_tests() -> None:
     registry = Registry.discover(only_builtin=True)
     stateful = {entry.component.name for entry in registry.entries("hook") if hasattr(entry.load(), "state_dict")}
-    assert stateful == {"early-stopping", "divergence-guard", "stats"}  # the guard is in every run, the others in RUNS
+    # The guard is in every run, the others are in RUNS.
+    assert stateful == {"early-stopping", "divergence-guard", "stats"}
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), pytest.param(2, 0, marks=pytest.mark.exhaustive), (2, 1)])

@@ -1,6 +1,6 @@
-"""Run directories that wf wrote before batches were trees and tasks were plugins: opened, judged and gone on with.
+"""Run directories of a wf before batches were trees and tasks were plugins: opened, evaluated and resumed.
 
-``runs_before/`` has three of commit ea0d02f: a table's run that is through (``straight``), the same stopped by a signal
+``runs_before/`` has three of commit ea0d02f: a finished run on a table (``straight``), the same stopped by a signal
 (``stopped``), and one that keeps its best weights (``iris``).
 """
 
@@ -18,7 +18,7 @@ BEFORE = Path(__file__).parent / "runs_before"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy, with its paths put right."""
+    """A copy with corrected paths."""
     shutil.copytree(BEFORE, tmp_path / "runs")
     (tmp_path / "runs" / "flats.csv").rename(tmp_path / "flats.csv")
     for file in (*tmp_path.rglob("manifest.json"), *tmp_path.rglob("run.toml")):
@@ -45,11 +45,11 @@ def test_a_run_of_an_older_version_predicts_and_evaluates(wf: Any, folder: Path)
 
 
 def test_a_run_of_an_older_version_resumes_with_the_same_figures(wf: Any, folder: Path) -> None:
-    """Its code is another one by now, which has to be allowed."""
+    """The code has changed since, which has to be allowed."""
     refused = wf("resume", "stopped")
     assert refused.code == 2
     assert "plugin-code" in refused.stderr
-    assert "  components: " not in refused.stderr  # though the checkpointer came from another plugin then
+    assert "  components: " not in refused.stderr  # although the checkpointer came from another plugin
     resumed = wf("resume", "stopped", "--allow-drift", "all")
     assert resumed.code == 0, resumed.stderr
     found, expected = (records(folder / "runs" / name) for name in ("stopped", "straight"))

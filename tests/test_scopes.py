@@ -1,4 +1,4 @@
-"""Several models and optimizers by name, where the trainer declares scopes: a generative adversarial network."""
+"""Named models and optimizers for a trainer with scopes: a generative adversarial network."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_gan_with_named_models_trains_and_works_with_all_commands(wf: Any, tmp
 
 
 def test_a_gan_has_the_bits_of_a_hand_written_loop(gan: Path) -> None:
-    """Each scope draws its weights from a stream of its own, so that equal towers do not start alike."""
+    """Each scope draws its weights from a separate stream, so that equal towers start differently."""
     models = {name: {"use": "mlp", "num_outputs": size, "hidden": [16]} for name, size in SIZES.items()}
     run = wf.build(trainer=f"{gan}:GAN", dataset=f"{gan}:points", model=models, epochs=2, device="cpu", save=False)
     judge, maker = run.model["discriminator"], run.model["generator"]

@@ -1,4 +1,4 @@
-"""Signals and failures: what a run leaves behind, and that it goes on from there to the same bits."""
+"""Signals and failures: the state that a run leaves, and resuming from it to the same bits."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def hook(name: str, **options: Any) -> tuple[Any, ...]:
 
 
 def assert_goes_on(wf: Any, folder: Path, plan: tuple[Any, ...]) -> None:
-    """The run ``x`` goes on and ends as one that nothing happened to."""
+    """Check that the run ``x`` resumes and ends like an uninterrupted one."""
     resumed = wf("resume", "x", "--quiet")
     assert resumed.code == 0, resumed.stderr
     assert wf("run", *plan, "--name", "straight").code == 0
@@ -139,7 +139,7 @@ def test_sigterm_at_an_event(wf: Any, folder: Path, event: str, step: int, at: i
 
 
 def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:
-    """The step is finished, the checkpoint too, and another one is saved."""
+    """The step and the checkpoint are finished, and another one is saved."""
     plan = (*PLAN, *hook("SignalInSave", numbers="[15, 15]", seconds=0))
     done = wf("run", *plan, "--name", "x")
     assert done.code == 143, done.stderr
@@ -150,7 +150,7 @@ def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:
 
 
 def test_a_second_sigint_does_not_wait(wf: Any, wf_process: Any, folder: Path) -> None:
-    """What was being written is not there; what is there is whole."""
+    """The checkpoint being written is missing, and the existing ones are complete."""
     plan = (*PLAN, *hook("SignalInSave", numbers="[2, 2]", seconds=60))
     began = time.monotonic()
     done = wf_process("run", *plan, "--name", "x")
@@ -260,7 +260,7 @@ def test_a_signal_while_data_are_loaded_leaves_nothing(process: Any, folder: Pat
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_run(wf: Any, process: Any, folder: Path, number: signal.Signals) -> None:
-    """As a terminal and many a scheduler send it: to the ones that load data, too."""
+    """As terminals and many schedulers send it: also to workers that load data."""
     run = process("run", *LOADED, "--name", "x")
     run.when(lambda: (folder / "runs/x/metrics.jsonl").exists() and len(records(folder / "runs/x")) > 5)
     os.killpg(run.popen.pid, number)

@@ -24,7 +24,7 @@ def test_the_site_has_every_page_and_no_broken_link(tmp_path: Path) -> None:
     for page in PAGES:
         folder = site / page.removeprefix("docs/").removesuffix(".md").replace("README", "")
         assert (folder / "index.html").exists(), page
-        assert (folder / "index.md").exists(), page  # the same as Markdown
+        assert (folder / "index.md").exists(), page  # the page as Markdown
     listed = (site / "llms.txt").read_text(encoding="utf-8")
     assert all(f"/{page.removeprefix('docs/').removesuffix('.md')}/index.md" in listed for page in PAGES[1:])
     assert (site / "examples" / "r3_fashion_mnist.toml").exists()

@@ -1,4 +1,4 @@
-"""What a step costs, in ways that do not vary: Python calls, and times that the device is waited for."""
+"""The cost of a step in measures without noise: Python calls, and waits for the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wf import Hook, Loop, Steps
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "hand-written"])
 def test_a_step_makes_at_most_the_calls_of_a_hand_written_one(name: str, optimizer: str) -> None:
-    """With all that `wf run` turns on: its hooks, records and checkpoints, spread over the steps."""
+    """Including the hooks, records and checkpoints of `wf run`, averaged over the steps."""
     work, variant = Work(optimizer), VARIANTS[name]
     assert calls_a_step(variant, work) <= calls_a_step(hand_written, work)
     assert same_bits(variant(work, 2), hand_written(work, 2))

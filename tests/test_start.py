@@ -1,4 +1,4 @@
-"""What a run imports: only what it uses, looked at in a fresh interpreter."""
+"""A run imports only the modules that it uses, checked in a fresh interpreter."""
 
 from __future__ import annotations
 

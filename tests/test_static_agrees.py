@@ -1,4 +1,4 @@
-"""What is read of a component's source is what importing it gives, for every component that comes with wf."""
+"""Signatures read from source equal the imported ones, for every component of wf."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_reading_and_importing_agree(entry: Entry) -> None:
 
 
 def shown(param: Any) -> tuple[Any, ...]:
-    """What a user sees of an option, and its default's type."""
+    """The visible parts of an option, and the type of its default."""
     return param.name, type_name(param.type), param.default, type(param.default), param.help, param.kind, param.source
 
 

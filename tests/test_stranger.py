@@ -1,4 +1,4 @@
-"""A stranger's package works as the built-in ones do: installed, seen, trained with, uninstalled and gone."""
+"""A third-party package works like the built-in ones: installed, listed, trained with, and uninstalled."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_third_party_package_is_installed_used_and_removed(wheels: dict[str, P
 
 
 def check_hand_gradient(environment: Environment) -> None:
-    """R1, its second row, with the package's dataset and trainer."""
+    """The second row of R1, with the package's dataset and trainer."""
     report = environment.wf("run", *R1, *WHOLE, "--trainer", "hand-gradient", "--trainer.lr", "1e-4", "--json")
     run_dir = environment.folder / "work" / json.loads(report)["run_dir"]
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -1,6 +1,6 @@
-"""Two packages of strangers train, evaluate, resume and predict where no built-in package of components is installed.
+"""Two third-party packages train, evaluate, resume and predict without any built-in package of components.
 
-`wf-training` stays: its trainer, evaluator and strategy are what carries a run out.
+`wf-training` stays: its trainer, evaluator and strategy execute a run.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def test_two_third_party_packages_work_without_builtin_components(wheels: dict[s
 
 
 def _defaults_are_theirs(environment: Environment) -> None:
-    """A run that names nothing takes what their packages declare."""
+    """A run without named components uses the defaults of their packages."""
     text = environment.wf("run", "--help")
     for default in ("[heights]", "[slope, or the task's]", "[descent]", "bell]", "[supervised]"):
         assert default in " ".join(text.split()), default
@@ -163,7 +163,7 @@ def _defaults_are_theirs(environment: Environment) -> None:
 
 
 def _trains_and_goes_on(environment: Environment, name: str, options: tuple[str, ...]) -> None:
-    """Train, evaluate, predict, go on with the run, and after a kill to the same bits."""
+    """Train, evaluate, predict, resume, and after a kill resume to the same bits."""
     work = environment.folder / "work"
     ran = json.loads(environment.wf("run", *options, "--epochs", "2", "--name", name, "--json"))
     assert ran["status"] == "done"
@@ -180,7 +180,7 @@ def _trains_and_goes_on(environment: Environment, name: str, options: tuple[str,
 
 
 def _needs_what_is_gone(environment: Environment, drawings: tuple[str, ...]) -> None:
-    """Without the package that brought it, an optimizer is missing, and one message says what to do."""
+    """Without its package an optimizer is missing, and one message gives a remedy."""
     run_pip("uninstall", "-y", "-q", "wf-elsewhere", python=environment.python)
     refused = environment.wf("run", *drawings, code=2)
     assert refused.startswith("wf: no optimizer is installed\n  name one: --optimizer path.py:NAME\n  or install ")

@@ -53,7 +53,7 @@ def fit(**settings: Any) -> Any:
 @pytest.mark.parametrize("loss", ["bce", "bce-logits", "focal", {"use": "focal", "alpha": 0.5}])
 @pytest.mark.parametrize("dataset", ["breast-cancer", "binary"])
 def test_two_classes_as_indices_and_as_zeros_and_ones(dataset: str, loss: Any) -> None:
-    """As class indices (a link makes one logit of them) and as a dataset of zeros and ones."""
+    """As class indices (a link reduces them to one logit) and as a dataset of zeros and ones."""
     if dataset == "breast-cancer" and loss != "focal" and not isinstance(loss, str):
         loss = {"use": "focal", "alpha": [0.5, 0.5]}  # it keeps the two logits
     source: Any = dataset if dataset == "breast-cancer" else data(BINARY, "binary", ())
@@ -91,7 +91,7 @@ def test_mask_targets(loss: Any) -> None:
 
 @pytest.mark.parametrize(("ignored", "options"), [(-100, {}), (255, {"ignore_index": 255})])
 def test_ignored_targets_do_not_count(ignored: int, options: dict[str, int]) -> None:
-    """They count neither in the loss nor in a metric; unlike a class index that is merely wrong."""
+    """They count neither in the loss nor in a metric; other class indices out of range are refused."""
     classes = CLASSES.clone()
     classes[::3] = ignored
     settings: dict[str, Any] = {"metric": [{"use": "accuracy", **options}], "epochs": 5}

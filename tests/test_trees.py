@@ -1,4 +1,4 @@
-"""Batches that are trees: trained, evaluated, predicted and resumed as lone tensors are."""
+"""Batches that are trees: trained, evaluated, predicted and resumed like plain tensors."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _batch(samples: list[Any]) -> Batch:
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
 def test_accumulated_gradients_equal_those_of_the_whole_batch(accumulate: int) -> None:
-    """Its loss averages over tokens, and one part is all padding."""
+    """The loss averages over tokens, and one part has only padding."""
     torch.manual_seed(0)
     model, loss, texts = jobs.LanguageModel().double(), jobs.TokenLoss(), jobs.Texts(8)
     samples = [texts[index] for index in range(8)]
@@ -299,7 +299,7 @@ class _Takes(nn.Module):
 
 
 class _Samples(torch.utils.data.Dataset[Any]):
-    """Samples of which the sixth is another one."""
+    """Samples of which the sixth has another form."""
 
     def __init__(self, odd: Any) -> None:
         self.odd = odd
@@ -356,7 +356,7 @@ def test_mismatches_are_refused_with_one_message(settings: dict[str, Any], messa
 
 def test_a_transform_changes_only_the_named_leaf() -> None:
     with build(**TOWERS, transform=[{"use": "standardize", "leaf": "table"}, "flip"], shuffle=False) as made:
-        assert [step.leaf for step in made.data.steps] == ["table", "image"], "flip takes images, of which there is one"
+        assert [step.leaf for step in made.data.steps] == ["table", "image"], "flip applies to the only image"
         table = torch.cat([batch.inputs["table"] for batch in made.data.batches("train")])
     torch.testing.assert_close(table.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
 
@@ -441,7 +441,7 @@ def test_a_third_party_task_collates_and_minimizes_model_losses(wf: Any, tmp_pat
 
 def test_inputs_and_targets_are_mixed_together() -> None:
     class Mix:
-        """MixUp of numbers: partners and shares are the batch's own draws."""
+        """MixUp of numbers: partners and shares are drawn per batch."""
 
         joint, num_draws = True, 2
 
@@ -455,7 +455,7 @@ def test_inputs_and_targets_are_mixed_together() -> None:
         torch.testing.assert_close(torch.cat([b.targets for b in batches]), 3 * torch.cat([b.inputs for b in batches]))
         assert not any(torch.equal(b.inputs, x[b.sample_ids]) for b in batches if b.sample_ids is not None)
         whole = torch.cat([b.inputs for b in made.data.batches("train")])
-    assert torch.equal(whole, x), "it is random, so it is for training alone"
+    assert torch.equal(whole, x), "random transforms apply in training only"
 
 
 def test_masks_move_with_their_images() -> None:

@@ -1,4 +1,4 @@
-"""No verb runs code that a run directory brings before it is allowed."""
+"""No command runs code of a run directory before it is allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from wf.registry import Registry
 
-pytestmark = pytest.mark.xdist_group("trust")  # one worker makes the run that they share
+pytestmark = pytest.mark.xdist_group("trust")  # one worker makes the run that these tests share
 
 EVIL = """
 import os
@@ -81,7 +81,7 @@ def made(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def got(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run directory that brings a hook and a plugin of its own."""
+    """A foreign run directory with a hook and a plugin."""
     monkeypatch.setenv("WORK", str(tmp_path))
     place = shutil.copytree(made, tmp_path / "got")
     (place / "code").mkdir()
@@ -112,7 +112,7 @@ def test_trust_with_the_checksum_runs_the_code(wf: Any, got: Path, tmp_path: Pat
     refused = wf("evaluate", "got")
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", refused.stderr))
     (got / "run.toml").write_text((got / "run.toml").read_text().replace('use = "evil.py:H"', 'use = "fit-verdict"', 1))
-    assert wf("evaluate", "got", "--trust", checksum).code == 2  # it is of other code by now
+    assert wf("evaluate", "got", "--trust", checksum).code == 2  # the checksum is of other code
     assert not (tmp_path / "RAN").exists()
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", wf("evaluate", "got").stderr))
     assert wf("evaluate", "got", env={"WF_TRUST": checksum}).code == 0
@@ -127,7 +127,7 @@ def test_excluded_plugins_stay_excluded_in_a_trusted_run(wf: Any, got: Path, tmp
     (got / "run.toml").write_text(text.replace('use = "evil.py:H"', 'use = "fit-verdict"', 1))
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", wf("evaluate", "got").stderr))
     assert wf("evaluate", "got", "--trust", checksum, *line.split()).code == 0
-    assert wf("evaluate", "got", *line.split()).code == 0  # nothing to ask for: it does not run
+    assert wf("evaluate", "got", *line.split()).code == 0  # excluded code needs no permission
     assert wf("evaluate", "got", "--trust", checksum, env={"WF_PLUGINS_ALLOW": "builtin"}).code == 0
     assert not (tmp_path / "RAN").exists()
 

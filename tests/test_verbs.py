@@ -1,4 +1,4 @@
-"""The verbs come with their distributions: all of them with wf-cli, and each goes with its own."""
+"""Commands belong to their distributions: wf-cli installs all of them, and each can be uninstalled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_pip_install_wf_cli_installs_every_command_and_each_can_be_removed(
     environment = Environment(tmp_path / "venv")
     found = str(next(iter(wheels.values())).parent)
     run_pip("install", "-q", "--no-index", "--find-links", found, "wf-cli", python=environment.python)
-    brought = {plugin["distribution"] for plugin in environment.plugins().values()}  # wf-text is none of them
+    brought = {plugin["distribution"] for plugin in environment.plugins().values()}  # wf-text is not one of them
     every = Registry.discover(only_builtin=True).entries("command")
     entries = [entry for entry in every if entry.distribution in brought]
     assert {plugin["status"] for plugin in environment.plugins().values()} == {"ok"}
@@ -45,7 +45,7 @@ def test_pip_install_wf_cli_installs_every_command_and_each_can_be_removed(
         "kind 'losses' is declared by wf-run, which is not loaded\n  try: pip install ./plugins/run in a checkout"
         in said
     )
-    assert said.count("could not be loaded") == 1, "one message for all the plugins that need its kinds"
+    assert said.count("could not be loaded") == 1, "one message for all plugins that need its kinds"
     broken = environment.wf("resume", "x", code=3)
     assert "command 'resume' is brought by wf-durability, which is not loaded" in broken
     assert "declared by wf-run, which is not loaded\n  try: pip install ./plugins/run in a checkout of wf" in broken

@@ -1,4 +1,4 @@
-"""The distributions build alone and carry what they should; no tracked file names this machine."""
+"""The distributions build separately and contain their files; no tracked file names this machine."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_tracked_files_name_nothing_of_this_machine() -> None:
 
 
 def code_lines(file: Path) -> int:
-    """The lines of a Python file without docstrings, comments and blank ones."""
+    """The number of lines of a Python file without docstrings, comments and blank lines."""
     text = file.read_text(encoding="utf-8")
     docs: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -151,7 +151,7 @@ def code_lines(file: Path) -> int:
 
 
 def test_a_folder_has_about_a_dozen_modules() -> None:
-    """The content of a folder can be read at a glance; larger ones are divided into folders named after a job."""
+    """Larger folders are divided into folders named after their job."""
     always = ("__init__.py", "__main__.py", "plugin.py")
     sources = [*ROOT.glob("*/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
     modules = Counter(file.parent for file in sources if file.name not in always)

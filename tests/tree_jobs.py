@@ -14,11 +14,11 @@ VOCABULARY, PAD = 13, 0
 
 
 class Texts(torch.utils.data.Dataset[Any]):
-    """Texts of 2 to 9 tokens that follow each other by a rule; each has a class.
+    """Texts of 2 to 9 tokens that follow a rule; each has a class.
 
     Args:
-        num_samples: How many.
-        next_token: The target of a text is the text itself, a token on; else its class.
+        num_samples: Number of texts.
+        next_token: The target of a text is the text shifted by one token; otherwise its class.
     """
 
     def __init__(self, num_samples: int, next_token: bool = True) -> None:
@@ -57,7 +57,7 @@ def text_classes(num_samples: int = 90) -> Dataset:
 
 
 class LanguageModel(nn.Module):
-    """Gives logits ``[N, T, VOCABULARY]``."""
+    """Returns logits ``[N, T, VOCABULARY]``."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class LanguageModel(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Gives logits ``[N, num_outputs]`` of the mean of the tokens."""
+    """Returns logits ``[N, num_outputs]`` of the mean of the tokens."""
 
     def __init__(self, num_outputs: int, width: int = 16) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Siamese(nn.Module):
 
 
 def contrast(outputs: tuple[Tensor, Tensor], targets: None) -> Tensor:
-    """InfoNCE: the other view of a sample among those of the batch."""
+    """InfoNCE: the other view of a sample among the views of the batch."""
     logits = outputs[0] @ outputs[1].T / 0.2
     return functional.cross_entropy(logits, torch.arange(len(logits)))
 

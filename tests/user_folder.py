@@ -1,4 +1,4 @@
-"""Files of a user's folder, and what a refusal must look like."""
+"""The files of a user's folder, and checks of a refusal."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Tree = dict[str, bytes | None]
 
 
 def tree(folder: Path) -> Tree:
-    """Every file below a folder with its content, without what Python caches."""
+    """Every file below a folder with its content, without bytecode."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -102,7 +102,7 @@ def snapshot(folder: Path) -> Callable[[], Tree]:
 
 @pytest.fixture
 def refused(wf: Any, folder: Path) -> Callable[..., str]:
-    """Runs a line that must be refused: the code, a message with these words, nothing else, nothing on disk."""
+    """Runs a command that must be refused: with this code, one message with these words, and nothing written."""
 
     def run(line: str, code: int, *words: str) -> str:
         before = tree(folder)

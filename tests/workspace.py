@@ -1,6 +1,6 @@
-"""What the workspace consists of, and how its wheels are built; shared by the tests about installing.
+"""The distributions of the workspace, and building their wheels; shared by the tests about installing.
 
-``requirements.txt`` and ``requirements-ecosystem.txt`` say which distributions there are; all else follows from them.
+``requirements.txt`` and ``requirements-ecosystem.txt`` list the distributions; everything else follows from them.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ DETECTION = "examples/plugins/wf-example-detection"
 
 
 def import_name(distribution: str) -> str:
-    """The package that a distribution holds."""
+    """The import name of a distribution's package."""
     return "wf" if distribution == "wf-core" else distribution.replace("-", "_")
 
 
 def build_wheels(folders: Iterable[str], into: Path) -> dict[str, Path]:
-    """Build each distribution's wheel without any other one's help and without a network."""
+    """Build the wheel of each distribution separately and without a network."""
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(into)]
     run_pip("wheel", *offline, *(str(ROOT / folder) for folder in folders))
     return {path.name.split("-")[0].replace("_", "-"): path for path in into.glob("*.whl")}
 
 
 def run_pip(*args: str, python: Path | None = None) -> None:
-    """Run pip, for another environment's `python` where one is given."""
+    """Run pip, for another environment if its `python` is given."""
     target = [] if python is None else ["--python", str(python)]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *target, *args]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

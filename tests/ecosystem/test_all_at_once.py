@@ -1,4 +1,4 @@
-"""All adapters installed at once: `make test` runs this where their libraries are."""
+"""All adapters installed at once: `make test` runs this if their libraries are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``wf export --to onnx``: the file, read by onnxruntime, gives what the model gives."""
+"""``wf export --to onnx``: onnxruntime computes the outputs of the model from the file."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def block(title: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a run file, a command `wf`, and a `scontrol` that notes what it is asked for."""
+    """A folder with a run file, a command `wf`, and a `scontrol` that records its arguments."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, text in (
@@ -66,7 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def begun(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a run trains."""
+    """Wait until a run has started training."""
     while not (folder / "begun").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -81,7 +81,7 @@ def straight(folder: Path) -> Path:
 
 
 def check_done(folder: Path) -> None:
-    """The run has the bits of one that was never stopped."""
+    """Check that the run has the bits of an uninterrupted one."""
     one, other = folder / "runs" / "digits", straight(folder)
     assert json.loads((one / "manifest.json").read_text())["status"] == "done"
     tensors = "checkpoints/step-00000030/tensors.safetensors"  # 105 of 150 samples: 5 batches an epoch
@@ -111,7 +111,7 @@ def requeues(folder: Path) -> list[str]:
 
 
 def test_slurm(folder: Path) -> None:
-    """``--signal=B:USR1``: the script alone gets the signal; it is preempted; it is killed; then it ends."""
+    """``--signal=B:USR1``: only the script gets the signal; then it is preempted, then killed, then it finishes."""
     for number, (sent, code) in enumerate([(signal.SIGUSR1, 138), (signal.SIGTERM, 143)], 1):
         assert sbatch(folder, lambda process, sent=sent: process.send_signal(sent)) == code
         assert requeues(folder) == ["requeue 7"] * number
@@ -138,13 +138,14 @@ class Cluster:
         pod = self._spec["template"]["spec"]
         self._command: Sequence[str] = pod["containers"][0]["command"]
         self._grace_sec: float = pod["terminationGracePeriodSeconds"]
-        assert pod["restartPolicy"] == "Never"  # which a podFailurePolicy needs
+        assert pod["restartPolicy"] == "Never"  # a podFailurePolicy needs it
 
     def pod(self, end: str | None = None) -> tuple[int, str]:
-        """Run a pod. Returns the container's exit code, and what becomes of the job.
+        """Run a pod. Returns the container's exit code and the resulting state of the job.
 
         Args:
-            end: How it ends: `delete` sends SIGTERM, and SIGKILL after the grace period; `kill` is a want of memory.
+            end: How it ends: `delete` sends SIGTERM, and SIGKILL after the grace period; `kill` stands for running out
+                of memory.
         """
         process = subprocess.Popen(self._command, cwd=self._folder, text=True, stderr=subprocess.PIPE)
         if end is not None:
@@ -176,7 +177,7 @@ class Cluster:
 
 
 def test_kubernetes(folder: Path) -> None:
-    """A pod is deleted, the next one is killed for want of memory, the third one ends the run."""
+    """A pod is deleted, the next one is killed for lack of memory, and the third one finishes the run."""
     cluster = Cluster(folder, yaml.safe_load(block("job.yaml")))
     assert cluster.pod("delete") == (143, "again")
     assert cluster.failures == 0

@@ -25,7 +25,7 @@ class Views(NamedTuple):
 
 
 def trees(num: int = NUM) -> st.SearchStrategy[Any]:
-    """Trees whose leaves have `NUM` samples."""
+    """Trees whose leaves have `num` samples."""
     leaf = st.builds(
         lambda size, dtype: torch.arange(num * size).reshape(num, size).to(dtype),
         st.integers(1, 3),

@@ -37,7 +37,7 @@ STEPS_PER_EPOCH = 4
 
 
 def _marked(scheduler: LRScheduler, interval: Any) -> LRScheduler:
-    """A scheduler with the interval that wf notes on it."""
+    """A scheduler with its interval noted, as wf does."""
     note_traits(scheduler, SchedulerTraits(interval=interval))
     return scheduler
 

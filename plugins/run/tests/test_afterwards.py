@@ -1,4 +1,4 @@
-"""What is done with a run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
+"""Using a finished run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_predict_numbers_of_a_regression(wf: Any, folder: Path) -> None:
 
 
 def _predicted(wf: Any, *line: object) -> tuple[list[str], list[Any], torch.Tensor]:
-    """What a short run prints for its test split, and the labels and the outputs of its JSON."""
+    """The printed predictions of a short run for its test split, and the labels and outputs of the JSON."""
     done = wf("run", *line, "--epochs", 1, "--quiet", "--name", "x")
     assert done.code == 0, done.stderr
     records = wf("predict", "x", "test", "--json").json()
@@ -139,7 +139,7 @@ def test_the_plugin_copied_with_a_run_is_used(wf: Any, folder: Path) -> None:
     assert wf("evaluate", "x").code == 0
 
 
-# What a run was made with
+# Plugins of a run
 
 THEIRS = """
 from torch import nn
@@ -171,7 +171,7 @@ def wf_components():
 
 @pytest.fixture
 def theirs(folder: Path) -> tuple[str, str]:
-    """A plugin that brings names of wf."""
+    """A plugin whose components have names of wf's."""
     (folder / "theirs.py").write_text(THEIRS)
     return ("-p", "theirs.py")
 
@@ -199,7 +199,7 @@ def test_a_run_keeps_its_plugins_despite_other_providers(wf: Any, folder: Path, 
 
 def test_a_run_with_a_third_party_plugin_keeps_it(wf: Any, folder: Path, theirs: Any) -> None:
     line = ("--dataset", "iris", "--dry-run", "--quiet")
-    assert wf("run", *line, *theirs).code == 0, "what it brings has the names of defaults"
+    assert wf("run", *line, *theirs).code == 0, "its components have the names of defaults"
     named = wf("run", *line, *theirs, "--model", "linear")
     assert (named.code, "model 'linear' comes from 2 plugins" in named.stderr) == (2, True)
 
@@ -234,7 +234,7 @@ def test_a_missing_plugin_of_a_run_is_named(wf: Any, folder: Path, theirs: Any) 
     assert (loss["plugin"], loss["distribution"]) == ("wf-losses", "wf-losses")
     loss |= {"plugin": "gone-losses", "distribution": "gone-losses", "version": "1.5"}
     manifest.write_text(json.dumps(made))
-    assert wf("export", "x", "w.pt", *theirs).code == 0  # which needs the model alone
+    assert wf("export", "x", "w.pt", *theirs).code == 0  # an export needs only the model
     for line in (("evaluate", "x"), ("resume", "x", "--epochs", 2), ("predict", "x", "test")):
         result = wf(*line, *theirs)
         assert (result.code, result.stdout) == (3, ""), result.stderr

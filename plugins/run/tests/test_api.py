@@ -1,4 +1,4 @@
-"""Python's side: the same names, tables and errors as the command line; live objects besides."""
+"""The Python interface: names, tables and errors as on the command line, and live objects."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_resumed_run_has_the_records_of_an_uninterrupted_one(tmp_path: Path) -
 
 
 class Spread:
-    """A metric of one's own that says nothing of itself, and gives figures by name."""
+    """A user-defined metric without declarations that returns named figures."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -256,7 +256,7 @@ def test_nothing_is_trained_in_inference_mode(verb: str) -> None:
     ("autoload", "words"), [("0", "unknown optimizer 'nowhere'"), ("1", "no trainer is installed")]
 )
 def test_run_file_keys_are_known_in_a_fresh_process(autoload: str, words: str, tmp_path: Path) -> None:
-    """Keys are known before a plugin is loaded, and where none is."""
+    """Keys are known before any plugin is loaded, also if none is installed."""
     code = "import wf; wf.build(dataset='iris', optimizer='nowhere', epochs=1)"
     environment = {**os.environ, "WF_DISABLE_PLUGIN_AUTOLOAD": autoload}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

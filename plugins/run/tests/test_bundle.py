@@ -1,4 +1,4 @@
-"""A bundle: a trained model that stands alone."""
+"""A bundle: a self-contained trained model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TABLE = "size (m),street,date,price\n" + "".join(
 
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run and, elsewhere, its bundle alone."""
+    """A run, with its bundle inside."""
     place = tmp_path_factory.mktemp("bundle") / "iris"
     wf.run(dataset="iris", model="linear", epochs=20, optimizer={"use": "adam", "lr": 0.05}, run_dir=place, quiet=True)
     return place
@@ -43,7 +43,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(iris: Path, tmp_path: Path) -> Path:
-    """A copy at another place, without the run."""
+    """A copy of the bundle elsewhere, without the run."""
     return Path(shutil.copytree(iris / "bundle", tmp_path / "moved"))
 
 
@@ -304,7 +304,7 @@ class Forgetful:
 
 
 class Remembering(Forgetful):
-    """As a stranger writes one: any state that checkpoints hold."""
+    """A third-party transform with a state that checkpoints can hold."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "words": ["a", 1.5, None], "nested": {"array": np.arange(3)}}
@@ -471,7 +471,7 @@ print(num, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 def test_memory_does_not_grow_with_the_length_of_a_stream(houses: Path, tmp_path: Path) -> None:
     used = []
-    for rows in (20_000, 120_000):  # 2 MB more of text alone, and tens of MB as records
+    for rows in (20_000, 120_000):  # 2 MB more as text, tens of MB more as records
         words = [sys.executable, "-P", "-c", MEASURED, str(rows), str(houses)]
         done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
         num, kilobytes = map(int, done.stdout.split())

@@ -85,7 +85,7 @@ def test_each_difference_is_an_error_or_a_warning_by_the_table(name: str) -> Non
     found = {drift.name: drift for drift in compare(MANIFEST, now)}
     assert words in str(found[name])
     level = next(condition.level for condition in CONDITIONS.values() if condition.name == name)
-    if name == "threads":  # only data are prepared by them where an accelerator computes
+    if name == "threads":  # with an accelerator, threads only prepare data
         assert found[name].level == "warning"
     elif level == "warning":
         assert [drift.name for drift in check(MANIFEST, now, [], "runs/a")] == [name]

@@ -1,4 +1,4 @@
-"""``wf explain``: what a run is made of, where each word came from, and who provides what."""
+"""``wf explain``: the components of a run, the origin of each value, and the providers of run values."""
 
 from __future__ import annotations
 

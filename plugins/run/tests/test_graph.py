@@ -1,4 +1,4 @@
-"""The graph of a run: who provides each value, what it needs, and what follows from that."""
+"""The graph of a run: providers of values, their needs and the resulting order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_need_has_a_provider_and_there_is_no_cycle() -> None:
     provided = {*PROVIDERS, *COMES_WITH}
     graph = {name: {COMES_WITH.get(need, need) for need in needs_of(name)} for name in PROVIDERS}
     assert not {need for needs in graph.values() for need in needs} - provided
-    assert {*TopologicalSorter(graph).static_order()} == {*PROVIDERS}  # raises where there is a circle
+    assert {*TopologicalSorter(graph).static_order()} == {*PROVIDERS}  # raises an error for a cycle
     assert {*ROOTS} <= {*PROVIDERS}
     assert not [name for name in provided if not name.startswith("run.") and name not in VALUES]
 
@@ -36,7 +36,7 @@ ENDS: list[str] = []
 
 
 class Ending:
-    """A strategy of one process that writes down its end."""
+    """A strategy of one process that records when it is closed."""
 
     def __new__(cls, device: torch.device) -> Any:
         made = package.create("strategy", "local", device=device)
@@ -54,11 +54,11 @@ def test_parts_are_closed_in_reverse_order(monkeypatch: pytest.MonkeyPatch, tmp_
     assert made.is_dir()
     experiment.close()
     assert ENDS == ["data", "strategy"]
-    assert not made.exists()  # nothing was put into it
+    assert not made.exists()  # it was left empty
 
 
 def test_random_draws_of_a_plugin_do_not_change_the_weights(tmp_path: Path) -> None:
-    """A value that draws and needs the parameters is made by a hook: the run is the same one to the bit."""
+    """A hook needs a value whose provider draws random numbers and needs the parameters: the run keeps its bits."""
     (tmp_path / "drawing.py").write_text(
         "import torch\n"
         "from wf import Component, RunValue, hookimpl\n"

@@ -1,4 +1,4 @@
-"""Parameters in groups: which they are, that they are trained as by hand, and what is refused."""
+"""Parameter groups: matching, training as in a hand-written loop, and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Block(nn.Module):
 
 
 class Stages(nn.Module):
-    """A stem, two lists of blocks, a norm and a head, as residual networks and transformers have them."""
+    """A stem, two lists of blocks, a norm and a head, like a residual network or a transformer."""
 
     def __init__(self) -> None:
         super().__init__()

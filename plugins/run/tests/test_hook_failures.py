@@ -1,4 +1,4 @@
-"""A hook that fails: it is named with its plugin and event, and ends the run or falls away with a loud mark."""
+"""A failing hook is named with its plugin and event, and ends the run or is disabled and recorded."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fragile(wf: Any, place: Path) -> Run:
-    """A run with the hook, which fails at an event."""
+    """A run with the hook `fragile`, which fails at an event."""
 
     def run(event: str, *options: Any) -> Any:
         return wf("run", *PLUGIN, "--hook", "+fragile", "--hook.fragile.event", event, *SHORT, *options)
@@ -104,7 +104,7 @@ def test_a_failing_hook_ends_the_run_and_is_named(fragile: Run, place: Path, eve
     assert f'File "{place / "fragile.py"}", line 22, in fail\n    raise OSError("the server is gone")' in result.stderr
     ending = f"wf: unexpected failure in hook 'fragile' of fragile, at {event}: OSError: the server is gone\n"
     assert result.stderr.endswith(ending)
-    assert result.stderr.count("'fragile'") == 1, "it is said once"
+    assert result.stderr.count("'fragile'") == 1, "it is reported once"
     assert (manifest(place)["status"], manifest(place)["disabled_hooks"]) == ("failed", [])
 
 
@@ -128,7 +128,7 @@ def test_a_run_continues_without_a_disabled_hook(fragile: Run, place: Path, even
 
 
 def test_a_disabled_hook_is_recorded_while_the_run_continues(wf: Any, place: Path) -> None:
-    """A process that is killed after the hook fell away leaves the mark, too."""
+    """A process that is killed after the hook was disabled leaves the record, too."""
     hooks = ("--hook", "fragile", "--hook.fragile.on_error", "disable", "--hook", "killer.py:Killer")
     assert wf("run", *PLUGIN, *hooks, "--hook.killer.py:Killer.step", 4, *SHORT).code != 0
     assert manifest(place)["status"] == "running"
@@ -161,7 +161,7 @@ def test_resume_tries_a_disabled_hook_again(wf: Any, fragile: Run, place: Path) 
     cured = wf("resume", "x", "--epochs", 5, "--quiet")
     assert (cured.code, cured.stderr) == (0, "")
     assert "it has heard [1, 2, 3, 4, 5, 6, 7, 13]" in cured.stdout
-    assert [record["step"] for record in manifest(place)["disabled_hooks"]] == [7, 13], "what has been stays"
+    assert [record["step"] for record in manifest(place)["disabled_hooks"]] == [7, 13], "earlier failures stay recorded"
 
 
 def test_repeated_steps_drop_the_record_of_a_failure(wf: Any, fragile: Run, place: Path) -> None:
@@ -172,7 +172,7 @@ def test_repeated_steps_drop_the_record_of_a_failure(wf: Any, fragile: Run, plac
     (place / "fail").unlink()
     again = wf("resume", "x", "--quiet")
     assert again.code == 0, again.stderr
-    assert "it has heard [1, 2, 3, 4, 5]" in again.stdout, "the checkpoint of step 5"
+    assert "it has heard [1, 2, 3, 4, 5]" in again.stdout, "its state is that of the checkpoint of step 5"
     assert manifest(place)["disabled_hooks"] == []
     assert "disabled hooks" not in again.stdout
 
@@ -198,7 +198,7 @@ def test_on_error_accepts_aliases_and_any_case(wf: Any, place: Path, spelling: s
     result = wf("run", *PLUGIN, "--hook", "+fragile", f"--{spelling}", "disable", "--print-config", "--quiet")
     assert tomllib.loads(result.stdout)["hook"][-1]["on_error"] == "disable"
     again = wf("run", *PLUGIN, "--hook", "+fragile", f"--{spelling}", "stop", "--print-config", "--quiet")
-    assert "on_error" not in tomllib.loads(again.stdout)["hook"][-1], "it is this hook's default"
+    assert "on_error" not in tomllib.loads(again.stdout)["hook"][-1], "the default of this hook is not written"
     plain = wf("run", *PLUGIN, "--hook", "+fragile", "--print-config", "--quiet")
     assert "on_error" not in tomllib.loads(plain.stdout)["hook"][-1]
 
@@ -356,7 +356,7 @@ def test_a_hook_that_cannot_load_its_state(wf: Any, bad: Run, place: Path, polic
     assert (record["event"], record["step"], record["error"]) == ("load_state_dict", 12, "ValueError: no")
     (place / "fail").unlink()
     again = wf("resume", "x", "--epochs", 5, "--quiet")
-    assert (again.code, again.stderr) == (0, ""), "its state was kept, and it is tried again"
+    assert (again.code, again.stderr) == (0, ""), "a disabled hook keeps its state and is tried again"
 
 
 # In Python

@@ -1,4 +1,4 @@
-"""Run files that grow: `extends`, several files, variants, references, and where each value was said."""
+"""Layered run files: `extends`, several files, variants, references, and the origin of each value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(folder: Path, **files: str) -> None:
 
 
 def said_of(path: Path | list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the files say, and the file's name and line of each key."""
+    """The merged content of the files, and file name and line of each key."""
     document, _ = read(path)
     places = {".".join(key): Path(place).name for key, place in said_in(document).places.items()}
     return without_said(document), places
@@ -232,7 +232,7 @@ def test_the_written_run_file_keeps_references_instead_of_values(wf: Any, tmp_pa
             assert b"hidden-place" not in file.read_bytes(), file
     manifest = json.loads((tmp_path / "runs" / "a" / "manifest.json").read_text())
     assert manifest["run_file"]["optimizer"]["lr"] == "${env:RATE}"
-    predicted = wf("predict", "a", "hidden-place/x.csv")  # needs neither
+    predicted = wf("predict", "a", "hidden-place/x.csv")  # needs no environment variable
     assert (predicted.code, len(predicted.stdout.split())) == (0, 40)
     refused = wf("evaluate", "a")
     assert refused.code == 2

@@ -67,7 +67,7 @@ def test_reduction_none_becomes_the_mean_over_samples() -> None:
     assert (loss.links, loss.reduction) == (("mean",), "mean")
     expected = functional.cross_entropy(LOGITS, CLASSES, weight, reduction="none").mean()
     torch.testing.assert_close(loss(LOGITS, CLASSES), expected)
-    assert total_weight(loss, CLASSES) is None, "it divides by the samples, whatever the loss weighs by"
+    assert total_weight(loss, CLASSES) is None, "the mean divides by the samples, whatever weights the loss has"
     assert total_weight(Weighted(weight), CLASSES) is not None
 
 
@@ -120,7 +120,7 @@ def test_check_outputs_leaves_model_and_generator_unchanged() -> None:
     assert isinstance(model[1], nn.BatchNorm1d)
     assert model[1].running_mean is not None
     assert not model[1].running_mean.any()
-    model(torch.ones(3, 4)).sum().backward()  # what the trial made can be trained
+    model(torch.ones(3, 4)).sum().backward()  # layers that the trial initialised can be trained
 
 
 def test_check_outputs_refuses_a_model_that_changes_its_inputs() -> None:

@@ -1,4 +1,4 @@
-"""Lists of components in their one form."""
+"""Lists of components: replaced or changed, in one syntax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock of a run directory: it is the process's, and goes with it."""
+"""The lock of a run directory: it belongs to a process and ends with it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def holder(file: Path) -> Any:
-    """Starts a process that holds the lock; gives it, and the pid that it printed."""
+    """Starts a process that holds the lock; returns it and the pid that it printed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str) -> tuple[subprocess.Popen[str], int]:
@@ -87,7 +87,7 @@ def test_a_second_process_is_refused_until_the_holder_dies(file: Path, holder: A
     assert is_held(file) is True
     with pytest.raises(UsageError, match=rf"x is in use: process {pid} on .+, since 20.*\n  wait until"), locked(file):
         pass
-    assert is_held(file) is True, "who was refused took nothing away"
+    assert is_held(file) is True, "a refused process does not release the lock"
     process.kill()
     process.wait()
     assert is_held(file) is False
@@ -101,12 +101,12 @@ def test_a_forked_child_does_not_keep_the_lock(file: Path, holder: Any) -> None:
     assert is_held(file) is True
     process.kill()
     process.wait()
-    os.kill(child, 0)  # it lives
+    os.kill(child, 0)  # the child is alive
     assert is_held(file) is False
 
 
 def test_a_forked_child_does_not_release_the_lock_of_its_parent(file: Path) -> None:
-    """Also where the child comes out of the block as if the lock were its own."""
+    """Also when the child leaves the locked block like its parent would."""
     subprocess.run([sys.executable, "-P", "-c", LEAVING], check=True)
 
 
@@ -165,7 +165,7 @@ def test_a_lock_file_removed_meanwhile_is_created_again(file: Path, monkeypatch:
 
 
 def test_many_processes_take_turns(file: Path) -> None:
-    """Making and removing the file leaves no moment in which two have it."""
+    """Creating and removing the file never lets two processes hold the lock."""
     Path("counter").write_text("0")
     processes = [subprocess.Popen([sys.executable, "-P", "-c", COUNTING]) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0] * 3

@@ -1,4 +1,4 @@
-"""What a run of days needs: a time limit, fewer checkpoints, deterministic kernels, and words when memory runs out."""
+"""Long runs: time limits, fewer checkpoints, deterministic kernels, and messages about memory."""
 
 from __future__ import annotations
 

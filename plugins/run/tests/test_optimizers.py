@@ -1,4 +1,4 @@
-"""Parameters in groups, what optimizers show of themselves, and weights of which there are two."""
+"""Hidden matrices as a group, inferred traits of optimizers, and separate weights for training and evaluation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_hidden_matrices_form_a_group() -> None:
     )
     model[4].bias.requires_grad_(False)
     params = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    scale = nn.Parameter(torch.ones(3, 3))  # of a loss
+    scale = nn.Parameter(torch.ones(3, 3))  # a parameter of the loss
     hidden, others = param_groups(model, [*params, scale])
     assert (hidden["hidden"], others["hidden"]) == (True, False)
     assert names(model, hidden) == ["1.weight", "3.weight_ih_l0", "3.weight_hh_l0", "4.weight"]
@@ -55,7 +55,7 @@ def test_traits_are_inferred_from_live_optimizers() -> None:
 
 
 class Averaging:
-    """A trainer of one number; the weight that is judged is the mean of all so far."""
+    """A trainer of one number; the evaluated weight is the mean of all weights so far."""
 
     def __init__(self) -> None:
         self.model = nn.Linear(1, 1, bias=False)
@@ -76,7 +76,7 @@ class Averaging:
 
 
 class Watch:
-    """An evaluator and a checkpointer that write down the weight that they see."""
+    """An evaluator and a checkpointer that record the weight that they see."""
 
     def __init__(self, trainer: Averaging) -> None:
         self.trainer = trainer
@@ -119,7 +119,7 @@ def test_evaluation_weights_are_evaluated_and_saved() -> None:
         plain.modes.to_train()
         loop.hooks = (Steps(),)
         loop.run([(X, X)], Epochs(epoch))
-        assert watched.weight == watch.saved[-1], "what a run ends with is what is judged"
+        assert watched.weight == watch.saved[-1], "a run ends with the evaluated weights"
     assert all(one == other for one, other in weights), "evaluating and saving changed the training"
     assert len(set(watch.saved)) == 4
     assert watch.judged == watch.saved

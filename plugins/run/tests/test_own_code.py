@@ -1,4 +1,4 @@
-"""One's own code in Python: live objects, functions, lambdas, partials and loaders, with a run directory."""
+"""User code in Python: live objects, functions, lambdas, partials and loaders, with a run directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wf.errors import UsageError
 
 
 class Points(Dataset[tuple[Tensor, int]]):
-    """Whether three numbers are large together."""
+    """Three numbers, and whether their sum is large."""
 
     classes = ("small", "large")
 
@@ -35,7 +35,7 @@ class Points(Dataset[tuple[Tensor, int]]):
 
 
 class Ragged(Points):
-    """The same, each a list of some length."""
+    """The same in lists of different lengths."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         inputs, target = super().__getitem__(index)

@@ -43,9 +43,7 @@ def registry(*more: Component) -> Registry:
         ),  # type: ignore[arg-type]  # a kind
         *(
             Component("hook", name, "nowhere:A", traits=HookTraits(order=order), default=True)
-            for order, name in sorted(
-                enumerate(DEFAULT_HOOKS, 98), key=lambda pair: pair[1]
-            )  # progress after the task's
+            for order, name in sorted(enumerate(DEFAULT_HOOKS, 98), key=lambda pair: pair[1])  # progress is last
         ),
         Component(
             "dataset",
@@ -76,7 +74,7 @@ def registry(*more: Component) -> Registry:
 
 
 def theirs(*components: Component) -> Plugin:
-    """A plugin of other people."""
+    """A third-party plugin."""
     return Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
 
 
@@ -85,7 +83,7 @@ def uses(plan: dict[str, Any], kind: str) -> list[str]:
 
 
 def change(*uses: str, **options: Any) -> dict[str, Any]:
-    """The hooks of a document; of the last one with options."""
+    """A document with these hooks; the options belong to the last one."""
     tables: list[dict[str, Any]] = [{"use": use} for use in uses]
     return {"hook": [*tables[:-1], {**tables[-1], **options}]}
 
@@ -307,10 +305,10 @@ def test_options_are_checked_without_importing(options: dict[str, Any], words: s
     "options",
     [
         {"gamma": "2.5", "reduction": "sum"},
-        {"weight": 3, "then": None},  # Tensor is known when torch is imported
+        {"weight": 3, "then": None},  # Tensor is known only when torch is imported
         {"then": "adam"},
         {"then": {"lr": 1}},
-        {"gamma": object()},  # what was not written is checked when the component is made
+        {"gamma": object()},  # missing options are checked when the component is made
     ],
 )
 def test_valid_options_are_left_unchanged(options: dict[str, Any], tmp_path: Path) -> None:
@@ -382,7 +380,7 @@ def test_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults_prefer_the_plugins_of_wf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another plugin that brings the names of defaults does not stop a run that does not name them."""
+    """Another plugin with the names of defaults does not affect a run that does not name them."""
     monkeypatch.setattr("wf.registry.builtin_distributions", lambda: frozenset({"o"}))
     names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}
     names |= {"metric": "accuracy", "loss": "ce"}

@@ -1,4 +1,4 @@
-"""Drawing runs: which plots are drawn, those of strangers, and what is said where one cannot be."""
+"""Drawing runs: the plots of a task, third-party plots, and messages for plots that cannot be drawn."""
 
 from __future__ import annotations
 

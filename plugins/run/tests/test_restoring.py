@@ -1,4 +1,4 @@
-"""What is looked at before a run goes on."""
+"""Checks before a run resumes."""
 
 from __future__ import annotations
 
@@ -113,5 +113,5 @@ def test_a_run_resumes_without_the_file_of_its_initial_weights(wf: Any, tmp_path
         (tmp_path / "runs/x/manifest.json").read_text().replace('"done"', '"interrupted"')
     )
     anew = wf("resume", "x", "--epochs", 3, "--quiet")
-    assert anew.code != 0, "without a checkpoint it needs them"
+    assert anew.code != 0, "without a checkpoint the run needs its initial weights"
     assert "first.pt" in anew.stderr

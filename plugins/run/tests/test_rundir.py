@@ -1,4 +1,4 @@
-"""The run directory: what is written is whole, and what a crash cut off is not read."""
+"""The run directory: files are written completely, and torn ends after a crash are not read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from wf_storage.manifests import read_records
 
 
 class Run:
-    """As much of a loop as the recorder looks at."""
+    """The attributes of a loop that the recorder reads."""
 
     def __init__(self, **position: int) -> None:
         self.progress, self.finished, self.hooks = Progress(**position), False, ()
@@ -139,7 +139,7 @@ def test_a_directory_used_by_another_run_meanwhile_is_refused(tmp_path: Path, mo
     make = rundir.make
 
     def make_and_lose_the_race(path: Path) -> None:
-        make(path)  # it is free
+        make(path)  # so far the directory is free
         monkeypatch.undo()
         with RunDirectory.begin(path) as first:
             first.update_manifest(status="done")
@@ -150,7 +150,7 @@ def test_a_directory_used_by_another_run_meanwhile_is_refused(tmp_path: Path, mo
     assert RunDirectory(tmp_path / "x").manifest == {"status": "done"}
 
 
-# Links, pipes and other things in a directory of somebody else
+# Links, pipes and other objects in a foreign directory
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def test_a_record_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatc
 def test_a_run_that_survives_disk_faults_loses_no_record(
     tmp_path_factory: pytest.TempPathFactory, faults: list[str]
 ) -> None:
-    """One fault a step, each followed by a save; what was lost is written again, and nothing twice."""
+    """One fault per step, each followed by a save: lost records are written again, and none twice."""
     folder = tmp_path_factory.mktemp("run")
     told: list[str] = []
     recorder = Recorder(folder, lambda run, error: not told.append(str(error)))  # type: ignore[func-returns-value]  # True
@@ -377,7 +377,7 @@ def test_a_resumed_run_appends_to_the_records_of_its_checkpoint(
         record(first, step)
     first.close()
     file = folder / "metrics.jsonl"
-    if lost:  # killed while it wrote the last line
+    if lost:  # killed while writing the last line
         file.write_bytes(file.read_bytes()[: max(state["bytes"], file.stat().st_size - cut)])
 
     second = Recorder(folder)

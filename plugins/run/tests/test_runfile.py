@@ -1,4 +1,4 @@
-"""Run files: reading, checking, laying one over another, writing."""
+"""Run files: reading, checking, merging, writing."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_check_does_not_modify_its_argument() -> None:
     assert given == {"loss": {"use": "ce"}, "eval_splits": ["test"]}
 
 
-# One over another
+# Merging
 
 
 @given(documents)

@@ -1,4 +1,4 @@
-"""``wf run``: options, value syntax, run files, what goes where, and how a run may end."""
+"""``wf run``: options, value syntax, run files, output streams and exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def uses(tables: list[dict[str, Any]]) -> list[str]:
     return [table["use"] for table in tables]
 
 
-# What a line says.
+# The command line.
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_run_file_with_a_plugin_beside_it_works_from_elsewhere(wf: Any, folder: 
     assert wf("evaluate", "x", cwd=folder / "elsewhere").code == 0
 
 
-# One's own data and code.
+# User data and code.
 
 
 def test_user_model_and_loss(wf: Any, folder: Path) -> None:
@@ -330,7 +330,7 @@ class Stop(Hook):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
 )
 def test_signal_ends_a_run_after_a_checkpoint(wf: Any, folder: Path, number: signal.Signals, code: int) -> None:
-    """A real process gets one from outside in tests/test_resume.py."""
+    """tests/test_resume.py sends a signal to a real process from outside."""
     (folder / "stop.py").write_text(STOP.replace("NUMBER", str(int(number))))
     plan = ("--dataset", "iris", "--epochs", 3, "--hook", "+stop.py:Stop", "--name", "long")
     stopped = wf("run", *plan, "--quiet")
@@ -377,7 +377,7 @@ def test_an_idle_thread_of_a_component_does_not_block_exit(wf_process: Any, fold
 
 
 def test_unknown_names_are_refused_without_importing_torch(folder: Path) -> None:
-    """A wrong name costs no second: it is refused before torch is imported."""
+    """A wrong name is refused at once, before torch is imported."""
     code = (
         "import sys\nfrom wf_cli.main import main\n"
         "try:\n    main(['run', '--loss', 'focl'])\nexcept SystemExit as stop:\n    assert stop.code == 2\n"

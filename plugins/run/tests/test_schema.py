@@ -1,4 +1,4 @@
-"""``wf schema``: what editors complete and check run files by."""
+"""``wf schema``: the schema by which editors complete and check run files."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "other")
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("mine", "scales", "far"):  # of another test's folder
+        if name.partition(".")[0] in ("mine", "scales", "far"):  # modules of another test
             monkeypatch.delitem(sys.modules, name)
     sources._local.cache_clear()
     return tmp_path

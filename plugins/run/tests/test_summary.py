@@ -42,7 +42,7 @@ def test_frozen_and_shared_weights() -> None:
 
 
 class Pair(nn.Module):
-    """Takes a dict and gives one; has a weight of its own."""
+    """Takes and returns a dict; has a parameter outside its submodules."""
 
     def __init__(self) -> None:
         super().__init__()

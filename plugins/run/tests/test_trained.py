@@ -1,4 +1,4 @@
-"""Using a trained model: what the run learned goes with it, and the data are not needed."""
+"""Using a trained model: the learned preprocessing belongs to it, and the data are not needed."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def saved(array: Any, folder: Path, name: str = "x.npy") -> Path:
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
 def test_arrays_of_every_numeric_dtype_are_read_alike(trained: Trained, tmp_path: Path, array: Any, name: str) -> None:
-    """A table of uint8 is not divided by 255: training did not do it."""
+    """A table of uint8 is not divided by 255, as in training."""
     found = trained.read(saved(array, tmp_path, name))
     assert torch.equal(found, torch.ones(1 if array.ndim == 1 else 3, 4))
     assert trained.predict(found).shape == (len(found), 3)
@@ -233,7 +233,7 @@ def test_arbitrary_bytes_are_read_or_refused(
         try:
             inputs = trained.read(place)
             assert torch.isfinite(inputs).all()
-            trained.predict(inputs)  # of numbers near the largest in float32 a model may make infinite ones
+            trained.predict(inputs)  # outputs may be infinite for inputs near the largest float32
         except WfError as error:
             if error.exit_code not in (2, 4):
                 raise

@@ -1,4 +1,4 @@
-"""Whose code a run directory runs: what is found, what allows it, and that nothing else is loaded."""
+"""Trust in the code of a run directory: finding it, allowing it, and loading nothing else."""
 
 from __future__ import annotations
 
@@ -267,12 +267,12 @@ def test_the_number_of_trust_records_is_limited(tmp_path: Path, state: Path, mon
         os.utime(next(iter((state / "runs").glob("*.json"))), None)
     assert len(list((state / "runs").iterdir())) == 3
     plain = run_directory(tmp_path / "plain", {"model": {"use": "holder"}})
-    record(plain, [read(plain / "run.toml")], REGISTRY)  # registered components alone leave nothing
+    record(plain, [read(plain / "run.toml")], REGISTRY)  # a run of registered components only is not recorded
     assert len(list((state / "runs").iterdir())) == 3
 
 
 def test_the_checked_bytes_are_the_executed_bytes(tmp_path: Path) -> None:
-    """A file that is exchanged after the check, and compiled code beside it that pretends to be of it."""
+    """A file is replaced after the check, and stale bytecode beside it pretends to belong to it."""
     place = run_directory(tmp_path / "got", {"model": {"use": "net.py:make"}}, net="make = dict")
     file = place / "code" / "net.py"
     allowed = guard(place, trust=look(place).checksum)
@@ -341,7 +341,7 @@ def test_all_loaded_code_was_found_by_the_check(tables: list[Any], tmp_path_fact
     document: RunFile = {"metric": [table if isinstance(table, dict) else {"use": table} for table in tables]}
     run_directory(place, document, a=CODE, b=CODE, c=CODE)
     ran: set[str] = set()
-    builtins.RAN = ran  # type: ignore[attr-defined]  # where the files write themselves down
+    builtins.RAN = ran  # type: ignore[attr-defined]  # the executed files add themselves here
     found = look(place)
     expected = {name for name in ("a", "b") if f"{name}.py:make" in json.dumps(tables)}
     assert {piece.file.stem for piece in found.pieces if piece.file} >= expected

@@ -1,4 +1,4 @@
-"""Parameters that get no gradient."""
+"""Parameters without a gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Further validation sets by name: evaluated, monitored, resumed and compared as the validation split is."""
+"""Further named validation sets: evaluated, monitored, resumed and compared like the validation split."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_two_validation_sets_are_evaluated_beside_the_split(tables: Any, tmp_pat
     ]
     own, before = records(tmp_path / "runs" / "sets"), records(tmp_path / "runs" / "plain")
     names = {"loss", "accuracy"}
-    for one, other in zip(own, before, strict=True):  # the sets change nothing else
+    for one, other in zip(own, before, strict=True):  # the sets do not change other figures
         assert {name: one[name] for name in names} == {name: other[name] for name in names}
         assert {f"{name}/{figure}" for name in ("night", "rain") for figure in names} < one.keys()
     assert plain.code == 0

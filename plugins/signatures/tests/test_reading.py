@@ -1,4 +1,4 @@
-"""Signatures read from source files equal the imported ones, and nothing uncertain is read."""
+"""Signatures read from source files equal the imported ones; uncertain ones are not read."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_certain_signatures_without_deferred_annotations(name: str, tmp_path: Pa
 
 
 def test_a_hook_derived_from_wf_hook(tmp_path: Path, package: str) -> None:
-    """`wf.Hook` is imported when it is first asked for."""
+    """`wf.Hook` is imported lazily."""
     write(tmp_path, package, module="from wf import Hook\nclass it(Hook):\n    def __init__(self, a: int = 3): ...\n")
     check_same(*both(f"{package}.module:it"))
 

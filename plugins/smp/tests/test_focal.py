@@ -1,4 +1,4 @@
-"""The library's focal loss against wf's own, on the same logits: where they are the same, and where they differ."""
+"""The library's focal loss compared with wf's on the same logits: where they agree and where they differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = torch.randint(2, (20, 4), generator=DRAW).float()
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("alpha", [None, 0.25])
 def test_smp_focal_equals_focal_on_one_hot_targets(gamma: float, alpha: float | None) -> None:
-    """Theirs takes a sigmoid a class, so it is ours on one-hot targets, alpha included."""
+    """smp's takes one sigmoid per class, so it equals wf's on one-hot targets, including alpha."""
     theirs = build("FocalLoss", gamma=gamma, alpha=alpha, ignore_index=-100)(LOGITS, MASKS)
     rows = one_hot(MASKS, 4).movedim(-1, 1).float()
     assert_close(theirs, FocalLoss(gamma=gamma, alpha=alpha)(LOGITS, rows))

@@ -27,7 +27,7 @@ DTYPES = [
 
 
 def there_and_back(state: Any) -> Any:
-    """Through the very bytes of both files."""
+    """Encode and decode through the bytes of both files."""
     document, tensors = encode(state)
     text = json.dumps(document, allow_nan=False)
     text.encode("ascii")

@@ -1,4 +1,4 @@
-"""Detection: what it takes for targets, and what people see of predictions."""
+"""Detection: accepted targets, and the presentation of predictions."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def test_objects_above_the_threshold_are_drawn_in_their_class_colour() -> None:
     assert picture.size == (480, 240)
     seen = {"#{:02X}{:02X}{:02X}".format(*picture.getpixel((x, y))) for x in range(480) for y in range(24, 240)}
     assert COLOURS[0] in seen
-    assert COLOURS[1] not in seen, "it is not sure enough"
+    assert COLOURS[1] not in seen, "the score is below the threshold"
     masks = torch.zeros(2, 1, 10, 20)
     masks[0, 0, 2:4, 4:6] = 0.8
     masked = objects_drawn(IMAGE, {**found, "masks": masks}, ())
-    assert masked.getpixel((5 * 24, 3 * 24)) == (106, 47, 0), "half of its colour"
+    assert masked.getpixel((5 * 24, 3 * 24)) == (106, 47, 0), "masks are drawn half transparent"
     assert masked.getpixel((9 * 24, 8 * 24)) == (0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""A loss of embeddings: the model's outputs are the embeddings, of any size, and tell no labels."""
+"""Losses of embeddings: the model's outputs are embeddings of any size, without labels."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ TRAITS = LossTraits(predictions="embeddings", targets=("class_index",))
 
 
 def spread(embeddings: Tensor, classes: Tensor) -> Tensor:
-    """Draw a class together and two classes apart."""
+    """Pull embeddings of a class together and push different classes apart."""
     same = classes.unsqueeze(1) == classes
     distances = (embeddings.unsqueeze(1) - embeddings).square().sum(2)
     return torch.where(same, distances, (4 - distances).relu()).mean()
 
 
 class Centers(nn.Module):
-    """Draw each embedding to a trained center of its class."""
+    """Pull each embedding to the trained center of its class."""
 
     def __init__(self, num_classes: int, num_outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""No file outside this package knows the names of tasks and of the forms of targets."""
+"""No file outside this package contains the names of tasks or forms of targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task, a link, a loss and a dataset of a stranger's own, by public names alone: no file of wf knows any of them."""
+"""A third-party task, link, loss and dataset that use public names only and that no file of wf mentions."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_third_party_task_trains_evaluates_and_predicts(wf: Any, tmp_path: Pat
     assert metrics["test/star-distance-in-all"] > metrics["test/star-distance"]
     assert "best by validation/star-distance" in done.stdout
     assert wf("run", *options[:-2], "--metric", "no:star-distance", "--dry-run", "--quiet").code == 0, (
-        "it decides nothing"
+        "the removed metric decides nothing"
     )
     by_loss = wf("run", *options[:-2], "--dry-run", "--keep", "best", "--monitor", "validation/loss")
     assert by_loss.code == 0, by_loss.stderr

@@ -1,4 +1,4 @@
-"""The plots of the tasks, on predictions whose figures are known."""
+"""The plots of the tasks, on predictions with known figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks of this package as runs and commands know them."""
+"""The tasks of this package in runs and commands."""
 
 from __future__ import annotations
 

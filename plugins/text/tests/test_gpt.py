@@ -1,4 +1,4 @@
-"""The model, and what it generates."""
+"""The model, and generating text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKENS = torch.tensor([3, 1, 4, 1, 5])
 def model(context: int = 12, **options: Any) -> GPT:
     torch.manual_seed(0)
     made = GPT(vocab_size=11, **{"layers": 2, "heads": 2, "width": 16, "context": context, **options}).eval()
-    for param in made.parameters():  # large enough that tokens matter
+    for param in made.parameters():  # weights large enough for the tokens to matter
         torch.nn.init.normal_(param, std=0.5)
     return made
 

@@ -1,4 +1,4 @@
-"""Texts with labels and words with tags: reading them, batches, runs, predictions, and what is wrong with them."""
+"""Texts with labels and words with tags: reading them, batches, runs, predictions, and errors."""
 
 from __future__ import annotations
 
@@ -392,7 +392,7 @@ def test_a_run_resumes_to_the_bit(wf: Any, tmp_path: Path, data: tuple[Any, ...]
 
 
 def test_accumulated_gradients_equal_the_gradients_of_all_tokens(names: Path) -> None:
-    """Parts with more and fewer tags weigh by them, and one without any counts nothing."""
+    """Parts are weighted by their number of tags, and a part without tags does not count."""
     rows = [([2, 3, 4, 5], [0, 1, 2, -100]), ([3, 2], [1, -100]), ([4, 4, 4], [-100] * 3), ([5], [-100])]
     found = []
     for accumulate in (1, 2):

@@ -1,4 +1,4 @@
-"""A run of `gpt` on the bundled text has the bits of the loop written by hand, and its loss."""
+"""A run of `gpt` on the bundled text has the bits and the loss of a hand-written loop."""
 
 from __future__ import annotations
 

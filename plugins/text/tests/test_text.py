@@ -1,4 +1,4 @@
-"""Texts as blocks of tokens: from files and folders, in memory and mapped into it, and what is wrong with them."""
+"""Texts as blocks of tokens: from files and folders, in memory and memory-mapped, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of `texts` has the bits of the usual script written by hand."""
+"""A run of `texts` has the bits of a hand-written script."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_all_1371_are_listed_and_1364_of_them_can_be_used() -> None:
     "name", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.catalogue) for name in WORKING]
 )
 def test_every_model_takes_two_steps_on_the_meta_device(name: str) -> None:
-    """On the meta device, where shapes and dtypes are computed and no numbers: many of them are large."""
+    """On the meta device, which computes shapes and dtypes without numbers, because many models are large."""
     config = get_pretrained_cfg(name)
     size = config.input_size[1:] if config is not None else (224, 224)
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The catalogue of timm's optimizers: each trains with wf's trainer, and goes on from its saved state."""
+"""The catalogue of timm's optimizers: each trains with wf's trainer, and continues from its saved state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every member keeps to what wf expects of its kind, or the reason why torch's class does not stands here."""
+"""Every member passes the checks of its kind, or the reason why torch's class does not is listed here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHORT = ("made", "run")
 
 
 def cases() -> Iterator[Any]:
-    """Those of a member are for one worker, which makes a check that others build on once."""
+    """All cases of a member run in one worker, which makes a shared check only once."""
     for case in conformance_cases("wf-torch", options=OPTIONS, skip=SKIP):
         left_out = str(case.subject) not in SAMPLE and case.check.id not in SHORT and case.skip is None
         marks = [pytest.mark.xdist_group(str(case.subject)), *([pytest.mark.exhaustive] if left_out else [])]

@@ -1,4 +1,4 @@
-"""Losses of torch: their values, what their means divide by, and weights that do not fit."""
+"""Losses of torch: their values, the divisors of their means, and invalid weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers and schedules: those of torch, with torch's defaults, and exact after a checkpoint."""
+"""Optimizers and schedules equal torch's, with torch's defaults, and continue exactly after a checkpoint."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_schedule_over_the_whole_run_knows_its_length() -> None:
     assert power == by_hand(lambda optimizer: lr_scheduler.PolynomialLR(optimizer, 8, power=2))
     cycle = rates({"use": "torch/OneCycleLR", "max_lr": 1.0})
     assert cycle[:-1] == by_hand(lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=8))[1:], (
-        "seen after the step of the schedule"
+        "the rate after the step of the schedule"
     )
 
 
@@ -201,7 +201,7 @@ def test_nested_schedules_equal_torchs() -> None:
     ids=lambda options: options["use"],
 )
 def test_a_resumed_schedule_equals_an_uninterrupted_one(wf: Any, tmp_path: Path, options: dict[str, Any]) -> None:
-    """The weights of a run that was resumed are those of one that was not."""
+    """A resumed run has the weights of an uninterrupted one."""
     text = "\n".join(f"{name} = {_toml(value)}" for name, value in options.items())
     (tmp_path / "run.toml").write_text(f"dataset = 'iris'\noptimizer = 'torch/sgd'\n[scheduler]\n{text}\n")
     for name, epochs in (("straight", 8), ("resumed", 4)):

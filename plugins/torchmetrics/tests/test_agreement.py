@@ -30,7 +30,7 @@ TRUE_PAIRS = PAIRS + torch.randn(200, 2, generator=DRAW)
 
 
 def figure(name: str, targets: str, predictions: Tensor, wanted: Tensor, num: int, **options: Any) -> Any:
-    """What torchmetrics gives through wf, in three batches."""
+    """The figure of a torchmetrics metric through wf, in three batches."""
     values = {"device": torch.device("cpu"), "outputs": task_of(targets, "raw", single_logit=False)}
     values |= {"num_outputs": num} if targets == "real" else {"num_classes": num}
     metric = Builder(REGISTRY, values).build("metric", {"use": f"torchmetrics/{name}", **options}).value
@@ -182,7 +182,7 @@ def test_cluster_scores_as_scikit_learn(name: str, theirs: Callable[[Any, Any], 
 
 @pytest.mark.parametrize("void", [False, True])
 def test_mean_iou_by_hand(void: bool) -> None:
-    """The mean over images of the mean over classes; pixels that are left out are in neither mask."""
+    """The mean over images of the mean over classes; ignored pixels belong to neither mask."""
     found = torch.randint(3, (200, 5, 4), generator=DRAW)
     wanted = torch.randint(3, (200, 5, 4), generator=DRAW)
     if void:

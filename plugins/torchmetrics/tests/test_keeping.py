@@ -1,4 +1,4 @@
-"""The weights that are kept by a figure of the library."""
+"""Keeping the best weights by a figure of the library."""
 
 from __future__ import annotations
 

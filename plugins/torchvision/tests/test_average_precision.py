@@ -1,4 +1,4 @@
-"""Mean average precision: that of COCO, however many batches and processes took part."""
+"""Mean average precision equals COCO's for any number of batches and processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Objects = dict[str, Tensor]
 
 
 def images(seed: int, *, masks: bool = False) -> tuple[list[Objects], list[Objects]]:
-    """What was found in seven images, some of it near to what there is; one of them has nothing."""
+    """Predictions and targets of seven images: some predictions are close to an object, and one image has no object."""
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(*size: int) -> Tensor:
@@ -62,7 +62,7 @@ def test_average_precision_equals_torchmetrics(masks: bool) -> None:
         own = MeanAveragePrecision(of="masks" if masks else "boxes", by_size=True)
         recalls = np.linspace(0, 1, 101).tolist()  # COCO's own; torchmetrics rounds them to float32
         theirs = Theirs(iou_type="segm" if masks else "bbox", rec_thresholds=recalls)
-        first = 1 if masks else 0  # of masks, torchmetrics leaves out the images in which there is nothing
+        first = 1 if masks else 0  # for masks, torchmetrics leaves out images without objects
         for begin, end in ((first, 3), (3, 7)):
             own.update(found[begin:end], there[begin:end])
             theirs.update(*([_boolean(one) for one in side[begin:end]] for side in (found, there)))
@@ -80,7 +80,7 @@ def _boolean(one: Objects) -> Objects:
 
 
 class Together:
-    """Two processes, of which one has the lists of both, in the order in which they are asked for."""
+    """A strategy that gathers the lists of two processes, in the order of the calls."""
 
     world_size = 2
 

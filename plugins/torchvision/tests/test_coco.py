@@ -1,4 +1,4 @@
-"""Datasets in the format of COCO: what they give, and what they refuse."""
+"""Datasets in the format of COCO: samples and errors."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_invalid_segmentations_are_refused_with_masks(shape: Any, message: str, 
     file = write(tmp_path / "a.json", changed(lambda one: one["annotations"][0].update(segmentation=shape)))
     with pytest.raises(DataError, match=f"annotation 11 of image 1 .*{message}"):
         coco(file, masks=True)
-    assert len(coco(file).train[0][1]["boxes"]) == 2, "boxes are there without it"
+    assert len(coco(file).train[0][1]["boxes"]) == 2, "boxes need no segmentation"
 
 
 def test_missing_files(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_images_are_turned_to_the_size_of_their_annotations(tmp_path: Path) -> N
     pixels = np.zeros((10, 20, 3), dtype=np.uint8)
     pixels[0, 0] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # it lies on its side
+    exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     assert read_photo(tmp_path / "a.png").size == (10, 20)
     assert read_photo(tmp_path / "a.png", (10, 20)).getpixel((9, 0)) == (255, 255, 255)

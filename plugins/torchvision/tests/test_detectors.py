@@ -36,7 +36,7 @@ def trains_and_finds(model: Any) -> None:
     total = sum(losses.values())
     total.backward()
     assert bool(torch.isfinite(total))
-    assert targets[0]["labels"].tolist() == [1], "the dataset's own stay as they are"
+    assert targets[0]["labels"].tolist() == [1], "the targets of the dataset are not changed"
     with torch.no_grad():
         found = model.eval()(Rows(images()))
     assert isinstance(found, Rows)

@@ -1,4 +1,4 @@
-"""A folder of photographs and pretrained weights: images as the weights want them, without being told."""
+"""A folder of photographs and pretrained weights: images are prepared for the weights without any option."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Weights of one's own, of another number of classes."""
+    """A weights file for another number of classes."""
     torch.manual_seed(0)
     torch.save(get_model_builder(SMALL)(weights=None, num_classes=7).state_dict(), tmp_path / "own.pth")
     return tmp_path / "own.pth"

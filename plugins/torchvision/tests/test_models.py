@@ -30,7 +30,7 @@ def test_all_121_are_listed_and_118_of_them_can_be_used() -> None:
 
 @pytest.fixture
 def regnet_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """regnet computes its widths with tensors while it is built, which the meta device cannot."""
+    """regnet computes its widths with tensor values while it is built, which the meta device does not have."""
     original = BlockParams.from_init_params
 
     def on_cpu(*args: Any, **kwargs: Any) -> BlockParams:
@@ -41,7 +41,7 @@ def regnet_computes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_two_steps(name: str) -> None:
-    """On the meta device, where shapes and dtypes are computed and no numbers: many of them are large."""
+    """On the meta device, which computes shapes and dtypes without numbers, because many models are large."""
     family = names()[name]
     shape = (3, 16, 224, 224) if family == "video" else (3, 224, 224) if family == "segmentation" else (1, 28, 28)
     options: dict[str, Any] = {"image_size": 224} if family == "image" else {}

@@ -1,4 +1,4 @@
-"""Pretrained weights, without a network: files as torch.hub would have put them there."""
+"""Pretrained weights, without a network: files in the places of torch.hub."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def published(name: str) -> nn.Module:
-    """The model as torchvision trained it, with weights that are drawn instead."""
+    """The model as torchvision publishes it, with random weights in place of trained ones."""
     torch.manual_seed(7)
     entry = entries(name)["DEFAULT"]
     options: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Verdicts on the course of a run, on curves that are known."""
+"""Verdicts on the course of a run, for known curves."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ LOSSES: dict[str, Any] = {
     ("train", "test", "verdict"),
     [
         (0.30, 0.29, "underfitting"),  # 78 % of the trivial error
-        (0.54, 0.20, "underfitting"),  # poor on train, whatever test says
+        (0.54, 0.20, "underfitting"),  # poor on train, for any test figure
         (0.56, 0.55, "neither"),
-        (0.97, 0.95, "neither"),  # a difference that does not matter
+        (0.97, 0.95, "neither"),  # a negligible difference
         (0.60, 0.48, "neither"),  # in proportion
         (1.00, 0.85, "overfitting"),
         (0.95, 0.70, "overfitting"),
@@ -364,7 +364,7 @@ def test_the_course_of_a_run_comes_from_its_evaluations() -> None:
 
 
 class Ranking(TaskRuntime):
-    """A stranger's task: its figure is between 0 and 100, and one that knows nothing gets 50."""
+    """A third-party task: its figure is between 0 and 100, and guessing gives 50."""
 
     @property
     def judged_by(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The time that a run has left."""
+"""The remaining time of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Batch:
 
 
 class Watch(Hook):
-    """Asks for the time left at every step and within every evaluation, and when that was."""
+    """Records the remaining time and the clock at every step and within every evaluation."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -52,7 +52,7 @@ class Watch(Hook):
 
 
 class Parts:
-    """A trainer and an evaluator of a steady speed."""
+    """A trainer and an evaluator of constant speed."""
 
     def __init__(self, clock: Clock, watch: Watch) -> None:
         self.clock, self.watch, self.fraction = clock, watch, 0.0

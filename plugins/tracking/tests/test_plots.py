@@ -23,7 +23,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def plotter(folder: Path) -> Any:
-    """What a run provides, for its curves alone."""
+    """The plotter of a run that draws only its curves."""
     return lambda plots: Curves(folder).charts()
 
 
@@ -103,7 +103,7 @@ def test_the_plot_of_the_loss(tmp_path: Path) -> None:
     assert {"Loss", "loss", "epochs", "train", "train (running)", "validation", "test at the end"} <= texts(path)
     drawn = groups(path)
     assert num_points(drawn["train"]) == 3
-    assert num_points(drawn["validation"]) == 3  # the evaluation at the end is at the same update as the last one
+    assert num_points(drawn["validation"]) == 3  # the final evaluation is at the same update as the last one
     assert num_points(drawn["test-at-the-end"]) == 1
     assert num_points(drawn["train-(running)"]) == 9
 

@@ -1,4 +1,4 @@
-"""The hook ``profile``: a trace, and what takes the most time in words."""
+"""The hook ``profile``: a trace, and a list of the most expensive operations."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ assert "rich" in sys.modules
 
 
 def run_on_terminal(num_metrics: int) -> tuple[str, str]:
-    """What a run writes to a terminal of 80 columns, and to a pipe as standard output."""
+    """The output of a run to a terminal of 80 columns, and to a pipe as standard output."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
@@ -247,7 +247,7 @@ def run_on_terminal(num_metrics: int) -> tuple[str, str]:
 
 
 def screen(written: str) -> list[str]:
-    """What is left on the terminal: a line that was erased is gone."""
+    """The lines that remain on the terminal, without erased ones."""
     lines, row = [""], 0
     for token in re.findall(r"\x1b\[[\d;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", written):
         if token == "\n":

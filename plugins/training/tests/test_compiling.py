@@ -1,4 +1,4 @@
-"""A compiled forward: near the plain one, for training alone."""
+"""A compiled forward: close to the plain one, and used only in training."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def trained(batches: list[Any], *, compile: bool) -> tuple[dict[str, Tensor], li
 
 @pytest.mark.exhaustive  # inductor takes its time
 @needs_compiler
-@pytest.mark.filterwarnings("default")  # of what inductor imports
+@pytest.mark.filterwarnings("default")  # from modules that inductor imports
 def test_a_compiled_run_is_near_a_plain_one() -> None:
-    """Fused kernels round in other places: the last bits of float32 differ."""
+    """Fused kernels round differently: the last bits of float32 differ."""
     weights, names = trained(BATCHES, compile=True)
     plain, expected_names = trained(BATCHES, compile=False)
     assert names == expected_names

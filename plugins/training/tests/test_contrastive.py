@@ -1,4 +1,4 @@
-"""Training by views: what a view is, resuming to the bit, a linear probe that gains by it, and mistakes."""
+"""Contrastive training: views, resuming to the bit, a linear probe that improves, and errors."""
 
 from __future__ import annotations
 

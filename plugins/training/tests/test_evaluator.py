@@ -29,7 +29,7 @@ WEIGHT = torch.tensor([1.0, 10.0, 0.5])
 
 
 class Weighted(nn.CrossEntropyLoss):
-    """Weighs by class, and says so."""
+    """A class-weighted loss that declares its weights."""
 
     def total_weight(self, targets: Tensor) -> Tensor:
         counted = targets != self.ignore_index
@@ -139,10 +139,10 @@ def test_the_mode_is_restored_after_a_failure() -> None:
 
 
 def test_evaluation_uses_the_buffers_of_process_0() -> None:
-    """With running means each process has its own; what is judged and saved must be one model."""
+    """Each process has its own running means; the evaluated and saved model must be one."""
 
     class Second(LocalStrategy):
-        """The second of two processes; the first one's tensors are all 7, and its share of every sum is nothing."""
+        """Process 1 of two; all tensors of process 0 are 7, and it adds nothing to sums."""
 
         def __init__(self) -> None:
             super().__init__(torch.device("cpu"))
@@ -187,7 +187,7 @@ def test_an_invalid_batch_size_is_refused(options: dict[str, Any]) -> None:
 
 
 class Gives(Metric):
-    """Gives what it was told to."""
+    """A metric that returns a given value."""
 
     def __init__(self, given: Any) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ def test_two_figures_of_one_name_are_refused() -> None:
 
 
 class Duck:
-    """What plugins.md asks of a metric, and no more."""
+    """The minimal metric of plugins.md."""
 
     def __init__(self) -> None:
         self.seen = 0

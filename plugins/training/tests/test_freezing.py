@@ -1,4 +1,4 @@
-"""What is frozen is not trained, and computes the same function in every step."""
+"""Frozen modules are not trained and compute the same function in every step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CNN: dict[str, Any] = {"model": {"use": "cnn", "channels": [4], "dropout": 0.5},
 
 
 def network() -> nn.Sequential:
-    """A backbone with a norm of its own and one without parameters, dropout, and a head."""
+    """A backbone with a norm, a norm without parameters, dropout, and a head."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
     return nn.Sequential(body, nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 3))
@@ -37,7 +37,7 @@ def test_the_backbone_is_everything_except_the_head() -> None:
     model = network()
     frozen = freeze(model, "backbone")
     assert trained(model) == ["4.weight", "4.bias"]
-    assert names(model, frozen) == ["0", "0.0", "0.1", "1"], "dropout before the head is for the head"
+    assert names(model, frozen) == ["0", "0.0", "0.1", "1"], "dropout before the head belongs to the head"
 
 
 @pytest.mark.parametrize(

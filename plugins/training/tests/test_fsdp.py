@@ -1,4 +1,4 @@
-"""The strategy in one process: what it makes of a model. With several processes: tests/test_fsdp.py."""
+"""The strategy in one process: how it shards a model. With several processes: tests/test_fsdp.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes the strategy as the only process that torchrun has started."""
+    """Makes the strategy in the only process of a torchrun group."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -43,7 +43,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 class Tied(nn.Module):
-    """Two blocks with dropout, and a head that has the weight of the embedding; running means in between."""
+    """Two blocks with dropout, running means between them, and a head tied to the weight of the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ def test_units_by_size() -> None:
 def test_units_by_name() -> None:
     model = Tied()
     assert _named(model, ["blocks.*"]) == list(model.blocks)
-    assert _named(model, ["blocks.*", "blocks.1.0"]) == [model.blocks[1][0], *model.blocks], "inner ones first"
+    assert _named(model, ["blocks.*", "blocks.1.0"]) == [model.blocks[1][0], *model.blocks], "inner modules come first"
     with pytest.raises(UsageError, match=r"(?s)no module is called 'layers\.\*'.*embed, blocks"):
         _named(model, ["layers.*"])
     with pytest.raises(UsageError, match=r"'blocks' is never called\n  say the modules in it: blocks\.\*"):

@@ -1,4 +1,4 @@
-"""Gradients of a batch in parts are those of the whole batch."""
+"""Gradients of a batch in parts equal the gradients of the whole batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REGISTRY = Registry.discover(only_builtin=True)
 
 
 class Masked(nn.Module):
-    """A loss of one's own: what is 0 / 0 in a part without a counted target has gradients that are no numbers."""
+    """A user-defined loss: in a part without counted targets it is 0 / 0, and its gradients are nan."""
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         counted = targets != IGNORED
@@ -143,7 +143,7 @@ def test_every_step_protocol_accumulates_parts(step: Any, optimizer: Any) -> Non
     found, expected = trained(3), trained(1)
     torch.testing.assert_close(found[0], expected[0], rtol=1e-9, atol=1e-12)
     assert found[1] == pytest.approx(expected[1], rel=1e-10)
-    assert found[2] == expected[2], "hooks are told of gradients once an evaluation"
+    assert found[2] == expected[2], "hooks get on_gradients_ready once per evaluation"
 
 
 def test_processes_share_gradients_with_the_last_part_only() -> None:
@@ -166,7 +166,7 @@ def test_processes_share_gradients_with_the_last_part_only() -> None:
 
 
 class Rank:
-    """One of several processes, which here are threads."""
+    """One of several processes, which are threads here."""
 
     device = torch.device("cpu")
 
@@ -194,7 +194,7 @@ class Rank:
 def test_processes_with_unequal_shares_give_the_gradients_of_the_whole(
     name: str, num: int, world: int, size: int | None, ignored: set[int]
 ) -> None:
-    """Also where one has no sample of its own, or none whose target counts; the mean of their losses is the loss."""
+    """Also if a process has no sample, or none with a counted target; the mean of their losses is the loss."""
     plain = name in ("ce", "mse", "ce, mean by link")
     whole = batch(num, () if plain else tuple(place for place in ignored if place < num - 1))
     loss, expected = gradients(LOSSES[name](), whole, None)

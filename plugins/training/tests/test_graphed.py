@@ -1,4 +1,4 @@
-"""The graphed trainer: what it refuses, when it captures, and on CUDA that it trains as the supervised one does."""
+"""The graphed trainer: errors, the time of the capture, and on CUDA equality with the supervised trainer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 class Deferred(graphed._Captured):
-    """Stands for a graph where there is none: it computes nothing when it is captured, and the step when replayed."""
+    """Replaces a CUDA graph on the CPU: it computes nothing during capture, and the step during replay."""
 
     def _capture(self, step: graphed.Step) -> None:
         self._step, self.num = step, 0
         self._figures = {}
 
     def _launch(self) -> None:
-        """Write into the tensors of the time before, as a graph does."""
+        """Write into the previous tensors, as a graph does."""
         found = self._step(*self._held)
         if self.num == 0:
             self._figures = found
@@ -81,9 +81,11 @@ def test_steps_are_captured_after_some_plain_ones_and_learning_rates_follow() ->
     expected, expected_losses, _ = trained(
         SupervisedTrainer, cpu, lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, fused=True)
     )
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # its rates are float32, theirs float64
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # graphed rates are float32, plain ones float64
     assert losses == pytest.approx(expected_losses, rel=1e-5)
-    assert trainer._captured.num == 12 - graphed.WARM_UP, "of 4 whole batches an epoch; the short one is plain"
+    assert trainer._captured.num == 12 - graphed.WARM_UP, (
+        "4 full batches an epoch are captured; the short one is a plain step"
+    )
     assert isinstance(trainer.optimizer.param_groups[0]["lr"], float), "a checkpoint has numbers"
 
 
@@ -149,7 +151,7 @@ def test_trees_are_captured_with_the_terms_of_the_loss() -> None:
     assert graph._captured.num == 12 - graphed.WARM_UP
     torch.testing.assert_close(found, expected)
     assert [one.keys() for one in terms] == [{"loss", "loss/price", "loss/class"}] * 15
-    for one, other in zip(terms, expected_terms, strict=True):  # each step has its own, read at the end
+    for one, other in zip(terms, expected_terms, strict=True):  # each step has its own tensor, which is read at the end
         assert one == pytest.approx(other, rel=1e-5)
 
 
@@ -165,7 +167,7 @@ def test_batches_of_another_form_are_plain_steps() -> None:
     batch = priced()[0]
     trainer.train_step(batch._replace(targets={**batch.targets, "name": batch.targets["class"]}))
     trainer.train_step(batch._replace(inputs=dict(reversed(batch.inputs.items()))))
-    assert trainer._captured.num == 3, "the order of keys is none of a tree's form"
+    assert trainer._captured.num == 3, "the order of keys does not change the form of a tree"
 
 
 @pytest.mark.usefixtures("without_cuda")
@@ -231,7 +233,7 @@ def test_the_optimizer_computes_on_the_device() -> None:
 @needs_cuda
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
 def test_a_graphed_run_is_near_a_plain_one(kind: Any) -> None:
-    """Bias corrections and learning rates are float32 on the device: the last bits differ."""
+    """Bias corrections and learning rates are float32 on the device, so the last bits differ."""
     found, losses, trainer = trained(GraphedTrainer, CUDA, lambda params: kind(params, lr=1e-2))
     expected, expected_losses, _ = trained(SupervisedTrainer, CUDA, lambda params: kind(params, lr=1e-2))
     assert trainer._captured is not None

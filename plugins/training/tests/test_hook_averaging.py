@@ -1,4 +1,4 @@
-"""The average of the weights: as torch computes it, judged and kept, and beside the training without a trace in it."""
+"""Averaged weights: equal to torch's, evaluated and kept, and without influence on the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NET: dict[str, Any] = {"model": {"use": "cnn", "channels": [4]}, "batch_size": 3
 
 
 class Beside(wf.Hook):
-    """Averages by torch's own class, and keeps the weights that are trained."""
+    """Averages with torch's class, and keeps the training weights."""
 
     def __init__(self, each: int = 1, **options: Any) -> None:
         self.each, self.options = each, options
@@ -76,7 +76,9 @@ def test_swa_equals_torchs_average() -> None:
     late = wf.run(hook=[{"use": "swa", "start": 2}], epochs=3, save=False, **NET)
     assert same(late.model.state_dict(), beside.trained), "the mean of one epoch is its weights"
     early = wf.run(hook=[{"use": "swa", "start": 9}], epochs=3, save=False, **NET)
-    assert same(early.model.state_dict(), beside.trained), "before it starts the trained weights are judged"
+    assert same(early.model.state_dict(), beside.trained), (
+        "before the average starts, the training weights are evaluated"
+    )
 
 
 def test_warmup_forgets_the_first_weights() -> None:

@@ -27,7 +27,7 @@ class Trainer:
 
 
 class Evaluator:
-    """Gives the figures of a script, one entry an evaluation, the last one for ever."""
+    """Gives scripted figures, one per evaluation; the last one repeats."""
 
     def __init__(self, values: Sequence[Any], name: str = "loss") -> None:
         self.values, self.name, self.num_calls = list(values), name, 0
@@ -72,7 +72,7 @@ def test_the_direction_follows_the_metric_or_the_mode() -> None:
 def test_a_settled_loss_stops_with_min_delta() -> None:
     settling = [1 + 0.5**number for number in range(10)]
     epoch, loop = stopped_after(settling, min_delta=0.05)
-    assert epoch == 7  # best at epoch 5, where it had still gained 0.0625
+    assert epoch == 7  # best at epoch 5, which still improved by 0.0625
     assert "by 0.05 or more" in str(loop.stop_reason)
 
 

@@ -1,4 +1,4 @@
-"""Images in channels-last memory: the same network but for rounding."""
+"""Images in channels-last memory: the same network up to rounding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trained(*, channels_last: bool) -> nn.Module:
 
 
 def test_a_network_in_channels_last_is_near_the_plain_one() -> None:
-    """Convolutions add in another order: the last bits of float32 differ."""
+    """Convolutions add in another order, so the last bits of float32 differ."""
     found, expected = trained(channels_last=True), trained(channels_last=False)
     assert list(found.state_dict()) == list(expected.state_dict())
     torch.testing.assert_close(dict(found.state_dict()), dict(expected.state_dict()), rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Changing every learning rate of a run that is on its way."""
+"""Scaling the learning rates of a started run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in less than float32: the recipes of torch, bit for bit, and not far from float32."""
+"""Training in lower precision: torch's recipes, bit for bit, and close to float32."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_tf32_is_on_during_the_run_only(monkeypatch: pytest.MonkeyPatch) -> None
 
     before = settings()
     with precision.products_in("tf32", CPU):
-        assert settings() == before, "there is none on the processor"
+        assert settings() == before, "the CPU has no tf32"
     monkeypatch.setattr(precision, "_has_tf32", lambda device: True)
     precision.check_tf32("tf32", CPU)
     inside = []

@@ -1,4 +1,4 @@
-"""The step protocols: each gives the bits of a hand-written loop, and later evaluations leave no trace."""
+"""The step protocols: each has the bits of a hand-written loop, and repeated evaluations leave no trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Y = X.sum(1, keepdim=True) ** 2
 
 
 class Noisy(torch.optim.SGD):
-    """Draws random numbers of its own between two evaluations."""
+    """Draws random numbers between two evaluations."""
 
     drawn: list[Tensor]
 
@@ -146,13 +146,13 @@ def test_create_graph_releases_the_graph() -> None:
     finally:
         gc.enable()
     assert len(seen) == 12
-    assert all(reference() is None for reference in seen), "a graph lives on after its step"
+    assert all(reference() is None for reference in seen), "a graph is kept after its step"
     assert all(param.grad is None for param in model.parameters())
 
 
 @pytest.mark.parametrize("kind", ["closure", "two_step"])
 def test_repeated_evaluations_of_a_batch_use_the_same_random_draws(kind: str) -> None:
-    """With dropout a second evaluation at the same weights gives the same loss, and each step a fresh one."""
+    """With dropout, a second evaluation at the same weights gives the same loss, and each step draws anew."""
     model = network(dropout=0.5)
     losses: list[float] = []
 

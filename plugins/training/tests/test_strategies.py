@@ -56,7 +56,7 @@ def test_ddp_refuses_contradicting_settings(monkeypatch: pytest.MonkeyPatch) -> 
         DDPStrategy(CPU)
 
 
-# What each of two processes runs. Asserted here, so that a failure of either one fails the test.
+# The program of each of two processes; it asserts itself, so that a failure in either one fails the test.
 WORKER = """
 import os, sys, warnings
 warnings.simplefilter("error")

@@ -81,7 +81,7 @@ def test_plateau_is_stepped_by_evaluations_during_training() -> None:
     trainer = make(lambda optimizer: ReduceLROnPlateau(optimizer, factor=0.5, patience=0), "evaluation")
     loop = Loop(trainer, Fixed(3.0, 2.0, 2.5, 9.0), eval_every=Every(1), final_splits=("validation", "test"))
     loop.run([(X, X)], Epochs(3))
-    assert lr(trainer) == 0.5, "the third evaluation was worse; the final one of the test split decides nothing"
+    assert lr(trainer) == 0.5, "the third evaluation was worse; the final evaluation of the test split does not count"
 
 
 def test_plateau_without_its_evaluation_is_refused() -> None:

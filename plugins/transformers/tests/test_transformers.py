@@ -1,4 +1,4 @@
-"""Models and tokenizers of Hugging Face in runs of wf: small ones, which the tests make themselves."""
+"""Models and tokenizers of Hugging Face in runs of wf: small ones made by the tests."""
 
 from __future__ import annotations
 

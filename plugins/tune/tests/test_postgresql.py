@@ -38,7 +38,7 @@ def _as_other(command: list[str]) -> list[str]:
 
 
 class Server:
-    """A database server of the test's own."""
+    """A database server for the test."""
 
     def __init__(self) -> None:
         assert PROGRAMS is not None
@@ -101,7 +101,7 @@ def test_two_machines_share_the_trials(server: Server, wf: Any, tmp_path: Path) 
     trials = Trials(server.url, "x")
     while not trials.exists or not any(trial.state == "running" for trial in trials.all()):
         assert first.poll() is None
-    first.send_signal(signal.SIGSTOP)  # so that the other machine has something to do
+    first.send_signal(signal.SIGSTOP)  # slow trials leave work for the other machine
     second = wf(*joining, cwd=other)
     first.send_signal(signal.SIGCONT)
     said, told = first.communicate(timeout=250)
@@ -110,7 +110,7 @@ def test_two_machines_share_the_trials(server: Server, wf: Any, tmp_path: Path) 
     record = json.loads(said)
     assert [trial["state"] for trial in record["trials"]] == ["complete"] * 4
     places = [path.name for folder in (one, other) for path in (folder / "runs" / "x").glob("trial-*")]
-    assert sorted(places) == [f"trial-{number}" for number in range(4)]  # each once, here or there
+    assert sorted(places) == [f"trial-{number}" for number in range(4)]  # each trial once, on either machine
     assert list((other / "runs" / "x").glob("trial-*"))
     assert record["final"]["table"]["rows"][0]["name"] == "defaults"
     assert not list((other / "runs" / "x").glob("final-*"))
@@ -118,7 +118,7 @@ def test_two_machines_share_the_trials(server: Server, wf: Any, tmp_path: Path) 
         assert PASSWORD not in (folder / "runs" / "x" / "manifest.json").read_text()
     assert PASSWORD not in told + second.stderr + second.stdout
 
-    again = wf(*line, "--name", "x", cwd=tmp_path)  # on a third machine, as if it were new
+    again = wf(*line, "--name", "x", cwd=tmp_path)  # resumed on a third machine
     assert again.code == 2
     assert "has a search named 'x' already\n  to take part in it: wf tune --join" in again.stderr
     assert PASSWORD not in again.stderr
@@ -139,7 +139,7 @@ def test_a_trial_of_a_silent_machine_is_restarted(server: Server, monkeypatch: p
     draws, pruner = Random().make(1, 0, space), No().make()
     begun = lost.take(space, draws, pruner, "lost", 1)
     assert begun is not None
-    assert here.take(space, draws, pruner, "here", 1) is None  # it is not silent for long yet
+    assert here.take(space, draws, pruner, "here", 1) is None  # it has not been silent for long enough
     assert here.wait(lambda _: None)
     anew = here.take(space, draws, pruner, "here", 1)
     assert anew is not None
@@ -151,7 +151,7 @@ def test_a_trial_of_a_silent_machine_is_restarted(server: Server, monkeypatch: p
 
 def test_a_lost_database_stops_the_search_until_it_is_resumed(server: Server, wf: Any, tmp_path: Path) -> None:
     line = ["tune", *SEARCH, "--trials", "3", "--finalists", "0", "--storage", server.url, "--name", "gone"]
-    line += ["--pruner", "median", "--pruner.startup-trials", "9"]  # so that trials ask
+    line += ["--pruner", "median", "--pruner.startup-trials", "9"]  # so that trials ask the pruner
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "wf_cli", *line],
         cwd=tmp_path,

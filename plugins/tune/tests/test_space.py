@@ -1,4 +1,4 @@
-"""The search space: how values are written, which settings belong together, and what is refused."""
+"""The search space: syntax of values, dependent settings, and errors."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_small_numbers_reach_the_run_file_whole() -> None:
             {"optimizer": {"use": "adam", "lr": 0.01, "betas": [0.9, 0.99]}, "batch_size": 32},
             {"optimizer": "adam", "optimizer.lr": 0.01, "optimizer.betas": "[0.9, 0.99]", "batch_size": 32},
         ),
-        ({"optimizer": {"use": "sgd", "lr": 0.01}, "batch_size": 32}, None),  # momentum is not chosen from
+        ({"optimizer": {"use": "sgd", "lr": 0.01}, "batch_size": 32}, None),  # momentum is not part of the space
         ({"optimizer": {"use": "adam", "lr": 5, "betas": [0.9, 0.99]}, "batch_size": 32}, None),
         ({"optimizer": {"use": "rmsprop", "lr": 0.01}, "batch_size": 32}, None),
     ],

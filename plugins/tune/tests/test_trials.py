@@ -1,4 +1,4 @@
-"""The trials in their database: drawn, taken up again, told once, and what happens when it is gone."""
+"""Trials in their database: drawing, resuming, reporting once, and a lost database."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def test_an_interrupted_trial_is_resumed_with_its_settings(tmp_path: Path) -> No
     taken = again.take_up(0, SPACE, Random().make(99, 99, SPACE), No().make(), "me")
     assert taken.point == begun.point
     assert again.tell(taken, "complete", Random().make(1, 0, SPACE), value=0.5, status="done")
-    assert not again.tell(taken, "complete", Random().make(1, 0, SPACE), value=0.6, status="done")  # it is told once
+    assert not again.tell(
+        taken, "complete", Random().make(1, 0, SPACE), value=0.6, status="done"
+    )  # a result is recorded once
     assert [one.value for one in again.all()] == [0.5]
 
 
@@ -104,7 +106,7 @@ def test_trials_end_when_there_are_enough(tmp_path: Path) -> None:
 
 
 def _pruned(tmp_path: Path, pruner: Any, good: list[float], bad: list[float]) -> int | None:
-    """After how many reports a bad trial is ended, after five good ones."""
+    """The number of reports after which a bad trial is ended, following five good ones."""
     trials, draws = made(tmp_path / "one.db"), Random().make(1, 0, SPACE)
     for _ in range(5):
         one = trials.take(SPACE, draws, pruner, "me", 10)
@@ -156,7 +158,7 @@ def test_a_repeated_report_is_ignored(tmp_path: Path) -> None:
     one = trials.take(SPACE, draws, pruner, "me", 1)
     assert one is not None
     trials.report(one, 1, 0.5, pruner)
-    trials.report(one, 1, 0.75, pruner)  # from a run that went on from the checkpoint before it
+    trials.report(one, 1, 0.75, pruner)  # from a run that was resumed from an earlier checkpoint
     assert trials.reports(one) == {1: 0.5}
 
 

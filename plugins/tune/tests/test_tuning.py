@@ -1,4 +1,4 @@
-"""`wf tune`: trials as usual runs, an interrupted search that goes on, pruning, and the judgement at the end."""
+"""`wf tune`: trials are plain runs; resuming a search, pruning, and the final comparison."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trials_of(path: Path) -> list[Any]:
 
 
 def starts(path: Path) -> int:
-    """How often a run took its first step."""
+    """How often a run made its first step."""
     return [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()].count(1)
 
 
@@ -206,7 +206,7 @@ def test_a_killed_search_resumes_without_losing_or_repeating_trials(
     assert all(starts(place / f"trial-{one.number}") == starts(tmp_path / "runs/straight/trial-0") for one in found)
     timings = [json.loads(text) for text in (place / "trial-1" / "timings.jsonl").read_text().splitlines()]
     clock = [one["elapsed_sec"] for one in timings]
-    assert any(later < earlier for earlier, later in itertools.pairwise(clock))  # it went on, and began once
+    assert any(later < earlier for earlier, later in itertools.pairwise(clock))  # it was resumed, and started once
 
 
 def _wait_for(condition: Any, process: subprocess.Popen[bytes] | None) -> None:

@@ -42,7 +42,7 @@ def make(name: str, accuracy: float | None, dataset: str = "digits", **fields: A
 
 @pytest.fixture(autouse=True)
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory: other processes of these tests use it, too."""
+    """The working directory, because these tests start other processes in it."""
     monkeypatch.chdir(folder)
 
 

@@ -22,7 +22,7 @@ from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming.drift import facts
 from wf_storage.manifests import FIELDS
 
-pytestmark = pytest.mark.xdist_group("runs")  # one worker makes the runs that they share
+pytestmark = pytest.mark.xdist_group("runs")  # one worker makes the runs that these tests share
 
 WORDS = ("name", "folder", "settings", "kind", "target", "distribution", "version", "file", "sha256", "torch")
 
@@ -230,7 +230,7 @@ VALUES = st.recursive(
 @settings(max_examples=25, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(list(FIELDS)), VALUES, min_size=1, max_size=3))
 def test_any_manifest_is_listed_or_damaged(built: Path, changes: dict[str, Any]) -> None:
-    """Any manifest is either listed or raises one of wf's own errors."""
+    """Any manifest is either listed or raises an error of wf."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name in ("one", "rows"):
             place = Path("runs", name)

@@ -1,4 +1,4 @@
-"""``wf watch``: a run of another process."""
+"""``wf watch``: following a run of another process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ with RunDirectory.begin(Path(sys.argv[1])) as directory:
 
 @pytest.fixture(autouse=True)
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory: other processes of these tests use it, too."""
+    """The working directory, because these tests start other processes in it."""
     monkeypatch.chdir(folder)
 
 

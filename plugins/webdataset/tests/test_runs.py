@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    """The environment of a server of S3 on this machine."""
+    """The environment variables of a local S3 server."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -84,7 +84,7 @@ def put(s3: dict[str, str], bucket: str, *files: Path) -> None:
 
 
 class Network:
-    """A server of files that may be cut off after so many requests of stretches."""
+    """A file server whose network can be cut off after a number of range requests."""
 
     def __init__(self, folder: Path) -> None:
         self.left = 1 << 30
@@ -150,7 +150,7 @@ def same_runs(runs: Path, one: str, other: str, *, figures: bool = True) -> None
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, folder: Path, workers: int) -> None:
-    """It dies in the second epoch, two steps after a checkpoint."""
+    """It is killed in the second epoch, two steps after a checkpoint."""
     line = ("run", "--dataset", "data/s-{0..4}.tar", *PLAN, *TRAIN, *OFTEN, "--hook", "+kill.py:Kill")
     line += ("--workers", workers)
     assert wf(*line, "--name", "killed").code == -signal.SIGKILL
@@ -162,7 +162,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, f
 
 
 def test_shards_in_s3_give_the_bits_of_local_files(wf: Any, tmp_path: Path, folder: Path, s3: dict[str, str]) -> None:
-    """Killed and resumed with two workers, and with whole shards copied: the bits of files on this machine."""
+    """Killed and resumed with two workers, and with cached shards: the bits of a run on local files."""
     put(s3, "photos", *sorted(folder.glob("*.tar")))
     local = wf("run", "--dataset", "data/s-{0..4}.tar", *PLAN, *TRAIN, *OFTEN, "--name", "local")
     assert local.code == 0, local.stderr
@@ -215,7 +215,7 @@ def test_tables_and_arrays_in_s3(wf: Any, tmp_path: Path, s3: dict[str, str]) ->
 
 
 def test_the_network_stops_in_the_middle(wf: Any, tmp_path: Path, folder: Path, network: Network) -> None:
-    """The run ends with code 4 and can be resumed; what it trains then is what it would have trained."""
+    """The run ends with code 4; after a resume it has the bits of an uninterrupted run."""
     line = ("run", "--dataset", f"{network.url}/s-{{0..4}}.tar", *PLAN, *TRAIN, *OFTEN, "--dataset.tries", 2)
     straight = wf(*line, "--name", "straight")
     assert straight.code == 0, straight.stderr

@@ -108,7 +108,7 @@ def test_url_of_recognises_urls(path: Path | str, url: str | None) -> None:
 
 
 def test_samples_are_decoded_in_the_order_of_the_files(folder: Path) -> None:
-    """In the order of the files, decoded as image files are."""
+    """In the order of the files, decoded like image files."""
     data = webdataset(f"{folder}/s-{{00..02}}.tar", image_size=8)
     assert (len(data.train), data.class_names, data.targets) == (20, ["0", "1"], "class_index")
     assert data.target_tensor is not None
@@ -134,7 +134,7 @@ def test_remote_and_cached_shards_equal_local_ones(folder: Path, tmp_path: Path)
         assert one.identity() == other.identity()
         assert all(torch.equal(one[number][0], other[number][0]) for number in range(20))
     assert len(list((tmp_path / "copies").glob("*/*.tar"))) == 3
-    there.rm("/test", recursive=True)  # nothing is asked for any more
+    there.rm("/test", recursive=True)  # cached shards need no further requests
     assert torch.equal(other[19][0], one[19][0])
     assert len(list((tmp_path / "copies").glob("*.index.json"))) == 3
 
@@ -279,7 +279,7 @@ def test_an_epoch_has_each_sample_once(sizes: list[int], buffer: int, lanes: int
 
 @given(sizes=st.lists(st.integers(5, 30), min_size=4, max_size=12), seed=st.integers(0, 100))
 def test_processes_read_different_shards(sizes: list[int], seed: int) -> None:
-    """But for those that a border of lanes divides."""
+    """Except for shards that a border of lanes divides."""
     lanes, buffer, total = 4, 7, sum(sizes)
     order = shards(sizes, buffer, lanes).epoch_order(torch.arange(total), torch.Generator().manual_seed(seed))
     starts = torch.tensor(sizes).cumsum(0)
