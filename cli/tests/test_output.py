@@ -111,15 +111,18 @@ echo("result")
 """
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-def test_phases_are_shown_on_a_terminal_and_erased(term: str) -> None:
+def on_a_terminal(code: str, **environment: str) -> tuple[bytes, str]:
+    """What a program writes to a pipe as its results, and to a terminal as its messages."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": term}
     process = subprocess.Popen(
-        [sys.executable, "-c", PHASES], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=environment
+        [sys.executable, "-c", code],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, **environment},
     )
-    assert process.communicate(timeout=30)[0] == b"result\n"
+    results = process.communicate(timeout=30)[0]
     os.close(theirs)
     written = b""
     with contextlib.suppress(OSError):  # the other side is closed
@@ -127,9 +130,40 @@ def test_phases_are_shown_on_a_terminal_and_erased(term: str) -> None:
             written += chunk
     os.close(ours)
     assert process.returncode == 0
+    return results, written.decode()
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_phases_are_shown_on_a_terminal_and_erased(term: str) -> None:
+    results, messages = on_a_terminal(PHASES, TERM=term)
+    assert results == b"result\n"
     away, message = "\x1b[2K", "wf: short\r\n"
     shown = f"loading torch ...\r{away}preparing data ...\r{away}{message}saving ...\r{away}"
-    assert written.decode() == (message if term == "dumb" else shown)
+    assert messages == (message if term == "dumb" else shown)
+
+
+LONG = """
+from wf_cli.output import tell
+tell("dataset iris, with a message of more than forty columns\\n"
+     "and /a/path/of/more/than/forty/columns/is/in/one/piece\\n"
+     "continue with: wf resume runs/of/more/than/forty/columns")
+"""
+
+
+def test_messages_fit_the_terminal_and_commands_stay_in_one_piece() -> None:
+    assert on_a_terminal(LONG, COLUMNS="40")[1].split("\r\n") == [
+        "wf: dataset iris, with a message of more",
+        "  than forty columns",
+        "  and",
+        "    /a/path/of/more/than/forty/columns/is/in/one/piece",
+        "  continue with: wf resume runs/of/more/than/forty/columns",
+        "",
+    ]
+
+
+def test_messages_in_a_pipe_are_not_wrapped() -> None:
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    assert done.stderr.count("\n") == 3
 
 
 def test_phases_are_not_shown_in_a_pipe() -> None:

@@ -19,6 +19,8 @@ import click
 from wf.terminal import is_live, message, visible
 from wf.typed import finite
 
+_COMMAND = re.compile(r"\b(wf|pip|python|torchrun) [a-z-]")
+"""A command in a line of a message."""
 _results: list[TextIO] = []
 """The original standard output, while it is reserved for results."""
 _phase: list[str] = []
@@ -130,7 +132,29 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 def tell(text: str) -> None:
     """Print a message on standard error, prefixed by `wf:`."""
     end_phase()
-    click.echo(f"wf: {message(text)}", err=True)
+    click.echo(_fitted(f"wf: {message(text)}"), err=True)
+
+
+def _fitted(text: str) -> str:
+    """A message whose lines fit the terminal, if standard error is one. Lines with a command are left to the terminal,
+    so that they can be copied."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if _COMMAND.search(line) else _fitted_line(line, width) for line in text.split("\n"))
+
+
+def _fitted_line(line: str, width: int) -> str:
+    """Lines of at most `width` characters, with the same indent and two more; words and paths are not divided."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line.lstrip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def begin_phase(text: str) -> None:
