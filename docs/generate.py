@@ -171,7 +171,7 @@ def broken_plugins() -> str:
 
     rows = [
         (
-            broken.what,
+            broken.defect,
             f"`{broken.status}`",
             _code(broken.error or broken.on_use),
             "; ".join(filter(None, (_code(broken.fix), broken.remark))),

@@ -24,7 +24,7 @@ NOTE = """import os
 with open(os.environ.get("WF_TEST_IMPORTS", os.devnull), "a") as imports:
     print(__name__, file=imports)
 """
-"""At the top of every module: leaves a trace where it is imported."""
+"""Put at the top of every module: writes the module's name to a file when it is imported."""
 UPGRADE = "pip install --upgrade NAME, or tell its author"
 REINSTALL = "pip install --force-reinstall NAME"
 
@@ -42,8 +42,8 @@ class BrokenPlugin:
     """A package with a plugin, and the messages that wf must give for it."""
 
     id: str
-    what: str
-    """What is wrong with it, in words."""
+    defect: str
+    """A description of the defect, for the page."""
     plugin: str
     """The text of its ``plugin.py``."""
     files: Mapping[str, str] = field(default_factory=lambda: {"losses.py": LOSSES})
@@ -53,15 +53,15 @@ class BrokenPlugin:
     """By default ``main = PACKAGE.plugin``."""
     status: str = "failed"
     error: str = ""
-    """What `wf list-plugins` must say, in part."""
+    """Part of its error in `wf list-plugins`."""
     fix: str = ""
-    """What it must advise; NAME stands for the distribution's name."""
+    """The advice in `wf list-plugins`; NAME stands for the distribution's name."""
     would_bring: str = ""
-    """The loss that it declares, where that can be told without running it; choosing it ends with code 3."""
+    """The loss that it declares, if wf finds it without importing the plugin; choosing it ends with code 3."""
     on_use: str = ""
-    """What choosing that loss says, where it is not that the plugin is not loaded."""
+    """The message when that loss is chosen, if it is not that the plugin is not loaded."""
     remark: str = ""
-    """What else happens, in words for the page."""
+    """A remark for the page."""
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ class BrokenPlugin:
         return self.name.replace("-", "_")
 
     def build(self, folder: Path) -> Path:
-        """Build its wheel with its own build backend; gives the wheel."""
+        """Build its wheel with the build backend of its pyproject.toml, and return the wheel."""
         from hatchling.build import build_wheel
 
         package = folder / self.name / "src" / self.package
@@ -106,7 +106,7 @@ def _loss(name: str, target: str, more: str = "") -> str:
 BROKEN: tuple[BrokenPlugin, ...] = (
     BrokenPlugin(
         id="undeclared",
-        what="imports a package that is not installed, and does not ask for it",
+        defect="imports a package that is not installed and that it does not require",
         plugin=declares(_loss("lost-undeclared", "m:A"), "import no_such_package"),
         error="ModuleNotFoundError: No module named 'no_such_package'",
         fix="tell its author: NAME does not require the package that has no_such_package",
@@ -114,7 +114,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="dependency",
-        what="asks for a package that is not installed, whose module is named a little otherwise",
+        defect="requires a package that is not installed; the module has a similar name",
         plugin=declares(_loss("lost-dependency", "m:A"), "import no_such_package.deep"),
         requires=("wf-core", "no-such-package>=2"),
         error="ModuleNotFoundError: No module named 'no_such_package'",
@@ -123,7 +123,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="dependency-otherwise",
-        what="asks for a package that is not installed, whose module has quite another name",
+        defect="requires a package that is not installed; the module has a different name",
         plugin=declares(_loss("lost-otherwise", "m:A"), "import nosuch"),
         requires=("wf-core", "click", "python-no-such>=2", "never-asked-for; extra == 'more'"),
         error="ModuleNotFoundError: No module named 'nosuch'",
@@ -132,7 +132,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="newer-core",
-        what="imports a name that this wf does not have",
+        defect="imports a name that this wf does not have",
         plugin=declares(_loss("lost-newer", "m:A"), "from wf import FromTheFuture"),
         error="ImportError: cannot import name 'FromTheFuture' from 'wf'",
         fix=UPGRADE,
@@ -140,7 +140,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="syntax",
-        what="is not Python",
+        defect="is not Python",
         plugin=declares(_loss("lost-syntax", "m:A"), "def broken(:\n    pass"),
         error="SyntaxError: invalid syntax (plugin.py, line 4)",
         fix=UPGRADE,
@@ -148,7 +148,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="raises",
-        what="raises an exception when it is imported",
+        defect="raises an exception when it is imported",
         plugin=declares(_loss("lost-raises", "m:A"), "raise RuntimeError('no licence found')"),
         error="RuntimeError: no licence found",
         fix=UPGRADE,
@@ -156,7 +156,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="raises-silently",
-        what="raises an exception that cannot even be printed",
+        defect="raises an exception that cannot even be printed",
         plugin=declares(
             _loss("lost-silently", "m:A"),
             "class Silent(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Silent",
@@ -167,7 +167,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="exits",
-        what="ends the process when it is imported (`SystemExit`)",
+        defect="ends the process when it is imported (`SystemExit`)",
         plugin=declares(_loss("lost-exits", "m:A"), "raise SystemExit(0)"),
         error="SystemExit: 0",
         fix=UPGRADE,
@@ -175,7 +175,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="exits-later",
-        what="ends the process in `wf_components()` (`sys.exit`)",
+        defect="ends the process in `wf_components()` (`sys.exit`)",
         plugin=declares(_loss("lost-later", "m:A") + ", sys.exit('bye')", "import sys"),
         error="SystemExit: bye",
         fix=UPGRADE,
@@ -183,7 +183,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="no-module",
-        what="has an entry point to a module that is not there",
+        defect="has an entry point to a module that does not exist",
         plugin=declares(_loss("lost-no-module", "m:A")),
         entry_points={"main": "broken_no_module.plugins"},
         error="ModuleNotFoundError: No module named 'broken_no_module.plugins'",
@@ -191,7 +191,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="package-gone",
-        what="has metadata, but its package is gone, as after an editable installation whose folder was moved",
+        defect="has metadata but no package, as after the folder of an editable installation was moved",
         plugin=declares(_loss("lost-gone", "m:A")),
         entry_points={"main": "moved_elsewhere.plugin"},
         error="ModuleNotFoundError: No module named 'moved_elsewhere'",
@@ -199,7 +199,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="wrong-object",
-        what="has an entry point to an object that is no plugin",
+        defect="has an entry point to an object that is not a plugin",
         plugin=declares(_loss("lost-object", "m:A")) + "VERSION = '1.0'\n",
         entry_points={"main": "broken_wrong_object.plugin:VERSION"},
         error="PluginError: '1.0' is no plugin: no function is marked with @hookimpl",
@@ -208,7 +208,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="no-attribute",
-        what="has an entry point to an object that is not there",
+        defect="has an entry point to an object that does not exist",
         plugin=declares(_loss("lost-attribute", "m:A")),
         entry_points={"main": "broken_no_attribute.plugin:Plugin"},
         error="AttributeError: module 'broken_no_attribute.plugin' has no attribute 'Plugin'",
@@ -217,7 +217,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="no-mark",
-        what="forgets the mark `@hookimpl`",
+        defect="forgets the mark `@hookimpl`",
         plugin=declares(_loss("lost-mark", "m:A")).replace("@hookimpl\n", ""),
         error="is no plugin: no function is marked with @hookimpl; wf_components is there, without the mark",
         fix=UPGRADE,
@@ -225,7 +225,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="misspelt-hook",
-        what="misspells the hook",
+        defect="misspells the hook",
         plugin=declares(_loss("lost-hook", "m:A")).replace("def wf_components", "def wf_component"),
         error="PluginError: unknown hook 'wf_component'; did you mean 'wf_components' or 'wf_commands'?",
         fix=UPGRADE,
@@ -233,7 +233,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="hook-signature",
-        what="has a hook with parameters that wf does not give",
+        defect="has a hook with parameters that wf does not pass",
         plugin=declares(_loss("lost-signature", "m:A")).replace("wf_components()", "wf_components(registry)"),
         error="takes arguments; wf gives none",
         fix=UPGRADE,
@@ -241,7 +241,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="no-list",
-        what="returns no list of components",
+        defect="does not return a list of components",
         plugin=declares(_loss("lost-list", "m:A")).replace("return [", "return (").replace(")]", "))"),
         error="PluginError: wf_components() gave Component, not a list of components",
         fix=UPGRADE,
@@ -249,7 +249,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="no-component",
-        what="returns something that is no component",
+        defect="returns an object that is not a component",
         plugin=declares(_loss("lost-component", "m:A") + ", {'name': 'focal'}"),
         error="PluginError: wf_components() gave {'name': 'focal'}, which is neither a Component nor a Catalogue",
         fix=UPGRADE,
@@ -257,7 +257,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="kind",
-        what="declares a component of an unknown kind",
+        defect="declares a component of an unknown kind",
         plugin=declares(_loss("lost-kind", "m:A") + ", Component('losss', 'other', 'm:A')"),
         error="ValueError: component 'other' is of unknown kind 'losss'; did you mean loss?",
         fix=UPGRADE,
@@ -265,7 +265,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="name",
-        what="declares a component by a name that nobody could type",
+        defect="declares a component with an invalid name",
         plugin=declares(_loss("lost-name", "m:A") + ", " + _loss("My Loss", "m:A")),
         error="ValueError: 'My Loss' is not a component name: use lower case, digits, '-', '_', '.'",
         fix=UPGRADE,
@@ -273,7 +273,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="traits",
-        what="declares something of the wrong type, such as a string where a tuple belongs",
+        defect="declares a value of the wrong type, such as a string instead of a tuple",
         plugin=declares(
             _loss("lost-traits", "m:A", ", traits=LossTraits(predictions='raw', targets=('real'))"),
             "from wf.traits import LossTraits",
@@ -284,7 +284,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="twice",
-        what="declares a name twice, once as an alias",
+        defect="declares a name twice, once as an alias",
         plugin=declares(_loss("lost-twice", "m:A") + ", " + _loss("other", "m:A", ", aliases=('lost_twice',)")),
         error="PluginError: it declares loss 'lost_twice' twice",
         fix=UPGRADE,
@@ -292,7 +292,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="target-module",
-        what="names a target in a module of its own that is not there",
+        defect="names a target in a module that its package does not have",
         plugin=declares(_loss("lost-target-module", "broken_target_module.loses:tempered")),
         error="PluginError: target 'broken_target_module.loses:tempered' is not there: "
         "there is no module broken_target_module.loses",
@@ -301,7 +301,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="target-name",
-        what="misspells a target of its own",
+        defect="misspells a target in its package",
         plugin=declares(_loss("lost-target-name", "broken_target_name.losses:temperd")),
         error="PluginError: target 'broken_target_name.losses:temperd' is not there: "
         "broken_target_name.losses has no temperd; did you mean tempered?",
@@ -310,7 +310,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="target-import",
-        what="has a component whose module cannot be imported",
+        defect="has a component whose module cannot be imported",
         plugin=declares(
             _loss("unimportable", "broken_target_import.heavy:Unimportable")
             + ", "
@@ -322,20 +322,20 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         on_use="loss 'unimportable' of broken-target-import could not be loaded\n"
         "  ModuleNotFoundError: No module named 'no_such_package' (try: install the package that provides "
         "it; wf also looked for it in the working directory)",
-        remark="found out when that component is used, which ends with code 3; its other components work",
+        remark="found when that component is used, which ends with code 3; its other components work",
     ),
     BrokenPlugin(
         id="target-elsewhere",
-        what="names a target in another package, which does not have it",
+        defect="names a target that another package does not have",
         plugin=declares(_loss("elsewhere", "torch.nn:NoSuchLoss")),
         status="ok",
         would_bring="elsewhere",
         on_use="unknown name in torch.nn 'NoSuchLoss'",
-        remark="found out when that component is used, which ends with code 3",
+        remark="found when that component is used, which ends with code 3",
     ),
     BrokenPlugin(
         id="catalogue",
-        what="has a catalogue whose index is not in the package",
+        defect="has a catalogue whose index is not in the package",
         plugin=declares("Catalogue('loss', 'lost-zoo', 'm:make', 'broken_catalogue:names.txt')"),
         error="FileNotFoundError: [Errno 2] No such file or directory: ",
         fix=UPGRADE,
@@ -343,7 +343,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="too-new",
-        what="supports only other versions of wf-core, as its requirement says",
+        defect="requires another version of wf-core",
         plugin=declares(_loss("lost-too-new", "m:A")),
         requires=("wf-base", "wf-core>=7,<8"),
         status="incompatible",
@@ -354,21 +354,21 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="prints",
-        what="prints while it is imported",
+        defect="prints while it is imported",
         plugin=declares(_loss("printing", "broken_prints.losses:tempered"), "print('welcome to my losses')"),
         status="ok",
-        remark="what it prints goes to standard error, so that tables and JSON stay whole",
+        remark="its output goes to standard error, so that tables and JSON stay intact",
     ),
     BrokenPlugin(
         id="pulls-torch",
-        what="imports torch in order to declare its components",
+        defect="imports torch to declare its components",
         plugin=declares(_loss("slow", "broken_pulls_torch.losses:tempered"), "import torch"),
         status="ok",
-        remark="every command gets slower by a second or more; `wf doctor` tells",
+        remark="every command gets slower by a second or more; `wf doctor` reports it",
     ),
     BrokenPlugin(
         id="same-module",
-        what="names a module that is the plugin of another distribution already",
+        defect="names a module that is already the plugin of another distribution",
         plugin="",
         entry_points={"main": "broken_prints.plugin"},
         error="PluginError: 'broken-same-module' is loaded already, as plugin 'broken-prints'",
@@ -376,7 +376,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="one-of-two",
-        what="has two entry points, and one of them is broken",
+        defect="has two entry points, and one of them is broken",
         plugin=declares(_loss("other-half", "broken_one_of_two.losses:tempered")),
         files={"losses.py": LOSSES, "more.py": declares(_loss("lost-half", "m:A"), "raise RuntimeError('half')")},
         entry_points={"main": "broken_one_of_two.plugin", "more": "broken_one_of_two.more"},
@@ -385,28 +385,28 @@ BROKEN: tuple[BrokenPlugin, ...] = (
     ),
     BrokenPlugin(
         id="takes-builtin",
-        what="brings a name that a plugin of wf has",
+        defect="has a component with the name of a component of wf",
         plugin=declares(_loss("focal", "broken_takes_builtin.losses:tempered")),
         status="ok",
         remark="both stay listed, the bare name is an error, see [below](#two-plugins-with-one-name)",
     ),
     BrokenPlugin(
         id="takes-alias",
-        what="brings a name that is an alias of another plugin's component",
+        defect="has a component whose name is an alias of another plugin's component",
         plugin=declares(
             _loss("mae", "broken_takes_alias.losses:tempered")
             + ", "
             + _loss("tempered", "broken_takes_alias.losses:tempered")
         ),
         status="ok",
-        remark="likewise",
+        remark="as above",
     ),
     BrokenPlugin(
         id="takes-strangers",
-        what="brings a name that another stranger's plugin has",
+        defect="has a component with the name of a component of another third-party plugin",
         plugin=declares(_loss("tempered", "broken_takes_strangers.losses:tempered")),
         status="ok",
-        remark="likewise",
+        remark="as above",
     ),
 )
-"""Every kind of broken plugin that we know of."""
+"""One plugin for every kind of defect."""

@@ -66,7 +66,7 @@ def clusters(num_samples: int = 24) -> Dataset:
 
 
 def two_names(num_samples: int = 24) -> Dataset:
-    """Three classes, of which two have a name.
+    """Two class names for three classes.
 
     Args:
         num_samples: For training.
@@ -75,7 +75,7 @@ def two_names(num_samples: int = 24) -> Dataset:
 
 
 def drawn_anew(num_samples: int = 24) -> Dataset:
-    """Drawn from the global generator.
+    """Inputs drawn from torch's global generator.
 
     Args:
         num_samples: For training.
@@ -122,11 +122,11 @@ class Jitter:
         return draws.reshape(-1, *(1,) * (inputs.ndim - 1))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was measured."""
+        """The mean."""
         return {"mean": self.mean}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Put it back."""
+        """Restore it."""
         self.mean = state["mean"]
 
 
@@ -142,7 +142,7 @@ class Shrinking(Jitter):
 
 
 class OwnDraws(Jitter):
-    """Draws its noise itself.
+    """Draws its noise from torch's global generator.
 
     Args:
         width: Of the noise.
@@ -164,7 +164,7 @@ class BatchMean(Jitter):
 
 
 class Forgetful(Jitter):
-    """Measures, and restores nothing.
+    """Saves its mean, and does not restore it.
 
     Args:
         width: Of the noise.
@@ -271,7 +271,7 @@ class OneMore(Softmax):
 
 
 class Unnormalised(Softmax):
-    """Returns scores where it declares log-probabilities.
+    """Declares log-probabilities, and returns scores.
 
     Args:
         input_shape: Shape of one sample.
@@ -329,7 +329,7 @@ class HiddenScale(Softmax):
 
 
 def no_model(input_shape: tuple[int, ...], num_outputs: int) -> Callable[[Tensor], Tensor]:
-    """A function where a module belongs.
+    """A function instead of a module.
 
     Args:
         input_shape: Shape of one sample.
@@ -346,7 +346,7 @@ class CrossEntropy(nn.Module):
 
     Args:
         ignore_index: Targets with this value are ignored.
-        reduction: How the targets' figures become one.
+        reduction: How the losses of the targets are reduced.
     """
 
     def __init__(self, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
@@ -363,11 +363,11 @@ class CrossEntropy(nn.Module):
 
 
 class SumIsMean(CrossEntropy):
-    """Returns the mean for the sum.
+    """Returns the mean for `sum`.
 
     Args:
         ignore_index: Targets with this value are ignored.
-        reduction: How the targets' figures become one.
+        reduction: How the losses of the targets are reduced.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -380,7 +380,7 @@ class CountsIgnored(CrossEntropy):
 
     Args:
         ignore_index: Targets with this value are ignored.
-        reduction: How the targets' figures become one.
+        reduction: How the losses of the targets are reduced.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -479,7 +479,7 @@ class Momentum(torch.optim.Optimizer):
         return float(group["lr"])
 
     def memory(self, parameter: Tensor) -> dict[str, Any]:
-        """What is kept for a parameter."""
+        """The state of a parameter."""
         kept: dict[str, Any] = self.state[parameter]
         return kept
 
@@ -592,7 +592,7 @@ class Uncounted:
 
 
 class Watching(Uncounted):
-    """Wants a figure, but does not declare that it watches evaluations.
+    """Needs a metric, but does not declare that it watches evaluations.
 
     Args:
         optimizer: The optimizer whose learning rate it sets.
@@ -609,7 +609,7 @@ class Share(Metric):
     """The share of targets that are predicted right."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in labels and targets of one shape."""
+        """Add labels and targets of the same shape."""
         self.add("right", (predictions == targets).sum())
         self.add("count", torch.tensor(targets.numel()))
 
@@ -619,14 +619,14 @@ class Share(Metric):
 
 
 class TwoFigures(Share):
-    """Returns two numbers where it declares a direction."""
+    """Returns two numbers, and declares a direction."""
 
     def compute(self) -> Tensor:
         return super().compute().repeat(2)
 
 
 class Named(Share):
-    """Two figures that it declares."""
+    """Two declared figures."""
 
     figures: ClassVar[dict[str, bool | None]] = {"": True, "wrong": False}
 
@@ -714,7 +714,7 @@ class Trainer:
         return self.give(loss)
 
     def give(self, loss: Tensor) -> Tensor:
-        """What is kept of the loss."""
+        """The returned loss."""
         return loss.detach()
 
 
@@ -757,7 +757,7 @@ class Evaluator:
         return {"loss": torch.stack(losses).mean().item()}
 
     def leave(self, was_training: bool) -> None:
-        """Put the mode back."""
+        """Restore the mode."""
         self.model.train(was_training)
 
 
@@ -899,7 +899,7 @@ class CountEpochs(Hook):
         return {"num_epochs": self.num_epochs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put it back."""
+        """Restore it."""
         self.num_epochs = state["num_epochs"]
 
 
@@ -954,14 +954,14 @@ class Stars(Regression):
 
 
 class WholeStars(Stars):
-    """Its example has integers, which it does not accept."""
+    """Its example has integers, which it rejects."""
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
         return torch.ones(num, 2, dtype=torch.int64)
 
 
 class OneMoreStar(Stars):
-    """Needs one output more than its targets have."""
+    """Needs one output too many for its targets."""
 
     def num_outputs(self, spec: Any) -> int | None:
         return int(spec.num_targets) + 1
@@ -998,12 +998,12 @@ _READER = FileReader(name="planted", summary="the reader of a test", endings=(".
 
 
 def judge(part: Part, known: Facts) -> Verdict:
-    """All fits."""
+    """Accept everything."""
     return Verdict(True)
 
 
 def read(path: Path) -> Tensor:
-    """Nothing but zeros."""
+    """Only zeros."""
     return torch.zeros(1, 4)
 
 
@@ -1029,7 +1029,7 @@ def greet() -> None:
 
 
 def no_command() -> None:
-    """Is no command."""
+    """Not a command."""
 
 
 CORRECT: dict[str, Component] = {
@@ -1116,69 +1116,69 @@ PLANTED: tuple[Planted, ...] = (
     _declared("summary", "no summary", replace(_LOSS, summary="")),
     _declared("traits", "a loss without traits", replace(_LOSS, traits=None)),
     _declared("forms", "a misspelt form of targets", _component("loss", "CrossEntropy", _MISSPELT)),
-    _declared("name", "a name that another plugin has, too", _LOSS, beside=_LOSS),
+    _declared("name", "a name that another plugin also has", _LOSS, beside=_LOSS),
     _declared("light", "`plugin.py` imports numpy", _LOSS, source="import numpy"),
     _declared("fast", "`plugin.py` takes 0.15 s", _LOSS, source="import time; time.sleep(0.15)"),
-    _declared("loads", "a target that is not in its module", replace(_LOSS, target="planted_defects:Nothing")),
-    _declared("docstring", "an option that the docstring leaves out", _component("loss", "undescribed", NUMBERS)),
+    _declared("loads", "a target that its module does not have", replace(_LOSS, target="planted_defects:Nothing")),
+    _declared("docstring", "an option that is missing in the docstring", _component("loss", "undescribed", NUMBERS)),
     _declared("options", "an option without an annotation", _component("loss", "unannotated", NUMBERS)),
-    _declared("made", "a function where a module belongs", _component("model", "no_model", ModelTraits())),
-    _planted("dataset-traits", "declares another kind of targets", "clusters", DatasetTraits(targets="real")),
+    _declared("made", "a function instead of a module", _component("model", "no_model", ModelTraits())),
+    _planted("dataset-traits", "declares the wrong kind of targets", "clusters", DatasetTraits(targets="real")),
     _planted("dataset-spec", "two class names for three classes", "two_names"),
     _planted("dataset-deterministic", "draws from torch's global generator", "drawn_anew"),
     _planted("dataset-splits", "the test split is a part of the train split", "overlapping"),
-    _planted("transform-traits", "random, and not declared for training alone", "Jitter", TransformTraits()),
+    _planted("transform-traits", "random, but not declared as training-only", "Jitter", TransformTraits()),
     _planted("transform-shape", "an augmentation that changes the shape", "Shrinking"),
-    _planted("transform-deterministic", "draws its noise itself", "OwnDraws"),
+    _planted("transform-deterministic", "draws its noise from torch's global generator", "OwnDraws"),
     _planted("transform-batches", "subtracts the mean of the batch", "BatchMean"),
-    _planted("transform-resumes", "restores nothing", "Forgetful"),
-    _planted("model-forward", "gives one number too many", "OneMore"),
-    _planted("model-traits", "declares log-probabilities and gives scores", "Unnormalised"),
+    _planted("transform-resumes", "does not restore its state", "Forgetful"),
+    _planted("model-forward", "returns one output too many", "OneMore"),
+    _planted("model-traits", "declares log-probabilities and returns scores", "Unnormalised"),
     _planted("model-gradients", "a layer that is not used", "IdleLayer"),
-    _planted("model-eval", "dropout in evaluation, too", "AlwaysDropout"),
-    _planted("model-resumes", "a random scale that is neither parameter nor buffer", "HiddenScale"),
+    _planted("model-eval", "dropout in evaluation as well", "AlwaysDropout"),
+    _planted("model-resumes", "a random scale that is neither a parameter nor a buffer", "HiddenScale"),
     _planted("loss-traits", "declares weighted=True without total_weight", "no_weight", _MANY),
     _planted("loss-finite", "divides by a count that is 0", "over_nothing", NUMBERS),
     _planted("loss-gradient", "a factor is detached", "half_detached", NUMBERS),
     _planted("loss-extreme", "the logarithm of a softmax", "log_of_softmax", CLASSES),
-    _planted("loss-reduction", "`sum` gives the mean", "SumIsMean"),
-    _planted("loss-weight", "weights the classes and does not say so", "by_frequency", CLASSES),
-    _planted("loss-ignore-index", "divides by ignored targets, too", "CountsIgnored"),
+    _planted("loss-reduction", "`sum` returns the mean", "SumIsMean"),
+    _planted("loss-weight", "weights the classes without declaring it", "by_frequency", CLASSES),
+    _planted("loss-ignore-index", "counts ignored targets in the divisor", "CountsIgnored"),
     _planted("loss-half-precision", "adds and subtracts 300", "far_from_zero", NUMBERS),
     _planted("loss-pure", "clips the targets in place", "clips_targets", NUMBERS),
     _planted("optimizer-traits", "declares modes that it does not have", "Momentum", OptimizerTraits(modes=True)),
-    _planted("optimizer-descends", "goes up", "Ascent"),
+    _planted("optimizer-descends", "ascends the gradient", "Ascent"),
     _planted("optimizer-resumes", "keeps its momentum outside of its state", "OwnMemory"),
     _planted("optimizer-groups", "uses one learning rate for all groups", "OneRate"),
-    _planted("optimizer-gaps", "divides by the norm of a gradient of zero", "Normalised"),
-    _planted("scheduler-traits", "wants a figure, with interval `epoch`", "Watching"),
+    _planted("optimizer-gaps", "divides by the norm of a gradient, which may be zero", "Normalised"),
+    _planted("scheduler-traits", "needs a metric although its interval is `epoch`", "Watching"),
     _planted("scheduler-rates", "learning rates below zero", "below_zero"),
     _planted("scheduler-resumes", "does not save its count", "Uncounted"),
-    _planted("metric-traits", "two figures and a direction", "TwoFigures"),
-    _planted("metric-batches", "the mean of the batches' figures", "MeanOfBatches"),
-    _planted("metric-reset", "reset() forgets sums, not lists", "KeepsLists"),
+    _planted("metric-traits", "returns two values and declares a direction", "TwoFigures"),
+    _planted("metric-batches", "averages the values of the batches", "MeanOfBatches"),
+    _planted("metric-reset", "reset() clears the sums and not the lists", "KeepsLists"),
     _planted(
         "metric-direction",
         "declares that smaller accuracy is better",
         "Share",
         MetricTraits(predictions="labels", targets=("class_index",), larger_is_better=False),
     ),
-    _planted("metric-processes", "counts in attributes of its own", "AloneMetric"),
-    _planted("trainer-step", "gives the loss with its graph", "HoldsGraph"),
+    _planted("metric-processes", "counts in plain attributes", "AloneMetric"),
+    _planted("trainer-step", "returns the loss with its graph", "HoldsGraph"),
     _planted(
         "trainer-traits", "declares a step that it does not do", "Trainer", TrainerTraits(steps=("plain", "closure"))
     ),
     _planted("evaluator-pure", "leaves the model in evaluation mode", "LeavesEval"),
-    _planted("checkpointer-exact", "keeps tensors that go on changing", "ByReference"),
-    _planted("checkpointer-refuses", "swallows that a state cannot be saved", "Swallows"),
-    _planted("strategy-alone", "takes its wrapper for the model", "Wraps"),
+    _planted("checkpointer-exact", "stores tensors by reference", "ByReference"),
+    _planted("checkpointer-refuses", "ignores that a state cannot be saved", "Swallows"),
+    _planted("strategy-alone", "returns its wrapper as the model", "Wraps"),
     _planted("hook-events", "a misspelt event", "Misspelt"),
-    _planted("task-example", "an example that it does not accept", "WholeStars"),
-    _planted("task-trains", "`num_outputs` is not that of the targets", "OneMoreStar"),
-    _planted("link-applies", "detaches what it changes", "shine_alone"),
+    _planted("task-example", "an example that the task itself rejects", "WholeStars"),
+    _planted("task-trains", "`num_outputs` does not match the targets", "OneMoreStar"),
+    _planted("link-applies", "detaches its result", "shine_alone"),
     _planted("command-help", "a plain function", "no_command"),
     _declared("run", "a loss that fails in evaluation", _component("loss", "not_in_evaluation", NUMBERS)),
-    _declared("run-resumes", "a hook that begins to count anew", _component("hook", "CountsAnew")),
+    _declared("run-resumes", "a hook whose count restarts at 0", _component("hook", "CountsAnew")),
     _declared("run-errors", "a hook whose on_exception fails", _component("hook", "FailsToo")),
 )
 """For every check a component that it must find wrong, and that every other check finds right."""
