@@ -26,7 +26,7 @@ from wf_run.api import place_of_files, read_variants
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
-from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.directory.rundir import place_of
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in
@@ -190,12 +190,9 @@ def _report_dry_run(planned: Sequence[Planned], request: Request, *, as_json: bo
 
 def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> Table:
     from wf_compare.comparison import Request
-    from wf_compare.study import Study, is_study
+    from wf_compare.study import Study
 
-    path = RunDirectory.open(options["resume"]).path
-    if not is_study(path):
-        raise UsageError(f"{path} is not a comparison\n  to continue a run: wf resume {path}")
-    study = Study(path)
+    study = Study.open(options["resume"])
     registry = _registry_of_study(ctx, study, of_line(ctx))
     request = Request(by=options["by"], jobs=_whole("jobs", options["jobs"]))
     return _go_on(ctx, study, registry, request, _say(quiet=quiet))
@@ -224,12 +221,12 @@ def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Tab
     from wf_compare.comparison import Request, figure_of, judge_past
     from wf_compare.past import rows_of
     from wf_compare.results import larger_is_better
-    from wf_compare.study import Study, is_study
+    from wf_compare.study import Study
     from wf_compare.tables.table import make_table
 
     registry = registry_of(ctx)
     path = next((path for path in (Path(places[0]), Path("runs") / places[0]) if path.is_dir()), None)
-    if len(places) == 1 and path is not None and is_study(path):
+    if len(places) == 1 and path is not None and Study.is_at(path):
         study = Study(path)
         chosen = figure_of(study, Request(by=by))
         rows = study.rows()

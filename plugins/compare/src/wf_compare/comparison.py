@@ -27,7 +27,6 @@ from wf_compare.results import (
 from wf_compare.study import OVER, Cell, Study, digest_of, hashes_of, versions_of
 from wf_compare.tables.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
-from wf_run.directory.lock import LOCK, locked
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import RunFile, check
 from wf_run.trust import record
@@ -165,7 +164,7 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Li
         UsageError: If the code has changed since the comparison began.
         InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
     """
-    with locked(study.path / LOCK, lambda who: say(f"{study.path} is in use: {who}; waiting for it")):
+    with study.held(say):
         by = figure_of(study, request)
         repeats = list(request.repeats) or study.manifest["repeats"]
         missing = [cell for cell in study.cells(repeats) if read_run(cell.place, cell.repeat).status not in FINAL]

@@ -16,40 +16,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wf.declarations.kinds import KINDS
 from wf.discovery.modules import is_path
-from wf.errors import DataError, UsageError
+from wf.errors import DataError
 from wf.registry import Registry
 from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
 from wf_compare.tables.table import Table
-from wf_run.directory.rundir import RunDirectory
+from wf_run.directory.group import RunGroup
 from wf_run.runfiles.runfile import RunFile, folders_of, load
 from wf_run.trust import Source
 from wf_storage.files import write_atomically
 
-KIND = "comparison"
-"""The manifest's ``kind``."""
-SCHEMA = 1
-"""The version of the layout and of the manifest."""
 OVER = ("done", "diverged", "failed")
 """Its statuses once every run is over, from best to worst."""
-NEEDED = {"status", "rows", "repeats", "failures", "figures", "by", "jobs", "digest", "versions", "code"} | {
-    "plugins",
-    "only_builtin",
-    "folders",
-}
-"""Required fields of a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +55,23 @@ class Cell:
     """Its run directory."""
 
 
-class Study:
+class Study(RunGroup):
     """A comparison's directory.
 
     Args:
         path: The directory, which has a manifest.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._directory = RunDirectory(path)
+    KIND = "comparison"
+    RESUMED_BY = "wf compare --resume"
+    NEEDED = {"rows", "repeats", "failures", "figures", "by", "jobs", "digest", "versions", "code"} | {
+        "plugins",
+        "only_builtin",
+        "folders",
+    }
 
     @classmethod
-    def create(cls, path: Path, rows: Sequence[tuple[str, Mapping[str, Any], str]], **fields: Any) -> Study:
+    def create(cls, path: Path, rows: Sequence[tuple[str, Mapping[str, Any], str]], **fields: Any) -> Self:
         """Create the directory of a new comparison.
 
         Args:
@@ -92,75 +83,22 @@ class Study:
             DataError: If it cannot be written.
         """
         folders = folder_names(name for name, _, _ in rows)
+
+        def write(directory: Path) -> None:
+            for (_, _, text), folder in zip(rows, folders, strict=True):
+                (directory / folder).mkdir()
+                write_atomically(directory / folder / "run.toml", text)
+
         listed = [
             {"name": name, "settings": dict(settings), "folder": folder}
             for (name, settings, _), folder in zip(rows, folders, strict=True)
         ]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            for (_, _, text), folder in zip(rows, folders, strict=True):
-                (temporary / folder).mkdir(parents=True)
-                write_atomically(temporary / folder / "run.toml", text)
-            started = datetime.now(UTC).isoformat(timespec="seconds")
-            RunDirectory(temporary).update_manifest(
-                kind=KIND,
-                resumed_by="wf compare --resume",
-                schema=SCHEMA,
-                status="running",
-                reason=None,
-                started=started,
-                rows=listed,
-                failures={},
-                **fields,
-            )
-            temporary.rename(path)
-        except OSError as error:
-            raise DataError(
-                f"cannot create the directory {path}: {error.strerror}\n  choose another --run-dir"
-            ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return cls(path)
-
-    @classmethod
-    def at(cls, path: Path) -> Study | None:
-        """The comparison in a directory; None if there is none.
-
-        Raises:
-            UsageError: If the directory holds something else.
-        """
-        if is_study(path):
-            return cls(path)
-        if path.exists():
-            raise UsageError(f"{path} already exists and is not a comparison\n  choose another --name")
-        return None
+        return cls.begin(path, write, status="running", rows=listed, failures={}, **fields)
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """The current manifest.
-
-        Raises:
-            DataError: If it is damaged or of another version.
-        """
-        found = self._directory.manifest
-        if found.get("schema") != SCHEMA:
-            raise DataError(
-                f"{self.path} has layout {found.get('schema')}, but this wf-compare reads layout {SCHEMA}\n"
-                f"  {self._instead}"
-            )
-        if not found.keys() >= NEEDED:
-            missing = ", ".join(sorted(NEEDED - found.keys()))
-            raise DataError(f"{self.path / 'manifest.json'} is damaged: {missing} missing\n  {self._instead}")
-        return found
-
-    @property
-    def _instead(self) -> str:
+    def instead(self) -> str:
+        """Advice where the directory cannot be used."""
         return f"compare its runs: wf compare {self.path}/*/   or start a new comparison: --name NAME"
-
-    def update(self, **fields: Any) -> None:
-        """Set fields of the manifest."""
-        self._directory.update_manifest(**fields)
 
     def cells(self, repeats: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Cell]:
         """Every run, repeat by repeat, so that an unfinished comparison has complete repeats.
@@ -190,7 +128,7 @@ class Study:
         """
         for row in self.manifest["rows"]:
             if not (file := self.path / row["folder"] / "run.toml").is_file():
-                raise DataError(f"{file} is missing, so it is unknown what row '{row['name']}' is\n  {self._instead}")
+                raise DataError(f"{file} is missing, so it is unknown what row '{row['name']}' is\n  {self.instead}")
         return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
 
     def folders(self) -> list[Path]:
@@ -229,11 +167,6 @@ class Study:
         """Write ``table.json``."""
         text = json.dumps({**table.record(), "status": self.manifest["status"]}, indent=2, allow_nan=False)
         write_atomically(self.path / "table.json", text + "\n")
-
-
-def is_study(path: Path) -> bool:
-    """Whether a directory holds a comparison."""
-    return (path / "manifest.json").is_file() and RunDirectory(path).manifest.get("kind") == KIND
 
 
 def repeats_of(seed: int, num_repeats: int, num_folds: int | None) -> list[dict[str, Any]]:

@@ -22,8 +22,7 @@ from wf_cli.output import echo, plural, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
 from wf_run.cli.running import RunCommand
-from wf_run.directory.lock import LOCK, locked
-from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.directory.rundir import place_of
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import dump
 from wf_run.trust import guard_for, record
@@ -312,7 +311,7 @@ def _go_on(
     from wf_tune.search import Engine
 
     engine = Engine.build(definition["searcher"], definition["pruner"], definition["seed"], registry)
-    with locked(directory.path / LOCK, lambda who: say(f"{directory.path} is in use: {who}; waiting for it")):
+    with directory.held(say):
         try:
             trials = directory.trials(storage)
             if manifest["status"] == "new":
@@ -381,13 +380,9 @@ def _carry_out(
 
 
 def _open(place: str) -> Directory:
-    from wf_tune.directory import Directory, is_search
+    from wf_tune.directory import Directory
 
-    path = next((path for path in (Path(place), Path("runs") / place) if is_search(path)), None)
-    if path is None:
-        path = RunDirectory.open(place).path
-        raise UsageError(f"{path} is not a search\n  to continue a run: wf resume {path}")
-    return Directory(path)
+    return Directory.open(place)
 
 
 def _refuse_second(url: str, study: str) -> None:

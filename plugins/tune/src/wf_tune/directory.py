@@ -19,46 +19,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wf.discovery.modules import is_path
-from wf.errors import DataError, UsageError
+from wf.errors import DataError
 from wf_compare.study import hashes_of
-from wf_run.directory.rundir import RunDirectory
+from wf_run.directory.group import RunGroup
 from wf_run.runfiles.runfile import RunFile, folders_of, load
 from wf_storage.files import write_atomically
 from wf_tune.space import Dimension, Space, parse
 from wf_tune.trials import Trials, of_file, without_password
 
-KIND = "search"
-"""The manifest's ``kind``."""
-SCHEMA = 1
-"""The version of the layout and of the manifest."""
-NEEDED = {
-    "status",
-    "definition",
-    "study",
-    "storage",
-    "worker",
-    "home",
-    "jobs",
-    "finalists",
-    "final_repeats",
-    "trials",
-} | {
-    "plugins",
-    "only_builtin",
-    "folders",
-}
-"""Required fields of a manifest."""
 DEFINED = {
     "document",
     "space",
@@ -81,19 +57,23 @@ RESULT = "search.json"
 """The output of ``wf tune --json``."""
 
 
-class Directory:
+class Directory(RunGroup):
     """The directory of a search.
 
     Args:
         path: The directory, which has a manifest.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._directory = RunDirectory(path)
+    KIND = "search"
+    RESUMED_BY = "wf tune --resume"
+    NEEDED = {"definition", "study", "storage", "worker", "home", "jobs", "finalists", "final_repeats", "trials"} | {
+        "plugins",
+        "only_builtin",
+        "folders",
+    }
 
     @classmethod
-    def create(cls, path: Path, definition: Mapping[str, Any], *, storage: str | None, **fields: Any) -> Directory:
+    def create(cls, path: Path, definition: Mapping[str, Any], *, storage: str | None, **fields: Any) -> Self:
         """Create the directory of a new search, or of one that this machine joins.
 
         Args:
@@ -105,68 +85,25 @@ class Directory:
         Raises:
             DataError: If it cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            write_atomically(temporary / BASE, definition["document"])
-            RunDirectory(temporary).update_manifest(
-                kind=KIND,
-                resumed_by="wf tune --resume",
-                schema=SCHEMA,
-                status="new",
-                reason=None,
-                started=datetime.now(UTC).isoformat(timespec="seconds"),
-                definition=dict(definition),
-                storage=None if storage is None else without_password(storage),
-                worker=f"{socket.gethostname()}:{path.absolute()}",
-                **fields,
-            )
-            temporary.rename(path)
-        except OSError as error:
-            raise DataError(
-                f"cannot create the directory {path}: {error.strerror}\n  choose another --run-dir"
-            ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return cls(path)
+        return cls.begin(
+            path,
+            lambda directory: write_atomically(directory / BASE, definition["document"]),
+            status="new",
+            definition=dict(definition),
+            storage=None if storage is None else without_password(storage),
+            worker=f"{socket.gethostname()}:{path.absolute()}",
+            **fields,
+        )
 
-    @classmethod
-    def at(cls, path: Path) -> Directory | None:
-        """The search in a directory; None if there is none.
-
-        Raises:
-            UsageError: If the directory holds something else.
-        """
-        if is_search(path):
-            return cls(path)
-        if path.exists():
-            raise UsageError(f"{path} already exists and is not a search\n  choose another --name")
-        return None
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The current manifest.
-
-        Raises:
-            DataError: If it is damaged or of another version.
-        """
-        found = self._directory.manifest
-        if found.get("schema") != SCHEMA:
-            raise DataError(f"{self.path} has layout {found.get('schema')}, but this wf-tune reads layout {SCHEMA}")
-        missing = (NEEDED - found.keys()) or (DEFINED - found["definition"].keys())
-        if missing:
-            raise DataError(f"{self.path / 'manifest.json'} is damaged: {', '.join(sorted(missing))} missing")
-        return found
+    def missing(self, manifest: dict[str, Any]) -> Set[str]:
+        """The required fields that a manifest lacks, those of the definition included."""
+        definition = manifest.get("definition")
+        return super().missing(manifest) or (DEFINED - (definition.keys() if isinstance(definition, dict) else set()))
 
     @property
     def definition(self) -> dict[str, Any]:
         """What is searched."""
         return dict(self.manifest["definition"])
-
-    def update(self, **fields: Any) -> None:
-        """Set fields of the manifest."""
-        self._directory.update_manifest(**fields)
 
     @property
     def document(self) -> RunFile:
@@ -227,11 +164,6 @@ class Directory:
     def write(self, record: Mapping[str, Any]) -> None:
         """Write ``search.json``."""
         write_atomically(self.path / RESULT, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-def is_search(path: Path) -> bool:
-    """Whether a directory holds a search."""
-    return (path / "manifest.json").is_file() and RunDirectory(path).manifest.get("kind") == KIND
 
 
 def definition_of(

@@ -10,7 +10,7 @@ from wf_charts import Table as Cells
 from wf_compare.comparison import Request, figure_of, judge_past
 from wf_compare.past import rows_of
 from wf_compare.results import larger_is_better
-from wf_compare.study import Study, is_study
+from wf_compare.study import Study
 from wf_compare.tables.table import METHOD, Line, Table, make_table
 from wf_compare.tables.text import duration
 
@@ -20,7 +20,7 @@ class Comparison:
 
     def section(self, content: Any) -> Section | None:
         """The tables of comparisons, each with a forest plot."""
-        studies = [folder for folder in content.folders if is_study(folder)]
+        studies = [folder for folder in content.folders if Study.is_at(folder)]
         if not studies and len(content.runs) < 2:
             return None
         blocks: list[Block] = []

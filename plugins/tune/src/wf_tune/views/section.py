@@ -14,9 +14,9 @@ class SearchSection:
 
     def section(self, content: Any) -> Section | None:
         """The searches among the folders of a report; None without any."""
-        from wf_tune.directory import is_search
+        from wf_tune.directory import Directory
 
-        searches = [folder for folder in content.folders if is_search(folder)]
+        searches = [folder for folder in content.folders if Directory.is_at(folder)]
         if not searches:
             return None
         blocks: list[Block] = []
