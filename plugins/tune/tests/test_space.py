@@ -67,6 +67,9 @@ def test_lr_is_short_for_the_option_of_the_optimizer() -> None:
         ("epoch=1,2", "did you mean 'epochs'?"),
         ("seed=1,2", "fresh ones"),
         ("searcher=tpe,random", "unknown key 'searcher'"),
+        ("dataset=iris,digits", "dataset cannot be varied: all trials are judged on the same samples"),
+        ("dataset.noise=uniform(0,1)", "dataset cannot be varied: all trials are judged on the same samples"),
+        ("split=60/20/20,50/25/25", "split cannot be varied: all trials are judged on the same samples"),
     ],
 )
 def test_malformed_value_sets_are_refused(text: str, words: str) -> None:

@@ -105,6 +105,14 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
         (("--vary", "epochs=int(-3,-1)"), "epochs"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--storage", "nonsense"), "not the URL of a database"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
+        (
+            ("--vary", "loss=ce,focal", "--by", "validation/loss"),
+            "validation/loss is not the same figure in the trials: their losses are ce and focal",
+        ),
+        (
+            ("--loss", "focal", "--vary", "loss.gamma=uniform(0,2)", "--by", "validation/loss"),
+            "is not the same figure in the trials: their losses are focal (gamma 0.0) and focal (gamma 2.0)",
+        ),
     ],
 )
 def test_invalid_searches_are_refused_and_write_nothing(
@@ -116,6 +124,52 @@ def test_invalid_searches_are_refused_and_write_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_trial_with_the_defaults_is_no_finalist_beside_them(wf: Any, tmp_path: Path) -> None:
+    line = ("--vary", "optimizer.lr=0.001,1e-9,1e-8", "--searcher", "grid", "--final-repeats", "2", "--name", "same")
+    done = wf("tune", *IRIS, "--epochs", "3", *line, "--trials", "3", "--finalists", "2", "--json")
+    assert done.code == 0, done.stderr
+    record = json.loads(done.stdout)
+    as_given = next(one["number"] for one in record["trials"] if one["settings"]["optimizer.lr"] == "0.001")
+    assert f"trial {as_given} trains the same as defaults" in done.stderr
+    rows = [row["name"] for row in record["final"]["table"]["rows"]]
+    assert sorted(rows) == ["defaults", *(f"trial {number}" for number in range(3) if number != as_given)]
+    assert (record["final"]["trial"], record["final"]["words"][:14]) == (None, "no improvement")
+    again = wf("tune", *IRIS, "--epochs", "3", *line, "--trials", "3", "--finalists", "2", "--json")
+    assert json.loads(again.stdout) == record
+    assert "trains the same" not in again.stderr  # the comparison is found again, and nothing is built
+
+
+LUCK = """
+import torch
+
+class Net(torch.nn.Sequential):
+    def __init__(self, salt: int = 0):
+        torch.rand(salt)  # other initial weights, of the same distribution
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+"""
+
+
+def test_a_setting_without_effect_is_no_improvement_and_a_learning_rate_is_one(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LUCK)
+    (tmp_path / "slow.toml").write_text("format = 2\n[optimizer]\nuse = 'adam'\nlr = 1e-5\n")
+    common = ("--dataset", "iris", "--device", "cpu", "--epochs", "4", "--model", "net.py:Net")
+    common += ("--finalists", "1", "--final-repeats", "4")
+    luck = wf("tune", *common, "--vary", "model.salt=int(0,9)", "--trials", "8", "--name", "luck", "--json")
+    assert luck.code == 0, luck.stderr
+    record = json.loads(luck.stdout)
+    values = [one["value"] for one in record["trials"]]
+    assert max(values) > values[0] + 0.1  # by luck, as the fresh seeds show
+    assert record["final"]["verdict"] in (None, "tie", "better?")
+    assert "which is more than noise" not in record["final"]["words"]
+    real = wf("tune", "slow.toml", *common, "--vary", "optimizer.lr=log(1e-2,1e-1)", "--trials", "2", "--name", "real",
+              "--json")  # fmt: skip
+    assert real.code == 0, real.stderr
+    final = json.loads(real.stdout)["final"]
+    assert final["verdict"] == "better"
+    assert final["words"].startswith("better than the defaults by 0.")
+    assert final["words"].endswith("which is more than noise")
+
+
 def test_equal_settings_are_not_trained_twice(wf: Any, tmp_path: Path) -> None:
     line = ("--vary", "optimizer=adam,sgd", "--searcher", "random", "--finalists", "0", "--name", "few")
     done = wf("tune", *IRIS, "--epochs", "1", *line, "--trials", "9")
@@ -125,7 +179,7 @@ def test_equal_settings_are_not_trained_twice(wf: Any, tmp_path: Path) -> None:
     assert len(trained) == 2
     assert all(one.value == found[one.same_as].value for one in found if one.same_as is not None)
     assert len(list((tmp_path / "runs" / "few").glob("trial-*"))) == 2
-    assert "all 2 combinations were tried" in done.stderr
+    assert "there are 2 combinations, so the search ends after them" in done.stderr
     assert len(found) < 9
 
 
@@ -160,16 +214,20 @@ def test_repeats_are_paired_by_seed(wf: Any, tmp_path: Path) -> None:
 
 def test_a_failing_trial_is_recorded_and_the_others_continue(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
-        "import torch\n\n\nclass Net(torch.nn.Linear):\n    def __init__(self, size: int = 3) -> None:\n"
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n    def __init__(self, size: int = 3, tag: str = '') -> None:\n"
         "        if size == 4:\n            raise ValueError('four is too many')\n        super().__init__(4, 3)\n"
     )
-    line = ("--model", "net.py:Net", "--vary", "model.size=3,4", "--searcher", "grid", "--finalists", "0")
+    line = ("--model", "net.py:Net", "--model.tag", "2021", "--vary", "model.size=3,4", "--searcher", "grid")
+    line += ("--finalists", "0")
     done = wf("tune", "--dataset", "iris", "--epochs", "1", *line, "--name", "some", "--trials", "2")
     assert done.code == 0, done.stderr
     states = {one.point["model.size"]: (one.state, one.reason) for one in trials_of(tmp_path / "runs" / "some")}
     assert states["3"][0] == "complete"
     assert states["4"][0] == "failed"
     assert "four is too many" in states["4"][1]
+    [complete] = [one for one in trials_of(tmp_path / "runs" / "some") if one.state == "complete"]
+    run_file = manifest(tmp_path / "runs" / "some" / f"trial-{complete.number}")["run_file"]
+    assert run_file["model"]["tag"] == "2021"  # a number for an option of text, as on the line of wf run
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])

@@ -101,19 +101,17 @@ def try_rows(rows: Sequence[Planned], setting: Any, request: Request, say: Say) 
     Raises:
         WfError: For rows that cannot be built, naming all of them, or that cannot be compared by the figure.
     """
-    from wf_compare.training import Trial, try_out
+    found = build_rows(rows, setting, request.jobs)
+    check_rows(rows, found, request, say)
+    return found
 
-    trials: dict[int, Any] = {}
-    preload(["torch._dynamo"])  # imported when an optimizer is built, which takes a second or more
-    for row in rows:
-        setting.prepare(row.plan)  # forked processes inherit what this reads
-    pool: Pool[int] = Pool(try_out, request.jobs)
-    with closing(pool.run((number, (row.plan, setting)) for number, row in enumerate(rows))) as results:
-        for number, trial in results:
-            trials[number] = Trial(error=trial.reason, exit_code=1) if isinstance(trial, Died) else trial
-            preload(trials[number].modules)
-    found = [trials[number] for number in range(len(rows))]
-    _refuse_broken(rows, found)
+
+def check_rows(rows: Sequence[Planned], found: Sequence[Any], request: Request, say: Say) -> None:
+    """Refuse rows that were built and cannot be compared; says the choices that wf made for them.
+
+    Raises:
+        UsageError: For rows that are equal, or cannot be compared by the figure.
+    """
     documents = [check(tomllib.loads(trial.run_file)) for trial in found]
     check_different(documents, [row.name for row in rows])
     check_same_data(documents, [row.name for row in rows])
@@ -121,6 +119,30 @@ def try_rows(rows: Sequence[Planned], setting: Any, request: Request, say: Say) 
     for message in dict.fromkeys(message for trial in found for message in trial.messages):
         having = [row.name for row, trial in zip(rows, found, strict=True) if message in trial.messages]
         say(message if len(having) == len(rows) else f"{', '.join(having)}: {message}")
+
+
+def build_rows(rows: Sequence[Planned], setting: Any, jobs: int) -> list[Any]:
+    """Build every row in its own process.
+
+    Returns:
+        One `wf_compare.training.Trial` per row.
+
+    Raises:
+        WfError: For rows that cannot be built, naming all of them.
+    """
+    from wf_compare.training import Trial, try_out
+
+    trials: dict[int, Any] = {}
+    preload(["torch._dynamo"])  # imported when an optimizer is built, which takes a second or more
+    for row in rows:
+        setting.prepare(row.plan)  # forked processes inherit what this reads
+    pool: Pool[int] = Pool(try_out, jobs)
+    with closing(pool.run((number, (row.plan, setting)) for number, row in enumerate(rows))) as results:
+        for number, trial in results:
+            trials[number] = Trial(error=trial.reason, exit_code=1) if isinstance(trial, Died) else trial
+            preload(trials[number].modules)
+    found = [trials[number] for number in range(len(rows))]
+    _refuse_broken(rows, found)
     return found
 
 
@@ -261,7 +283,8 @@ def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: s
     parts = [f"{cell.name}, {cell.repeat}"]
     if run.status == "done":
         figure = Monitor.read(by).figure
-        parts.append(f"{figure} {plain_number(run.metrics.get(figure))}")
+        value = run.metrics.get(figure)
+        parts.append(f"{figure} {'is not a finite number' if value is None else plain_number(value)}")
     else:
         parts.append(f"{run.status}: {(run.reason or '').partition(chr(10))[0]}")
     if run.seconds is not None:

@@ -123,13 +123,16 @@ def figures_of(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if all(name in having for having in found)]
 
 
-def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> str:
+def choose_figure(
+    by: str | None, figures: Sequence[str], documents: Sequence[Mapping[str, Any]], of: str = "these rows"
+) -> str:
     """The figure to compare by: the user's, or the first metric on the validation split, else on the test split.
 
     Args:
         by: The user's choice, optionally with a direction: ``validation/accuracy:max``.
         figures: The figures that every row has, such as ``validation/accuracy``, and patterns for further ones.
         documents: The rows' resolved run files.
+        of: What has the figures, in messages.
 
     Raises:
         UsageError: For an unknown figure, or for the loss if the rows have different losses.
@@ -145,14 +148,33 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
             "the rows have no figure in common\n  a custom evaluator declares its figures in its attribute 'figures'"
         )
     if chosen not in figures and not fits(chosen, figures):
-        raise UsageError(unknown("figure", chosen, figures, of="these rows"))
+        raise UsageError(unknown("figure", chosen, figures, of=of))
+    check_same_figure(chosen, documents, [name for name in (*preferred, *figures) if name in figures], of)
+    return by or chosen
+
+
+def check_same_figure(
+    chosen: str, documents: Sequence[Mapping[str, Any]], figures: Sequence[str], of: str = "these rows"
+) -> None:
+    """Refuse a figure that is another one from row to row.
+
+    Args:
+        chosen: The figure.
+        documents: The rows' run files.
+        figures: All figures, the best choices first.
+        of: What has the figures, in messages.
+
+    Raises:
+        UsageError: For the loss if the rows have different losses, and for a metric with different options.
+    """
     if chosen.endswith("/loss") and (different := _losses(documents)):
-        others = [name for name in (*preferred, *figures) if name in figures and not name.endswith("/loss")]
+        others = [name for name in figures if not name.endswith("/loss")]
         instead = f"choose a metric: --by {others[0]}" if others else "give the rows a metric: --metric NAME"
         raise UsageError(
-            f"{chosen} is not the same figure in these rows: their losses are {different}, "
+            f"{chosen} is not the same figure in {of}: their losses are {different}, "
             f"and values of different functions cannot be compared\n  {instead}"
         )
+    metrics = _metrics(documents[0])
     name = metric_of(divided(chosen)[1], metrics)
     measures = [
         table
@@ -162,10 +184,9 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     ]
     if any(measure != measures[0] for measure in measures):
         raise UsageError(
-            f"{chosen} is not the same figure in these rows: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
-            "  give every row the same metric, or choose another figure: --by FIGURE"
+            f"{chosen} is not the same figure in {of}: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
+            "  give all the same metric, or choose another figure: --by FIGURE"
         )
-    return by or chosen
 
 
 def larger_is_better(by: str, rows: Sequence[Row], registry: Registry) -> bool | None:

@@ -30,12 +30,12 @@ from wf_tune.planning import (
     OWN,
     check_not_given,
     document_of_line,
-    engine_of,
     figure_of_trial,
     options_of,
     resolved,
     setting_of,
     settings_of,
+    settled,
     sources_of,
     take_own,
     try_defaults,
@@ -161,22 +161,25 @@ def _begin(
     ctx: click.Context, run_files: Sequence[str], options: dict[str, Any], say: Any, *, as_json: bool
 ) -> Outcome | None:
     """Plan a search and carry it out, or go on with it; None for a dry run."""
+    from wf_tune.search import Engine, check_points
+
     dimensions = [parse(text) for text in options["vary"]]
     base, folders, registry = document_of_line(ctx, run_files, options)
-    space = Space(dimensions, partial(options_of, Builder(registry, folders=folders)))
+    builder = Builder(registry, folders=folders)
+    space = Space(dimensions, partial(options_of, builder))
     check_not_given(ctx, space)
-    engine, seed = engine_of(options, registry, base, folders)
+    plan = prepare(base, registry, folders)
+    base, seed = settled(base, plan, builder), int(plan["seed"])
+    engine = Engine.build(options["searcher_table"], options["pruner_table"], seed, registry)
     engine.draws(0, space)  # refuses a space that it cannot search
     repeats = whole("repeats", options["repeats"] or "1")
     if engine.paired and repeats < 2:
         raise UsageError(
             f"pruner '{options['pruner']}' compares trials seed by seed, so each needs several\n  add --repeats 6"
         )
-    from wf_tune.search import check_points
-
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
-    trial, setting = try_defaults(ctx, prepare(base, registry, folders), registry, folders, options)
-    by, larger = figure_of_trial(options["by"], trial)
+    trial, setting = try_defaults(ctx, plan, registry, folders, options)
+    by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of
 
     definition = definition_of(

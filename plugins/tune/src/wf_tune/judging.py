@@ -5,16 +5,22 @@ The best of many figures is partly the luckiest. Runs with other seeds say what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wf.registry import Registry
 from wf_compare.comparison import Line as Plugins
-from wf_compare.comparison import Planned, Request, go_on, make_study, plan_rows, try_rows
-from wf_compare.study import Study, digest_of, repeats_of
+from wf_compare.comparison import Planned, Request, build_rows, check_rows, go_on, make_study, plan_rows
+from wf_compare.results import what_trains
+from wf_compare.study import Study, repeats_of
 from wf_compare.tables.table import Line, Table
+from wf_run.runfiles.runfile import RunFile
 from wf_storage.files import write_atomically
 from wf_tune.directory import Directory
 from wf_tune.space import document_of
@@ -76,22 +82,44 @@ def row_name(trial: Trial) -> str:
     return f"trial {trial.number}"
 
 
-def plan_finalists(
-    directory: Directory, best: Sequence[Trial], number: int, registry: Registry, say: Callable[[str], None]
-) -> list[Planned]:
-    """The rows: the defaults, and the best trials that differ from them and from each other."""
-    base, folders = directory.document, directory.folders
-    rows = plan_rows([(DEFAULTS, {}, base)], registry, folders)
-    for trial in best:
-        if len(rows) > number:
-            break
-        document, _ = document_of(base, trial.point)
-        [row] = plan_rows([(row_name(trial), dict(trial.point), document)], registry, folders)
-        if all(row.plan != other.plan for other in rows):
+def choose_finalists(
+    directory: Directory,
+    best: Sequence[Trial],
+    number: int,
+    registry: Registry,
+    setting: Any,
+    jobs: int,
+    say: Callable[[str], None],
+) -> tuple[list[Planned], list[Any]]:
+    """The rows, and the results of building them: the defaults, and the best trials that train otherwise.
+
+    Two trials may train the same thing though their settings differ: one gives an option the value that it has by
+    default, or varies a metric that is only read.
+    """
+    base, folders, first = directory.document, directory.folders, directory.manifest["first"]
+    rows: list[Planned] = []
+    built: list[Any] = []
+    trains: list[Any] = []
+    coming = iter(one for one in best if one.point != first)  # the first trial has the settings of the defaults
+    asked: list[tuple[str, Mapping[str, Any], RunFile]] = [(DEFAULTS, {}, base)]
+    while True:
+        lacking = number + 1 - len(rows) - len(asked)
+        asked += [
+            (row_name(one), dict(one.point), document_of(base, one.point)[0])
+            for one in itertools.islice(coming, lacking)
+        ]
+        if not asked:
+            return rows, built
+        planned = plan_rows(asked, registry, folders)
+        for row, result in zip(planned, build_rows(planned, setting, jobs), strict=True):
+            trained = what_trains(tomllib.loads(result.run_file))
+            if trained in trains:
+                say(f"{row.name} trains the same as {rows[trains.index(trained)].name}")
+                continue
             rows.append(row)
-        else:
-            say(f"trial {trial.number} has the settings of another row")
-    return rows
+            built.append(result)
+            trains.append(trained)
+        asked = []
 
 
 def judge(
@@ -118,18 +146,20 @@ def judge(
     number = manifest["finalists"]
     if not number or not best:
         return None
-    rows = plan_finalists(directory, best, number, registry, say)
-    if len(rows) < 2:
-        say("the best settings are the defaults, so there is nothing to compare")
-        return None
     fresh = repeats_of(definition["seed"] + definition["repeats"], manifest["final_repeats"], None)
     request = Request(by=_by(definition), repeats=fresh, jobs=jobs)
-    study = _study(directory, rows, fresh)
+    key = hashlib.sha256(json.dumps([number, [one.number for one in best], fresh]).encode()).hexdigest()[:16]
+    finals = dict(manifest.get("finals", {}))  # the comparisons so far, so that nothing is built to find one again
+    study = Study.at(directory.path / finals[key]) if key in finals else None
     if study is None:
+        rows, built = choose_finalists(directory, best, number, registry, setting, jobs, say)
+        if len(rows) < 2:
+            say("no trial trains otherwise than the defaults, so there is nothing to compare")
+            return None
         say(f"fresh seeds for the defaults and the best {len(rows) - 1}: {len(rows) * len(fresh)} runs")
-        path = _free(directory, manifest["trials"])
-        trials = try_rows(rows, setting, request, lambda _: None)  # the search has said it all
-        study = make_study(path, rows, trials, setting, request, registry)
+        check_rows(rows, built, request, lambda _: None)  # the search has said it all
+        study = make_study(_free(directory, manifest["trials"]), rows, built, setting, request, registry)
+        directory.update(finals={**finals, key: study.path.name})
     table = go_on(study, registry, request, say, plugins)
     directory.update(final=study.path.name)
     return verdict_of(table, directory)
@@ -137,16 +167,21 @@ def judge(
 
 def verdict_of(table: Table, directory: Directory) -> Verdict | None:
     """What the comparison says; writes the run file of the best row."""
-    better = directory.definition["larger_is_better"]
-    judged = [line for line in table.lines if line.estimate is not None]
-    if not judged or table.place is None:
+    winner = winner_of(table)
+    if winner is None or table.place is None:
         return None
-    winner = max(judged, key=lambda line: _mean(line) if better else -_mean(line))
     folder = next(row["folder"] for row in Study(table.place).manifest["rows"] if row["name"] == winner.row.name)
     text = (table.place / folder / "run.toml").read_text(encoding="utf-8")
     write_atomically(directory.path / BEST, text)
     name = winner.row.name
     return Verdict(table=table, winner=winner, trial=None if name == DEFAULTS else int(name.removeprefix("trial ")))
+
+
+def winner_of(table: Table) -> Line | None:
+    """The row with the best mean; a row with runs that did not end well only where there is no other."""
+    judged = [line for line in table.lines if line.estimate is not None]
+    whole = [line for line in judged if not line.problems]
+    return max(whole or judged, key=lambda line: _mean(line) * (1 if table.larger_is_better else -1), default=None)
 
 
 def _mean(line: Line) -> float:
@@ -156,16 +191,6 @@ def _mean(line: Line) -> float:
 
 def _by(definition: dict[str, Any]) -> str:
     return f"{definition['by']}:{'max' if definition['larger_is_better'] else 'min'}"
-
-
-def _study(directory: Directory, rows: Sequence[Planned], fresh: Sequence[dict[str, Any]]) -> Study | None:
-    """The comparison that was begun before with these rows and seeds."""
-    digest = digest_of([row.plan for row in rows])
-    for path in sorted(directory.path.glob("final-*")):
-        study = Study.at(path)
-        if study is not None and study.manifest["digest"] == digest and study.manifest["repeats"] == list(fresh):
-            return study
-    return None
 
 
 def _free(directory: Directory, number: int) -> Path:

@@ -18,7 +18,9 @@ from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
+from wf.typed import as_wanted
 from wf_building.builder import Builder
+from wf_cli.arguments import ADD
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.output import tell
@@ -26,7 +28,6 @@ from wf_run.api import place_of_files, read
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import from_line
 from wf_run.cli.starting import uncollected
-from wf_run.plan import prepare
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in
@@ -36,7 +37,6 @@ from wf_tune.space import Space, document_of
 if TYPE_CHECKING:
     from wf_compare.training import Setting
     from wf_tune.directory import Directory
-    from wf_tune.search import Engine
 
 OWN = ("searcher", "pruner")
 """The kinds of this command, which no run has."""
@@ -136,6 +136,38 @@ def document_of_line(
     return document, folders, registry_of(ctx, base.get("plugins", []), ask)
 
 
+def settled(document: RunFile, plan: Mapping[str, Any], builder: Builder) -> RunFile:
+    """The run file as it can be written: 2021 is text where an option takes text, as long as its typed form is known.
+
+    Args:
+        document: The run file with the values of the line.
+        plan: The same, prepared: it has a name for each component.
+        builder: Knows the components.
+    """
+    found = dict(document)
+    for kind in KINDS.keys() & document.keys():
+        value = document[kind]
+        if kind in KINDS.several and isinstance(value, list):
+            found[kind] = [_settled(kind, table, str(table.get("use")), builder) for table in value]
+        elif isinstance(value, Mapping) and isinstance(use := value.get("use") or plan[kind].get("use"), str):
+            found[kind] = _settled(kind, value, use, builder)
+    return found
+
+
+def _settled(kind: str, table: Any, use: str, builder: Builder) -> Any:
+    if not isinstance(table, Mapping) or (entry := builder.entry(kind, use.removeprefix(ADD))) is None:
+        return table
+    params = {param.name: param for param in builder.params(entry)}
+    found = dict(table)
+    for name in params.keys() & table.keys():
+        value, param = table[name], params[name]
+        if param.kind is None:
+            found[name] = as_wanted(value, param.type)
+        elif isinstance(value, Mapping) and isinstance(value.get("use"), str):
+            found[name] = _settled(param.kind, value, value["use"], builder)
+    return found
+
+
 def take_own(ctx: click.Context, options: dict[str, Any]) -> None:
     """Take the options of the searcher and the pruner out of those of runs."""
     for kind, default in zip(OWN, ("tpe", "none"), strict=True):
@@ -144,23 +176,20 @@ def take_own(ctx: click.Context, options: dict[str, Any]) -> None:
         options[kind], options[f"{kind}_table"] = name, {"use": name, **table}
 
 
-def engine_of(
-    options: Mapping[str, Any], registry: Registry, base: RunFile, folders: Sequence[Path]
-) -> tuple[Engine, int]:
-    """Searcher and pruner, and the seed of the trials."""
-    from wf_tune.search import Engine
+def figure_of_trial(by: str | None, trial: Any, plans: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+    """The figure, and whether a larger one is better.
 
-    seed = int(prepare(base, registry, folders)["seed"])
-    return Engine.build(options["searcher_table"], options["pruner_table"], seed, registry), seed
-
-
-def figure_of_trial(by: str | None, trial: Any) -> tuple[str, bool]:
-    """The figure, and whether a larger one is better."""
+    Args:
+        by: The user's choice.
+        trial: The defaults.
+        plans: Prepared run files of other points, which must have the same figure.
+    """
     from wf.engine.figures import Monitor
-    from wf_compare.results import choose_figure
+    from wf_compare.results import check_same_figure, choose_figure
 
-    chosen = choose_figure(by, trial.figures, [resolved(trial.run_file)])
+    chosen = choose_figure(by, trial.figures, [resolved(trial.run_file)], "the trials")
     monitor = Monitor.read(chosen, trial.directions)
+    check_same_figure(monitor.figure, plans, trial.figures, "the trials")
     return monitor.figure, monitor.direction("--by")
 
 

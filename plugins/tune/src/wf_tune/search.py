@@ -149,7 +149,7 @@ class Search:
         ):
             if len(found) < self.total and not self._notes & {"all"}:
                 self._notes.add("all")
-                self.say(f"all {self._size} combinations were tried")
+                self.say(f"there are {self._size} combinations, so the search ends after them")
             if not any(one.state == "waiting" for one in found):
                 return None
         sampler = self.engine.draws(len(found), self._space)
@@ -250,8 +250,9 @@ def best_of(trials: Sequence[Trial], *, larger_is_better: bool) -> Trial | None:
 
 def ranked(trials: Sequence[Trial], *, larger_is_better: bool) -> list[Trial]:
     """The trials that were trained to their end, the best first, each combination once."""
-    done = [one for one in trials if one.state == "complete" and one.value is not None and one.same_as is None]
-    return sorted(done, key=lambda one: _rank(one, larger_is_better=larger_is_better))
+    done = [one for one in trials if one.state == "complete" and one.value is not None]
+    best = sorted(done, key=lambda one: _rank(one, larger_is_better=larger_is_better))
+    return list({tuple(sorted(one.point.items())): one for one in reversed(best)}.values())[::-1]
 
 
 def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) -> str:

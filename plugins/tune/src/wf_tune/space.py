@@ -37,9 +37,10 @@ RANGES = {
 """How values are written, by name."""
 WAYS = "values: log(a,b) or uniform(a,b), int(a,b) or logint(a,b), choice(A,B,...) or A,B,..."
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\((.*)\)\Z", re.DOTALL)
+_SAME_SAMPLES = "all trials are judged on the same samples"
 _NOT_VARIED = {
     "seed": "the trials have one seed, and the last runs fresh ones: --repeats, --final-repeats",
-    "fold": "all trials are judged on the same samples",
+    **dict.fromkeys(("dataset", "validation", "split", "fold", "shuffle"), _SAME_SAMPLES),
     "plugins": "all trials have the same plugins",
 }
 
@@ -303,10 +304,10 @@ def _choice(key: str, values: str, parts: Sequence[str], text: str) -> Dimension
 
 
 def _check_key(key: str, text: str) -> None:
-    if key in _NOT_VARIED:
-        raise UsageError(f"--vary {text}: {key} cannot be varied: {_NOT_VARIED[key]}")
     kind = key.partition(".")[0]
-    known = [*(name for name in GENERAL if name not in _NOT_VARIED), *KINDS.of_runs]
+    if kind in _NOT_VARIED:
+        raise UsageError(f"--vary {text}: {kind} cannot be varied: {_NOT_VARIED[kind]}")
+    known = [name for name in (*GENERAL, *KINDS.of_runs) if name not in _NOT_VARIED]
     if kind not in (known if kind == key else KINDS.of_runs):
         raise UsageError(unknown("key", key, known, "an option of a component is written KIND.OPTION: optimizer.lr"))
 
