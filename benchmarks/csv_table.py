@@ -3,9 +3,10 @@
     python benchmarks/csv_table.py [--rows N] [--columns N] [--rounds N]
 
 Both read numbers, a target among them, in fresh processes that take turns; imports do not count. wf also checks every
-cell, tells the task by the target and makes float32 inputs. Memory is the most that the process held over what it held
-before it read, beside the size of the numbers as float64. pandas' reader needs pandas and pyarrow, which
-`requirements-ecosystem.txt` brings (`.venv/ecosystem/bin/python benchmarks/csv_table.py`).
+cell, tells the task by the target and makes float32 inputs; where pyarrow is installed, it parses with it, too. Memory
+is the most that the process held over what it held before it read, beside the size of the numbers as float64. pandas'
+reader needs pandas and pyarrow, which `requirements-ecosystem.txt` brings
+(`.venv/ecosystem/bin/python benchmarks/csv_table.py`).
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def write(file: Path, rows: int, columns: int) -> None:
 
 def measure(reader: str, file: Path) -> None:
     """Print the seconds and the bytes that a reader takes."""
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow.csv  # noqa: F401 - before the clock runs
     if reader == "pandas":
         import pandas
-        import pyarrow.csv  # noqa: F401 - before the clock runs
 
         def read() -> object:
             return pandas.read_csv(file, engine="pyarrow")

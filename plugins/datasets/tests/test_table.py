@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,77 +12,22 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from text_tables import CELLS, read, shown, tables
 
-from wf.errors import DataError, WfError
-from wf_datasets.tables import table as module
+from wf.errors import WfError
 from wf_datasets.tables.cells import looks_like, number
 from wf_datasets.tables.csv_file import csv_file
-from wf_datasets.tables.table import NotNumbersError, Table, TableFile
+from wf_datasets.tables.table import Table
 from wf_datasets.tables.table_reader import TableReader
+from wf_datasets.tables.text import lines, reading, table_file
 
 QUICK = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-CELLS = st.one_of(
-    st.floats(allow_nan=False).map(repr),
-    st.integers(-(10**14), 10**14).map(str),
-    st.sampled_from(
-        [
-            *("1", "007", "1.", ".5", "+1", "1e5", "1E-3", " 2 ", "\t3", "1_2", "1e999", "1e39", "inf", "nan", "-NaN"),
-            *("", "?", "true", "False", "0x10", "1 2", "1,5", "１２", "−1", "1d3", "cat", "a'b", "é", " ", "NA", "# 1"),
-            *("1e-400", "00", "-0", "--1", "1e", ".", "e5", "Infinity", "nan(1)", "\x1c5", "\x0c6", "\u20287", "l\rm"),
-            "3.4028235e38",
-        ]
-    ),
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=4),
-)
-
-
-def tables() -> st.SearchStrategy[tuple[str, str]]:
-    """Text files in many dialects, most of them nearly well-formed, and their delimiters."""
-
-    @st.composite
-    def made(draw: st.DrawFn) -> tuple[str, str]:
-        delimiter = draw(st.sampled_from(",;\t|"))
-        width = draw(st.integers(1, 4))
-        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, None]))
-        end = draw(st.sampled_from(["\n", "\r\n", "\n\n", "\r"]))
-        usual = draw(st.sampled_from([CELLS, st.integers(-9, 9).map(str), st.sampled_from(["1.5", "", "NA", "u"])]))
-        rows = draw(st.lists(st.lists(usual, min_size=width, max_size=width), max_size=8))
-        rows += draw(st.lists(st.lists(CELLS, min_size=1, max_size=5), max_size=1))
-        rows.insert(0, [f"c{index}" for index in range(width)])
-        if quoting is None:
-            text = "".join(delimiter.join(row) + end for row in rows)
-        else:
-            stream = io.StringIO(newline="")
-            csv.writer(stream, delimiter=delimiter, quoting=quoting, lineterminator=end).writerows(rows)
-            text = stream.getvalue()
-        return (text if draw(st.booleans()) else text.rstrip("\r\n")), delimiter
-
-    return made()
-
-
-def read(path: Path, delimiter: str, modes: dict[str, Any]) -> Table | tuple[str, str]:
-    try:
-        return TableFile(path, delimiter).read(modes)
-    except (DataError, NotNumbersError) as error:
-        return type(error).__name__, str(error)
-
-
-def shown(found: Table | tuple[str, str]) -> Any:
-    if isinstance(found, tuple):
-        return found
-    columns = {
-        name: column.numbers.tobytes()
-        if column.numbers is not None
-        else [column.texts[code] for code in ([] if column.codes is None else column.codes.tolist())]
-        for name, column in found.columns.items()
-    }
-    return found.lines.tolist(), columns
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read in small chunks, so that a few rows are several chunks."""
-    monkeypatch.setattr(module, "CHUNK", 12)
+    monkeypatch.setattr(lines, "CHUNK", 12)
 
 
 @given(table=tables(), modes=st.lists(st.sampled_from(["number", "text", "skip"]), min_size=4, max_size=4))
@@ -93,14 +37,22 @@ def test_fast_and_slow_reading_agree(tmp_path: Path, table: tuple[str, str], mod
     path.write_bytes(table[0].encode())
     chosen = {f"c{index}": mode for index, mode in enumerate(modes)}
     mixed = shown(read(path, table[1], chosen))
-    with mock.patch.object(module._Reading, "fast", return_value=False):
+    with mock.patch.object(reading.Reading, "fast", return_value=False):
         assert shown(read(path, table[1], chosen)) == mixed
-    with mock.patch.object(module, "CHUNK", 1 << 20):
+    with mock.patch.object(lines, "CHUNK", 1 << 20):
         at_once = read(path, table[1], chosen)
     if isinstance(at_once, Table):
         assert shown(at_once) == mixed
     else:  # which one of several faults is found first depends on the chunks
         assert mixed[0] in ("DataError", "NotNumbersError")
+
+
+def test_a_lone_return_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\r1.5,\r0.0")
+    found = read(path, ",", {"a": "number", "b": "number"})
+    assert not isinstance(found, Table)
+    assert "line 3: 1 fields" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +73,10 @@ def test_every_kind_of_row_is_read_by_the_fast_path(tmp_path: Path, row: str) ->
     modes: dict[str, Any] = {"a": "number", "b": "text", "c": "number"}
     for end in ("\n", "\r\n"):
         path.write_bytes(("a,b,c\n" + f"{row}\n7,b,8\n" * 5 + row).replace("\n", end).encode())
-        with mock.patch.object(module._Reading, "fast", return_value=False):
+        with mock.patch.object(reading.Reading, "fast", return_value=False):
             expected = read(path, ",", modes)
         assert isinstance(expected, Table)
-        with mock.patch.object(module._Reading, "slow", side_effect=AssertionError):
+        with mock.patch.object(reading.Reading, "slow", side_effect=AssertionError):
             assert shown(read(path, ",", modes)) == shown(expected)
 
 
@@ -141,8 +93,8 @@ def test_a_target_is_the_same_without_reading_first_rows_ahead(
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("x", "y"), *((1, cell) for cell in first + last)])
     found: list[Any] = []
-    for rows in (module.FIRST, 0):
-        with mock.patch.object(module, "FIRST", rows):
+    for rows in (table_file.FIRST, 0):
+        with mock.patch.object(table_file, "FIRST", rows):
             try:
                 dataset = csv_file(path, "y", missing=missing, delimiter=",", decimal=".")
                 found.append((dataset.targets, dataset.class_names, dataset.train.targets.tolist()))

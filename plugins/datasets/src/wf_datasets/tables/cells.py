@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
-_MISSING = dict.fromkeys(("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "?"), math.nan)
+MISSING = dict.fromkeys(("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "?"), math.nan)
 _INFINITE = dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), math.inf)
 _INFINITE |= dict.fromkeys(("-inf", "-infinity"), -math.inf)
-_WORDS = BOOLEANS | _MISSING | _INFINITE
+_WORDS = BOOLEANS | MISSING | _INFINITE
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 
 

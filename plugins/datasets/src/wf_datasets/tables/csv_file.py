@@ -23,8 +23,9 @@ from wf_datasets.tables.column import Categories, as_numbers, categories, is_zer
 from wf_datasets.tables.dates import Dates, Feature, is_date
 from wf_datasets.tables.dates import learned as dates_of
 from wf_datasets.tables.plain_rows import Array
-from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table, place
 from wf_datasets.tables.table_reader import InputColumn, Missing, TableReader, Unseen, not_numbers
+from wf_datasets.tables.text.table_file import TableFile
 
 _log = logging.getLogger(__name__)
 _TOLD = logging.getLogger("wf")

@@ -48,7 +48,7 @@ class PlainRows:
         Args:
             text: Whole lines.
         """
-        if '"' in text and not self._well_quoted(text):
+        if has_lone_return(text) or ('"' in text and not well_quoted(text, self._delimiter)):
             return None
         if self._width == 1 and not all(line.replace('"', "").strip() for line in text.removesuffix("\n").split("\n")):
             return None  # a blank line is not a row
@@ -127,27 +127,33 @@ class PlainRows:
         rows, columns = np.nonzero(~_BEGINS_NUMBER[data[first]] | (first >= ends))
         return rows, self._numbers[columns], starts[rows, columns], ends[rows, columns]
 
-    def _well_quoted(self, text: str) -> bool:
-        """Whether all quotes enclose cells within one line, or are doubled within them."""
-        if not self._delimiter.isascii():
-            return False
-        data = np.frombuffer(f"\n{text}\n".encode(), dtype=np.uint8)
-        quotes = np.flatnonzero(data == _QUOTE)
-        if len(quotes) % 2:
-            return False
-        opening, closing = quotes[::2], quotes[1::2]
-        limits = np.zeros(256, dtype=bool)
-        limits[[_LINE_END, ord(self._delimiter)]] = True
-        begins = limits[data[opening - 1]]
-        limits[ord("\r")] = True
-        ends = limits[data[closing + 1]]
-        doubled = opening[1:] == closing[:-1] + 1
-        begins[1:] |= doubled
-        ends[:-1] |= doubled
-        if not (begins.all() and ends.all()):
-            return False
-        breaks = np.flatnonzero((data == _LINE_END) | (data == ord("\r")))
-        return not (np.searchsorted(quotes, breaks) % 2).any()
+
+def well_quoted(text: str, delimiter: str) -> bool:
+    """Whether all quotes enclose cells within one line, or are doubled within them."""
+    if not delimiter.isascii():
+        return False
+    data = np.frombuffer(f"\n{text}\n".encode(), dtype=np.uint8)
+    quotes = np.flatnonzero(data == _QUOTE)
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    limits = np.zeros(256, dtype=bool)
+    limits[[_LINE_END, ord(delimiter)]] = True
+    begins = limits[data[opening - 1]]
+    limits[ord("\r")] = True
+    ends = limits[data[closing + 1]]
+    doubled = opening[1:] == closing[:-1] + 1
+    begins[1:] |= doubled
+    ends[:-1] |= doubled
+    if not (begins.all() and ends.all()):
+        return False
+    breaks = np.flatnonzero((data == _LINE_END) | (data == ord("\r")))
+    return not (np.searchsorted(quotes, breaks) % 2).any()
+
+
+def has_lone_return(text: str) -> bool:
+    r"""Whether a line ends with ``\r`` alone, which `numpy.loadtxt` takes for a blank."""
+    return "\r" in text and text.count("\r") > text.count("\r\n")
 
 
 def _fit_float32(rows: Array) -> bool:

@@ -16,8 +16,9 @@ from wf.errors import DataError, UsageError, unknown
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
 from wf_datasets.tables.plain_rows import Array
-from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table, TableFile
+from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table
 from wf_datasets.tables.table_reader import not_numbers
+from wf_datasets.tables.text.table_file import TableFile
 
 Gaps = Literal["error", "split", "fill", "ignore"]
 _OF_TEXT = "if it names the series: --dataset.id {name}\n  or leave it out: --dataset.ignore {name}"
@@ -77,7 +78,7 @@ class SeriesReader:
         unit: ``months``, ``seconds``, or ``rows`` if times are ignored.
         step: The time from one step to the next, in that unit; for numeric times, in their own unit.
         origin: The time from which steps are counted.
-        delimiter: As for `wf_datasets.tables.table.TableFile`.
+        delimiter: As for `wf_datasets.tables.text.table_file.TableFile`.
         decimal: The decimal separator, if a file does not determine it.
         cuts: The first time steps of validation and test.
         naive_errors: One per target for each series, see `wf_datasets.tables.series.series`.

@@ -18,7 +18,8 @@ from wf_datasets.tables.column import Categories, shown
 from wf_datasets.tables.dates import Dates, is_date, seconds_of
 from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.records import table_of
-from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, place
+from wf_datasets.tables.text.table_file import TableFile
 from wf_datasets.transforms.fill import FillMissing
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class TableReader:
 
     Args:
         columns: The input columns in order: ``name``, for categories also ``values`` and ``form``, for dates ``dates``.
-        delimiter: As for `wf_datasets.tables.table.TableFile`.
+        delimiter: As for `wf_datasets.tables.text.table_file.TableFile`.
         missing: The treatment of missing values: ``mean`` and ``fill`` keep numbers nan for the run's own transform to
             fill in; ``fill`` makes a missing category a separate category; otherwise they are refused, because every
             row needs a prediction.

@@ -1,0 +1,1 @@
+"""Tables in delimited text files: rows of cells to columns of arrays."""
