@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from wf import Epochs, Every, Hook, Loop, Steps
 from wf.engine.events import EVENTS
 from wf.engine.feed import PlainBatch
+from wf.engine.figures import Monitor
 from wf.errors import DataError, DivergedError, GoBack, SaveError, UsageError, WfError
 
 
@@ -1097,3 +1098,514 @@ def test_a_listener_costs_one_call_a_step() -> None:
 
 def test_a_bare_step_is_a_handful_of_calls() -> None:
     assert calls_a_step([]) <= 8  # train_step, two appends; when read: float, isfinite, append
+
+
+# What a loop tells of itself
+
+
+def test_a_loop_before_its_run() -> None:
+    loop = Loop(Trainer())
+    names = ("loss", "batch", "best", "saved_step", "num_batches", "stop_reason", "ended", "larger_is_better")
+    assert {getattr(loop, name) for name in names[:-1]} == {None}
+    assert (loop.finished, loop.phase, loop.until) == (False, "", Epochs(0))
+    assert (loop.notes, loop.metrics, loop.recorded, loop.rollbacks) == ({}, {}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "larger", "read"),
+    [
+        ("validation/loss", None, False),
+        ("validation/loss", True, True),
+        ("validation/loss:max", None, True),
+        ("validation/loss:max", False, False),
+        ("validation/odd", None, None),
+    ],
+)
+def test_the_direction_is_that_of_the_option_or_else_of_the_monitor(
+    monitor: str, larger: bool | None, read: bool | None
+) -> None:
+    loop = Loop(Trainer(), monitor=monitor, larger_is_better=larger)
+    assert (loop.monitor, loop.larger_is_better) == (monitor.partition(":")[0], read)
+
+
+def test_an_unknown_choice_names_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        Loop(Trainer(), keep="all")
+    assert str(caught.value) == "unknown value of 'keep': 'all'\n  available: best, last"
+
+
+class Told:
+    """Writes down in one list the weights that a model has, and who used them in which phase."""
+
+    def __init__(self, writer: bool = False) -> None:
+        self.seen: list[str] = []
+        told = self.seen
+
+        class Judging(Evaluator):
+            def evaluate(self, split: str) -> dict[str, float]:
+                told.append(f"judge ({loop.phase})")
+                return super().evaluate(split)
+
+        class Saving(Writer if writer else Checkpointer):  # type: ignore[misc]  # one of two
+            def save(self, *args: Any) -> Any:
+                told.append(f"save ({loop.phase})")
+                return super().save(*args)
+
+            def finish(self) -> None:
+                told.append(f"finish ({loop.phase})")
+                super().finish()
+
+        modes = SimpleNamespace(to_train=lambda: told.append("to_train"), to_eval=lambda: told.append("to_eval"))
+        self.loop = loop = Loop(Trainer(), Judging(), Saving(), [self], modes=modes, final_splits=["test"])
+
+    def on_step_end(self, run: Loop) -> None:
+        self.seen.append(f"step ({run.phase})")
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: Any) -> None:
+        self.seen.append(f"judged {split} ({run.phase})")
+
+    def on_checkpoint_end(self, run: Loop, place: str) -> None:
+        self.seen.append(f"{place} ({run.phase})")
+
+    def on_run_end(self, run: Loop) -> None:
+        self.seen.append(f"end ({run.phase})")
+
+
+@pytest.mark.parametrize("writer", [False, True])
+def test_what_is_judged_and_saved_are_the_weights_for_evaluation_and_the_last_ones_stay(writer: bool) -> None:
+    told = Told(writer)
+    told.loop.run(Data(1), Epochs(1))
+    judged = ["to_eval", "judge (evaluating validation)", "judged validation (training)", "to_train"]
+    saved = ["finish (saving)", "step-1 (saving)"] if writer else ["step-1 (training)"]
+    final = ["to_eval", "judge (evaluating test)", "judged test (training)", "end (training)"]
+    save = ["to_eval", "save (saving)", "to_train", *saved]
+    assert told.seen == ["to_train", "step (training)", *judged, *save, *final]
+    assert told.loop.phase == ""
+    told.seen.clear()
+    told.loop.run(Data(1), Epochs(2))
+    assert told.seen[:2] == ["to_train", "step (training)"], "the next run begins with the weights that are trained"
+
+
+def test_a_failed_checkpoint_leaves_the_weights_that_are_trained() -> None:
+    told = Told()
+    checkpointer = told.loop.checkpointer
+    checkpointer.save = lambda *args: fail(SaveError("full"))  # type: ignore[union-attr,method-assign]  # ours
+    told.loop._save_failed = lambda run, error: not told.seen.append(f"failed ({run.phase})")
+    with pytest.raises(SaveError, match="full"):
+        told.loop.run(Data(1), Epochs(1))
+    assert told.seen.count("to_eval") == 3
+    assert told.seen[6:9] == ["to_eval", "to_train", "failed (saving)"]
+    assert told.seen[-1] == "end (training)"
+
+
+def fail(error: BaseException) -> Any:
+    raise error
+
+
+def test_without_an_evaluator_nothing_is_evaluated() -> None:
+    loop = Loop(Trainer(), None, Checkpointer(), keep="best", eval_every=Every(1, "steps"), final_splits=["test"])
+    assert loop.evaluated == ()
+    loop.run(Data(2), Epochs(1))
+    assert (loop.best, loop.metrics) == (None, {})
+    assert Loop(Trainer(), Evaluator()).evaluated == ("validation",)
+    assert Loop(Trainer(), Evaluator(), eval_every=None).evaluated == ()
+
+
+class Terms(Trainer):
+    """Its steps give terms and another figure."""
+
+    def train_step(self, batch: Any) -> Any:
+        return {"loss": super().train_step(batch), "loss/price": 3.0, "norm": 4.0}
+
+
+class Adds:
+    """Adds a figure to records and evaluations."""
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        record["lr"] = 0.5
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: dict[str, Any]) -> None:
+        metrics["gap"] = 0.25
+
+
+def test_figures_of_the_steps_and_of_evaluations_are_told_apart() -> None:
+    log = Log()
+    log.told_last = True  # type: ignore[attr-defined]  # as one that shows them
+    loop = Loop(Terms(), Evaluator(), hooks=[Adds(), log]).run(Data(2), Epochs(1))
+    assert loop.metrics == {"train/loss/price": 3.0, "validation/loss": 0.5, "validation/gap": 0.25}
+    assert loop.recorded == {"train/norm": 4.0, "train/lr": 0.5}
+    assert loop.figures == {**loop.recorded, **loop.metrics}
+    assert loop.loss == 3.0
+    assert loop.batch.id == (0, 1)
+    again = Loop(Terms(), Evaluator(), hooks=[Adds(), Log()])
+    again.load_state_dict(loop.state_dict())
+    assert (again.metrics, again.recorded) == (loop.metrics, loop.recorded)
+
+
+def test_figures_of_hooks_are_those_of_the_first_of_several_processes() -> None:
+    """Its own losses and evaluations are of all processes already."""
+
+    def of_first(figures: dict[str, Any]) -> dict[str, Any]:
+        return {name: value + 100 for name, value in figures.items()}
+
+    log = Log()
+    log.told_last = True  # type: ignore[attr-defined]  # as one that shows them
+    loop = Loop(Terms(), Evaluator(), hooks=[Adds(), log], agree=lambda flag: flag, of_first=of_first)
+    loop.run(Data(1), Epochs(1))
+    assert loop.metrics == {"train/loss/price": 103.0, "validation/loss": 0.5, "validation/gap": 100.25}
+    assert loop.recorded == {"train/norm": 104.0, "train/lr": 100.5}
+    records = [event[-1] for event in log.events if event[0] in ("on_log", "on_evaluation_end")]
+    assert records[0] == {
+        "loss": 2.0, "running_loss": 2.0, "epoch_loss": 2.0, "loss/price": 103.0, "norm": 104.0, "lr": 100.5
+    }  # fmt: skip
+    assert records[1] == {"loss": 0.5, "gap": 100.25}
+
+
+def test_several_processes_count_the_samples_of_all_of_them() -> None:
+    batches = [SimpleNamespace(size=2, whole_size=5), SimpleNamespace(size=2, whole_size=0), SimpleNamespace(size=2)]
+    for agree, samples in ((bool, 6), (lambda flag: flag, 9)):
+        log = Log()
+        loop = Loop(Trainer(), hooks=[log], agree=agree).run(batches, Epochs(1))
+        assert loop.progress.samples == samples
+        loss = (2 * 2 + 3 * 2 + 4 * 2) / 6 if agree is bool else (2 * 5 + 3 * 2 + 4 * 2) / 9
+        assert log.events[-3][-1]["epoch_loss"] == pytest.approx(loss)
+
+
+# Going back
+
+
+class Backs:
+    """Goes back after some steps, each time that its number says so."""
+
+    def __init__(self, *steps: int, interrupt: bool = False) -> None:
+        self.steps, self.interrupt = [*steps], interrupt
+        self.numbers: list[int] = []
+
+    def on_step_end(self, run: Loop) -> None:
+        if self.steps and run.progress.step == self.steps[0]:
+            del self.steps[0]
+            run.stop("enough")
+            if self.interrupt:
+                run.stop("SIGTERM", for_good=False)
+            raise GoBack("not finite", lambda number: self.numbers.append(number) or {"halved": number})
+
+
+def test_each_return_to_a_checkpoint_is_recorded() -> None:
+    hook, checkpointer = Backs(3, 3, 5), Checkpointer()
+    loop = Loop(Trainer(), None, checkpointer, [hook], checkpoint_every=Every(2, "steps")).run(Data(6), Epochs(1))
+    assert loop.rollbacks == [
+        {"from_step": 3, "to_step": 2, "halved": 1},
+        {"from_step": 3, "to_step": 2, "halved": 2},
+        {"from_step": 5, "to_step": 4, "halved": 1},  # the checkpoint of step 4 knows of the first two
+    ]
+    assert (loop.stop_reason, loop.ended, loop.saved_step) == (None, None, 6)
+    assert loop.trainer.batches == [(0, number) for number in range(6)]  # type: ignore[attr-defined]  # of this Trainer
+    assert checkpointer.saved[6]["state"]["rollbacks"] == loop.rollbacks
+
+
+def test_a_signal_still_ends_a_run_that_went_back() -> None:
+    checkpointer = Checkpointer()
+    hook = Backs(3, interrupt=True)
+    loop = Loop(Trainer(), None, checkpointer, [hook], checkpoint_every=Every(2, "steps")).run(Data(6), Epochs(1))
+    assert (loop.stop_reason, loop.ended, loop.progress.step) == ("SIGTERM", None, 2)
+    assert [step for *_, step in checkpointer.order] == [2, 2], "the state has changed: it went back"
+    assert len(checkpointer.saved[2]["state"]["rollbacks"]) == 1
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_run_without_a_checkpoint_ends_with_the_request(saves: bool) -> None:
+    class Empty(Checkpointer):
+        def load(self, which: str = "latest") -> Any:
+            assert which == "latest"
+            raise DataError("there are none\n  and more")
+
+    with pytest.raises(GoBack, match="not finite") as caught:
+        Loop(Trainer(), None, Empty() if saves else None, [Backs(2)]).run(Data(), Epochs(1))
+    why = "there are none" if saves else "this run saves none"
+    note = f"there is no checkpoint to go back to: {why}\n  --checkpoint-every saves more often"
+    assert caught.value.__notes__ == [note]
+    assert caught.value.__suppress_context__
+
+
+def test_a_run_goes_back_to_the_checkpoint_that_is_being_written() -> None:
+    writer, backs = Writer(), Backs(4)
+    log, loop = write_in_background(writer, backs)
+    loop.run(Data(6), Epochs(1))
+    assert loop.rollbacks == [{"from_step": 4, "to_step": 3, "halved": 1}]
+    assert committed(log)[0] == (6, "step-6")  # the log has gone back, too
+    assert writer.max_writing == 1
+
+
+def test_a_listener_that_goes_back_when_it_is_told_of_the_checkpoint_before_going_back() -> None:
+    class Twice(Backs):
+        def on_checkpoint_end(self, run: Loop, place: str) -> None:
+            if run.progress.step == 4:
+                raise GoBack("again")
+
+    _, loop = write_in_background(Writer(), Twice(4))
+    loop.run(Data(6), Epochs(1))
+    assert [one["from_step"] for one in loop.rollbacks] == [4]
+
+
+def test_a_run_that_goes_back_trains_the_weights_that_are_trained() -> None:
+    told = Told()
+    told.loop.checkpoint_every = Every(1, "steps")
+
+    class Late:
+        def on_run_end(self, run: Loop) -> None:
+            if not run.rollbacks:
+                raise GoBack("at the end")
+
+    told.loop.hooks = (told, Late())
+    told.loop.run(Data(2), Epochs(1))
+    end = told.seen.index("end (training)")
+    assert told.seen[end + 1 :][:2] == ["to_train", "to_eval"]
+    assert told.loop.finished
+
+
+# Saving and resuming
+
+
+def test_a_resumed_run_that_is_at_its_end_saves_nothing_again() -> None:
+    first = Loop(Trainer(), Evaluator(), Checkpointer(), [Log(stop_at=2)])
+    state = first.run(Data(2), Epochs(1)).checkpointer.load()  # type: ignore[union-attr]  # ours
+    assert state["ended"] == "enough"
+    checkpointer = Checkpointer()
+    loop = Loop(Trainer(), Evaluator(), checkpointer, [Log()])
+    loop.load_state_dict(state)
+    assert (loop.saved_step, loop.ended) == (2, None)
+    loop.ended = state["ended"]
+    assert loop.run(Data(2), Epochs(9)).stop_reason == "enough"
+    assert checkpointer.order == []
+    assert loop.ended is None
+
+
+def test_a_stop_that_is_not_for_good_is_no_end() -> None:
+    checkpointer = Checkpointer()
+    loop = Loop(Trainer(), None, checkpointer)
+    loop.stop("SIGTERM received", for_good=False)
+    assert loop.run(Data(), Epochs(1)).stop_reason == "SIGTERM received"
+    assert checkpointer.load()["ended"] is None
+    loop.stop("enough")
+    loop.run(Data(), Epochs(1))
+    assert checkpointer.load()["ended"] == "enough"
+
+
+def test_a_checkpoint_of_an_older_version_can_be_resumed() -> None:
+    state = Loop(Trainer(), Evaluator()).run(Data(2), Epochs(1)).state_dict()
+    older = {name: value for name, value in state.items() if name not in ("evaluated_at", "rollbacks", "recorded")}
+    loop = Loop(Trainer(), Evaluator(), final_splits=["validation"])
+    loop.load_state_dict({**older, "ended": None})
+    assert (loop.rollbacks, loop.recorded) == ([], {})
+    loop.run(Data(2), Epochs(1))
+    assert loop.evaluator.splits == ["validation"]  # type: ignore[union-attr]  # ours
+
+
+def test_a_state_does_not_change_with_the_run() -> None:
+    loop = Loop(Terms(), Evaluator(), hooks=[Adds()]).run(Data(2), Epochs(1))
+    state = loop.state_dict()
+    before = {name: repr(value) for name, value in state.items()}
+    loop.metrics["x"] = loop.recorded["x"] = 1.0
+    loop.rollbacks.append({})
+    loop.run(Data(2), Epochs(2))
+    assert {name: repr(value) for name, value in state.items()} == before
+    loop.load_state_dict(state)
+    assert (loop.progress.epoch, loop.metrics) == (1, state["metrics"])
+
+
+def test_a_part_of_a_checkpoint_has_a_name() -> None:
+    loop = Loop(Trainer(), hooks=[Log()], name_of=lambda part: f"hook {type(part).__name__}")
+    assert list(loop.stateful()) == ["trainer", "hook/Log"]
+    assert loop.part_name("hook/Log") == "hook Log"
+
+
+def test_if_one_process_cannot_save_its_state_none_does() -> None:
+    class Broken(Trainer):
+        def state_dict(self) -> dict[str, Any]:
+            raise SaveError("mine cannot be saved")
+
+    def save(trainer: Trainer, other_fails: bool) -> None:
+        asked: list[bool] = []
+
+        def agree(flag: bool) -> bool:
+            asked.append(flag)
+            return flag or (other_fails and len(asked) == 3)  # after the stop and the losses
+
+        Loop(trainer, None, Checkpointer(), agree=agree).save()
+        assert asked == [False] * 3
+
+    save(Trainer(), False)
+    for trainer, words in ((Broken(), "mine cannot"), (Trainer(), "another process could not save the state")):
+        with pytest.raises(SaveError, match=words):
+            save(trainer, True)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_interrupt_waits_for_no_checkpoint_and_nor_does_an_error_of_one_of_several(several: bool) -> None:
+    class Breaking(Trainer):
+        def train_step(self, batch: Any) -> float:
+            if len(self.batches) == 4:
+                raise ValueError("broken") if several else KeyboardInterrupt
+            return super().train_step(batch)
+
+    writer, log = Writer(), Log()
+    agree = {"agree": lambda flag: flag} if several else {}
+    loop = Loop(Breaking(), None, writer, [log], checkpoint_every=Every(3, "steps"), **agree)  # type: ignore[arg-type]  # a bool
+    with pytest.raises((ValueError, KeyboardInterrupt)):
+        loop.run(Data(10), Epochs(1))
+    assert (writer.writing, committed(log)) == (1, [])
+    assert log.events[-1][0] == "on_exception"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_best_are_saved_at_once_within_an_epoch(several: bool) -> None:
+    """Also where evaluations are counted in steps."""
+    losses, checkpointer = [3.0, 1.0, 2.0, 1.0, 0.5], Checkpointer()
+    told: dict[int, float] = {}
+
+    class Reads:
+        def on_evaluation_end(self, run: Loop, split: str, metrics: Any) -> None:
+            told[run.progress.step] = run.metrics["validation/loss"]
+
+    agree = {"agree": lambda flag: flag} if several else {}
+    loop = Loop(
+        Trainer(), Evaluator(losses), checkpointer, [Reads()], keep="best", eval_every=Every(1, "steps"), **agree
+    )  # type: ignore[arg-type]  # a bool
+    loop.run(Data(6), Steps(5))
+    assert [step for *_, step in checkpointer.order] == [1, 2, 5]
+    assert loop.best == 0.5
+    assert told == dict(enumerate(losses, 1)), "hooks read the figures of this evaluation"
+
+
+def test_the_best_of_equal_ones_is_the_first_and_what_no_number_shows_is_none() -> None:
+    for losses, larger, best, steps in (
+        ([2.0, 2.0, 2.0], None, 2.0, [1, 3]),
+        ([2.0, 2.0, 2.0], True, 2.0, [1, 3]),
+        ([1.0, 2.0, 3.0], True, 3.0, [1, 2, 3]),
+        ([math.inf, -math.inf, math.nan], None, None, [3]),
+    ):
+        checkpointer = Checkpointer()
+        loop = Loop(Trainer(), Evaluator(losses), checkpointer, keep="best", larger_is_better=larger)
+        loop.eval_every = Every(1, "steps")
+        if larger:
+            checkpointer.load = lambda which="latest": {"parts": {}}  # type: ignore[method-assign]  # it looks for the smallest
+        loop.run(Data(4), Steps(3))
+        assert (loop.best, [step for *_, step in checkpointer.order]) == (best, steps)
+
+
+def test_the_direction_that_the_best_need_must_be_known() -> None:
+    class Odd(Evaluator):
+        def evaluate(self, split: str) -> dict[str, float]:
+            return {"odd": 1.0}
+
+    loop = Loop(Trainer(), Odd(), Checkpointer(), keep="best", monitor="validation/odd")
+    with pytest.raises(UsageError, match="write the direction behind the figure: monitor validation/odd:max"):
+        loop.run(Data(2), Epochs(1))
+    loop = Loop(Trainer(), Odd(), Checkpointer(), keep="best", monitor="validation/odd:max")
+    assert loop.run(Data(2), Epochs(1)).best == 1.0
+
+
+def test_what_the_best_need_is_named() -> None:
+    loop = Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", monitor="test/loss")
+    with pytest.raises(UsageError) as caught:
+        loop.run(Data(), Epochs(1))
+    assert str(caught.value) == (
+        "keep best watches 'test/loss', but the run does not evaluate 'test' while it trains\n"
+        "  evaluated: validation\n  add the split to --eval-splits, or set monitor"
+    )
+    loop = Loop(Trainer(), Evaluator(), Checkpointer(), keep="last", monitor="test/loss")
+    assert loop.run(Data(), Epochs(1)).finished, "nothing else needs it"
+
+
+def test_a_hook_learns_before_the_first_step_that_its_figure_will_not_exist() -> None:
+    class Needs:
+        def on_run_start(self, run: Loop) -> None:
+            assert run.expect(Monitor.read("validation/loss"), "--monitor", "hook 'x'") == "validation"
+            run.expect(Monitor.read("test/loss"), "--x.monitor", "hook 'x'")
+
+    with pytest.raises(UsageError, match=r"hook 'x' watches 'test/loss', but(.|\n)* or set --x.monitor"):
+        Loop(Trainer(), Evaluator(), hooks=[Needs()]).run(Data(), Epochs(1))
+
+
+def test_a_figure_of_the_steps_that_a_hook_needs_must_be_in_the_first_record() -> None:
+    class Needs:
+        def on_run_start(self, run: Loop) -> None:
+            run.expect(Monitor.read("train/lrr"), "--monitor", "hook 'x'")
+
+    loop = Loop(Trainer(), Evaluator(), hooks=[Needs(), Adds()])
+    with pytest.raises(UsageError, match="'train/lrr'\n  did you mean 'train/lr'"):
+        loop.run(Data(), Epochs(1))
+    assert loop.progress.step == 1
+
+
+def test_two_sources_of_a_figure_are_named() -> None:
+    class Again:
+        def __init__(self, event: str, name: str) -> None:
+            setattr(self, event, lambda run, *args: args[-1].update({name: 7.0}))
+
+    judge = Evaluator()
+    judge.figures = {"loss": False, "map": True}  # type: ignore[attr-defined]  # as one that says what it gives
+    for event, name, words in (
+        ("on_log", "norm", "'train/norm' has two sources: the trainer, and Again"),
+        ("on_log", "map", "'train/map' has two sources: the evaluator, and Again"),
+        ("on_evaluation_end", "loss", "'validation/loss' has two sources: the evaluator, and Again"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            Loop(Terms(), judge, hooks=[Again(event, name)]).run(Data(), Epochs(1))
+
+
+def test_hooks_that_show_figures_find_all_of_them_in_the_loop() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Shows:
+        told_last = True
+
+        def on_evaluation_end(self, run: Loop, split: str, metrics: Any) -> None:
+            seen.append(dict(run.metrics))
+
+    Loop(Trainer(), Evaluator(), hooks=[Shows(), Adds()]).run(Data(), Epochs(1))
+    assert seen == [{"validation/loss": 0.5, "validation/gap": 0.25}]
+
+
+def test_a_trainer_may_read_its_losses_itself() -> None:
+    class Reads(Trainer):
+        def train_step(self, batch: Any) -> Any:
+            return [super().train_step(batch)]
+
+        def read(self, losses: Sequence[Any]) -> list[float]:
+            return [one + 100 for (one,) in losses]
+
+    log = Log()
+    Loop(Reads(), hooks=[log]).run(Data(2), Epochs(1))
+    assert [event[-1]["loss"] for event in log.events if event[0] == "on_log"] == [102.0, 103.0]
+
+
+@pytest.mark.parametrize("num_batches", [1, 2])
+def test_a_checkpoint_within_the_last_step_of_an_epoch_is_resumed_with_the_end_of_the_epoch(num_batches: int) -> None:
+    """The best are saved before the epoch ends."""
+
+    def parts() -> tuple[Log, Checkpointer, Loop]:
+        log, checkpointer = Log(), Commits()
+        judged = {"keep": "best", "eval_every": Every(num_batches, "steps")}
+        return log, checkpointer, Loop(Trainer(), Evaluator(), checkpointer, [log], **judged)  # type: ignore[arg-type]  # mixed
+
+    _, first, loop = parts()
+    loop.run(Data(num_batches), Steps(num_batches))
+    state = first.states[0]  # type: ignore[attr-defined]  # of Commits
+    assert state["progress"]["batch"] == num_batches
+    log, checkpointer, loop = parts()
+    loop.load_state_dict(state)
+    checkpointer.saved[num_batches] = {"state": state, "loss": 0.5}
+    loop.run(Data(num_batches), Steps(num_batches))
+    assert (loop.progress.epoch, loop.progress.batch) == (1, 0)
+    assert log.names().count("epoch_end") == 1
+
+
+def test_no_epochs_of_no_batches_are_a_run() -> None:
+    assert Loop(Trainer()).run(Data(0), Epochs(0)).finished
+
+
+def test_each_epoch_has_its_own_batches() -> None:
+    trainer = Trainer()
+    Loop(trainer).run(Data(2), Epochs(2))
+    assert trainer.batches == [(0, 0), (0, 1), (1, 0), (1, 1)]

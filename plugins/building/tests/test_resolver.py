@@ -194,3 +194,143 @@ def test_values_of_a_scope_are_restored() -> None:
     with values.within({"a": 5, "c": 7}):
         assert (values.need("b"), values["c"]) == (6, 7)
     assert (values["a"], values["b"], "c" in values) == (1, 6, False)
+
+
+def test_values_are_set_counted_and_taken_with_their_provider() -> None:
+    values = resolver({"made": lambda values: 3}, known=1)
+    values["own"] = 2
+    values.take("dataset 'digits'", {"given": 4})
+    values.need("made")
+    assert dict(values) == {"known": 1, "own": 2, "given": 4, "made": 3}
+    assert len(values) == 4
+    providers = {name: values.provider(name) for name in ("known", "own", "given", "made")}
+    assert providers == {"known": RUN, "own": RUN, "given": "dataset 'digits'", "made": "maker of made"}
+    del values["own"]
+    assert "own" not in values
+
+
+def test_a_provider_that_takes_its_value_itself_is_named_as_it_says() -> None:
+    def make(values: Resolver) -> int:
+        values.take("dataset 'digits'", {"a": 1})
+        return 1
+
+    values = resolver({"a": make})
+    values.need("a")
+    assert values.provider("a") == "dataset 'digits'"
+
+
+def test_a_known_value_is_provided_without_a_search() -> None:
+    def find(name: str) -> Provider | None:
+        raise UsageError(f"several plugins provide '{name}'")
+
+    values = Resolver({"a": 1}, find)
+    assert values.provides("a")
+    with pytest.raises(UsageError, match="several plugins provide 'b'"):
+        values.provides("b")
+
+
+def test_a_value_that_the_search_for_its_provider_makes() -> None:
+    """As `outputs` come with the links: the search makes these, and they bring the value."""
+
+    def find(name: str) -> Provider | None:
+        values.take("task 'classification'", {name: "found"})
+        return None
+
+    values = Resolver({}, find)
+    assert values.provides("asked")
+    values = Resolver({}, find)
+    assert values.need("needed") == "found"
+    assert values.provider("needed") == "task 'classification'"
+
+
+def test_each_asker_is_told_once_and_the_chain_names_those_before_it() -> None:
+    seen: list[str] = []
+    values = resolver({"a": lambda values: 1, "b": lambda values: seen.append(values.chain()) or values.need("a")})
+    values.need("a")
+    assert values.asked_by["a"] == []
+    with values.asking("trainer 'x'"), values.asking("model 'y'"):
+        assert values.chain() == "trainer 'x'"
+        values.need("a")
+        values.need("a")
+        values.need("b")
+    assert values.asked_by == {"a": ["model 'y'", "maker of b"], "b": ["model 'y'"]}
+    assert seen == ["trainer 'x' > model 'y'"]
+    assert values.chain() == ""
+
+
+def test_a_value_of_the_run_asks_by_itself_whoever_asked_for_it() -> None:
+    chains: list[str] = []
+
+    def make() -> str:
+        chains.append(values.chain())
+        values.need("a")
+        with values.asking("model 'mlp'"):
+            chains.append(values.chain())
+            values.need("a")
+        return "made"
+
+    providers = {"a": Provider("a", lambda: 1), "model": Provider("the model", make, of_run=True)}
+    values = Resolver({}, providers.get)
+    with values.asking("hook 'x'"), values.asking("hook 'y'"):
+        values.need("model")
+        assert values.chain() == "hook 'x'"
+    assert chains == ["", ""]
+    assert values.asked_by == {"model": ["hook 'y'"], "a": ["the model", "model 'mlp'"]}
+    values.need("model")
+    assert values.asked_by["model"] == ["hook 'y'"], "nobody asks now"
+
+
+def test_needs_that_are_missing_or_come_later_are_left_out() -> None:
+    made: list[str] = []
+
+    def provider(name: str, *needs: str, of_run: bool = True) -> Provider:
+        return Provider(name, lambda: made.append(name), needs, of_run)
+
+    providers = {
+        "model": provider("model", "noise", "absent"),
+        "noise": provider("noise", "params", "absent", "size", of_run=False),
+        "size": provider("size"),
+        "params": provider("params", "model"),
+    }
+    values = Resolver({}, providers.get)
+    values.need("model")
+    assert made == ["size", "noise", "model"]
+    assert "params" not in values
+
+
+def test_what_needs_the_value_being_made_comes_later_even_if_nobody_asked_for_it() -> None:
+    seen: dict[str, bool] = {}
+    names: dict[str, tuple[str, ...]] = {"params": ("model",), "run_dir": ("params",), "other": ()}
+
+    def model() -> str:
+        seen.update({name: values.comes_later(name) for name in (*names, "known", "absent", "plugin")})
+        return "m"
+
+    providers = {name: Provider(name, lambda: "", needs, of_run=True) for name, needs in names.items()}
+    providers["model"] = Provider("model", model, of_run=True)
+    providers["plugin"] = Provider("plugin", lambda: "", ("model",))
+    values = Resolver({"known": 1}, providers.get)
+    values.need("model")
+    expected = {"params": True, "run_dir": True, "other": False, "known": False, "absent": False, "plugin": False}
+    assert seen == expected
+
+
+def test_a_separate_random_stream_can_be_asked_for() -> None:
+    apart: list[str] = []
+
+    @contextmanager
+    def stream(name: str) -> Iterator[None]:
+        apart.append(name)
+        yield
+
+    with Resolver({}, apart=stream).apart("noise"):
+        assert apart == ["noise"]
+    with Resolver().apart("noise"):
+        pass
+
+
+def test_a_value_may_be_taken_away_within_its_scope() -> None:
+    values = Resolver({"a": 1})
+    with values.within({"a": 2, "b": 3}):
+        del values["b"]
+    assert dict(values) == {"a": 1}

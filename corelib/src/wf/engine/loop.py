@@ -298,7 +298,6 @@ class Loop:
                 self._evaluated_at[split] = self.progress.step
                 self._know(figures)
                 self._participants.tell_figures("on_evaluation_end", (self, split), figures, self._know_added)
-                self._know(figures)
 
     def _know(self, figures: Figures) -> None:
         self.metrics.update({f"{figures.split}/{name}": value for name, value in figures.values.items()})
