@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,13 @@ from step_protocols import Curvature, Sharpness
 from torch import Tensor, nn
 
 from wf import Epochs, Loop
+from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import OptimizerTraits
-from wf_base import Batch, Supervised
+from wf_base import Batch, Outcome, Supervised, Term
 from wf_base.training.gradients import Gradients
 from wf_data.batches.shares import Shares
+from wf_losses.combined import SumLoss
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
 from wf_run.parts.links import link_loss
@@ -218,3 +221,218 @@ def test_processes_with_unequal_shares_give_the_gradients_of_the_whole(
     found = [torch.stack(same).mean(0) for same in zip(*by_rank, strict=True)]
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(torch.stack(losses).mean(), loss, rtol=1e-9, atol=1e-12)
+
+
+class Several:
+    """An objective of terms that count samples, targets and tokens, and of one that is a sum."""
+
+    def __init__(self, model: nn.Module, *, late: bool = False) -> None:
+        self.model, self.late = model, late
+        self.factor = torch.tensor(0.5, requires_grad=True)
+
+    def weights(self, batch: Batch) -> dict[str, Tensor | float]:
+        found: dict[str, Tensor | float] = {
+            "counted": (batch.targets != IGNORED).sum(),
+            "tokens": float(batch.size * 3),
+        }
+        return {} if self.late else found
+
+    def step(self, batch: Batch) -> Outcome:
+        outputs, targets = self.model(batch.inputs), batch.targets
+        counted = targets != IGNORED
+        each = nn.functional.cross_entropy(outputs, targets.clamp(0), reduction="none")
+        terms = {
+            "counted": Term(value=(each * counted).sum() / counted.sum(), factor=self.factor, weight=counted.sum()),
+            "tokens": Term(value=outputs.square().mean(), factor=3.0),
+            "samples": Term(value=outputs.abs().sum(1).mean()),
+            "summed": Term(value=outputs.sum(), factor=0.25, reduction="sum"),
+        }
+        return Outcome(terms, outputs)
+
+
+def of_several(given: Batch, part_size: int | None, **options: Any) -> tuple[Any, list[Tensor]]:
+    model = network()
+    objective = Several(model)
+    value = Gradients(objective, part_size, **options)(given)
+    assert objective.factor.grad is not None
+    return value, [*(one.grad for one in model.parameters() if one.grad is not None), objective.factor.grad]
+
+
+@pytest.mark.parametrize("part_size", [1, 4, 5, 11])
+def test_terms_are_each_weighted_by_what_they_count(part_size: int) -> None:
+    given = batch(ignored=(0, 1, 2, 9))
+    value, found = of_several(given, part_size)
+    whole, expected = of_several(given, None)
+    assert list(whole) == ["loss", "loss/counted", "loss/tokens", "loss/samples", "loss/summed"]
+    assert not any(figure.requires_grad for figure in (*value.values(), *whole.values()))
+    by_hand = [one.value * one.factor for one in Several(network()).step(given).terms.values()]
+    torch.testing.assert_close(whole["loss"], torch.stack(by_hand).sum().detach())
+    torch.testing.assert_close(value, whole, rtol=1e-12, atol=1e-15)
+    assert len(found) == 5
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("of_tree", [False, True])
+def test_a_term_that_counts_nothing_in_a_part_leaves_the_gradients_of_the_others(of_tree: bool) -> None:
+    """Also one that has an output, and so parameters, to itself: these have a gradient of 0 then."""
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.body, self.one, self.other = nn.Linear(5, 7), nn.Linear(7, 3), nn.Linear(7, 3)
+
+        def forward(self, inputs: Tensor) -> Any:
+            hidden = self.body(inputs).tanh()
+            return {"one": self.one(hidden), "other": self.other(hidden)} if of_tree else self.one(hidden)
+
+    def trained(part_size: int | None) -> list[Tensor]:
+        model = Heads()
+        if not of_tree:
+            del model.other
+        leaves = ["one", "other"] if of_tree else None
+        parts, names = [Masked(), nn.CrossEntropyLoss(ignore_index=-1)], ["ignoring", "plain"]
+        loss = SumLoss(parts, names=names, of=leaves, learned=True)
+        targets = {"one": given.targets, "other": given.targets.clamp(0)} if of_tree else given.targets
+        if not of_tree:
+            loss.parts[1] = lambda outputs, targets: nn.functional.cross_entropy(outputs, targets.clamp(0))
+        objective = Supervised(model, loss)
+        value = Gradients(objective, part_size)(given._replace(targets=targets))
+        assert isinstance(value, dict)
+        assert all(one.grad is not None for one in model.parameters())
+        trained = (*model.parameters(), *loss.parameters())
+        return [value["loss"], value["loss/ignoring"], *(one.grad for one in trained if one.grad is not None)]
+
+    given = batch(ignored=(0, 1, 2, 3, 8))
+    torch.testing.assert_close(trained(4), trained(None), rtol=1e-11, atol=1e-14)
+
+
+def test_parts_of_unequal_samples_are_weighted_as_they_are() -> None:
+    """A batch that was read in parts has them already."""
+    given = batch(ignored=(0, 1, 2, 9))
+    sizes = (2, 1, 8)
+    parts = [
+        Batch(inputs, targets, None, None, len(targets))
+        for inputs, targets in zip(given.inputs.split(sizes), given.targets.split(sizes), strict=True)
+    ]
+    value, found = of_several(given._replace(inputs=None, targets=None, parts=parts), None)
+    whole, expected = of_several(given, None)
+    torch.testing.assert_close(value, whole, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-14)
+
+
+class Alone:
+    """One of two processes, whose sums are known: the other has the same."""
+
+    device, world_size = torch.device("cpu"), 2
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        assert all(tensor.dtype == torch.float64 for tensor in tensors)
+        return [2 * tensor for tensor in tensors]
+
+
+@pytest.mark.parametrize("part_size", [None, 8])
+def test_of_equal_shares_each_process_has_its_own_loss(part_size: int | None) -> None:
+    """And a sum times the number of processes, which average their gradients."""
+    given = batch(ignored=(0, 1, 2, 9))
+    value, found = of_several(given, part_size, strategy=Alone())
+    whole, expected = of_several(given, None)
+    whole["loss"] += 0.25 * whole["loss/summed"]
+    whole["loss/summed"] *= 2
+    torch.testing.assert_close(value, whole, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize("part_size", [None, 8])
+def test_a_process_that_only_keeps_step_adds_nothing(part_size: int | None) -> None:
+    given = batch()._replace(share=0.0, whole_size=1)
+    value, found = of_several(given, part_size, strategy=Others())
+    assert {name: float(figure) for name, figure in value.items()} == dict.fromkeys(value, 0.0)
+    assert not any(gradient.any() for gradient in found)
+
+
+class Others(Alone):
+    """The other process has all samples."""
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        assert not any(tensor.any() for tensor in tensors)
+        return [tensor + 5 for tensor in tensors]
+
+
+def test_a_weight_that_comes_after_the_forward_is_too_late_for_parts() -> None:
+    given, objective = batch(), Several(network(), late=True)
+    for options in ({"part_size": 4}, {"strategy": Alone()}):
+        with pytest.raises(UsageError) as caught:
+            Gradients(objective, **options)(given)  # type: ignore[arg-type]  # mixed
+        assert str(caught.value) == (
+            "term 'counted' of the loss has its weight only after the forward, but accumulation and several "
+            "processes need it before\n"
+            "  compute it from the targets in weights(batch), or train with --accumulate 1 in one process"
+        )
+    assert "loss/counted" in Gradients(objective)(given)
+
+
+def test_a_loss_without_a_gradient_is_refused() -> None:
+    given = batch()
+    objective = Supervised(network(), lambda outputs, targets: outputs.detach().sum())
+    with pytest.raises(
+        UsageError, match="returned a tensor without a gradient\n  it must be computed from the predictions"
+    ):
+        Gradients(objective)(given)
+
+
+@pytest.mark.parametrize("part_size", [None, 4])
+def test_a_scaled_loss_scales_the_gradients_alone(part_size: int | None) -> None:
+    scaler = SimpleNamespace(scale=lambda loss: loss * 8)
+    value, found = of_several(batch(), part_size, scaler=scaler)
+    whole, expected = of_several(batch(), None)
+    torch.testing.assert_close(value, whole, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(found, [8 * gradient for gradient in expected], rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_the_graph_of_the_gradients_is_kept_where_it_is_wanted(create_graph: bool) -> None:
+    model = network()
+    for part_size in (None, 4):
+        value = Gradients(Supervised(model, nn.CrossEntropyLoss()), part_size)(batch(), create_graph=create_graph)
+        assert isinstance(value, Tensor)
+        assert not value.requires_grad
+        grads = [one.grad for one in model.parameters() if one.grad is not None]
+        assert [gradient.requires_grad for gradient in grads] == [create_graph] * 4
+        for one in model.parameters():
+            one.grad = None
+
+
+def test_only_a_batch_that_is_one_part_of_one_process_is_not_divided() -> None:
+    given, objective = batch(8), Supervised(network(), nn.CrossEntropyLoss())
+    assert not Gradients(objective).divides(given)
+    assert not Gradients(objective, 8).divides(given)
+    assert Gradients(objective, 7).divides(given)
+    assert Gradients(objective, strategy=Alone()).divides(given)
+    assert not Gradients(objective, 4, strategy=SimpleNamespace(world_size=1)).divides(batch(4))  # type: ignore[arg-type]  # a part of one
+    one, two = batch(3), batch(5)
+    assert Gradients(objective).divides(given._replace(parts=[one, two]))
+    assert not Gradients(objective, 4).divides(given._replace(parts=[given]))
+
+
+def test_a_part_of_several_processes_is_divided_among_them() -> None:
+    seen: list[int] = []
+
+    class Net(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen.append(len(inputs))
+            return super().forward(inputs)
+
+    Gradients(Supervised(Net(5, 3), nn.CrossEntropyLoss()), 5, strategy=Alone())(batch(7))
+    assert seen == [3, 3, 1]
+
+
+def test_batches_of_ones_own_are_taken() -> None:
+    """They know neither parts nor a share."""
+    given = batch()
+    own = SimpleNamespace(inputs=given.inputs, targets=given.targets, size=given.size)
+    for part_size in (None, 4):
+        value = Gradients(Supervised(network(), nn.CrossEntropyLoss()), part_size, strategy=Alone())(own)  # type: ignore[arg-type]  # like one
+        expected, _ = gradients(nn.CrossEntropyLoss(), given, None)
+        torch.testing.assert_close(value, expected)

@@ -107,8 +107,6 @@ class Gradients:
         if len(parts) == 1 and self._num_processes == 1:
             return [None]
         weights = [self._objective.weights(part) or {} for part in parts]
-        if len(parts) == 1 and self._num_processes == 1 and not weights[0]:
-            return [None]
         whole = _added(weights) if getattr(batch, "parts", ()) else self._objective.weights(batch) or {}
         share = getattr(batch, "share", 1.0)  # batches of one's own have none
         sums = self._num_processes if share else 0.0
@@ -137,7 +135,7 @@ class Gradients:
         outcome = self._objective.step(part)
         terms = {name: _shared(name, term, shares) for name, term in outcome.terms.items()}
         if shares is not None:
-            _forget_what_does_not_count(outcome, shares)
+            terms = _without_what_does_not_count(terms, outcome, shares)
         loss = added((terms[name], term.factor) for name, term in outcome.terms.items())
         if not loss.requires_grad:
             raise UsageError(
@@ -157,15 +155,31 @@ def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
     return value if share in (None, 1.0) else value * share
 
 
-def _forget_what_does_not_count(outcome: Outcome, shares: _Shares) -> None:
-    """Clear the gradients of a part without weight, whose loss 0 / 0 is NaN."""
+def _without_what_does_not_count(terms: dict[str, Tensor], outcome: Outcome, shares: _Shares) -> dict[str, Tensor]:
+    """The terms of a part, without the gradients of those that have no weight in it: a loss of 0 / 0 gives NaN.
+
+    If nothing counts, the outputs' gradients are set to 0, and the host need not wait for the weight. If one of several
+    terms has no weight, it becomes a constant.
+    """
     known = [shares.of(name, term) for name, term in outcome.terms.items()]
-    if not all(isinstance(share, Tensor) for share in known):
-        return
-    nothing = torch.stack([torch.as_tensor(share) for share in known]).eq(0).all()
-    for _, leaf in tree.leaves(outcome.outputs):
-        if leaf.requires_grad:
+    leaves = [leaf for _, leaf in tree.leaves(outcome.outputs) if leaf.requires_grad]
+    weighted = {name: share for name, share in zip(outcome.terms, known, strict=True) if isinstance(share, Tensor)}
+    if len(known) > 1 and weighted:
+        is_empty = torch.stack(list(weighted.values())).eq(0).tolist()  # waits for the device
+        empty = [name for name, nothing in zip(weighted, is_empty, strict=True) if nothing]
+        if len(empty) < len(known):
+            return {name: _constant(term, leaves) if name in empty else term for name, term in terms.items()}
+    if len(weighted) == len(known):
+        nothing = torch.stack(list(weighted.values())).eq(0).all()
+        for leaf in leaves:
             leaf.register_hook(lambda gradient: torch.where(nothing, 0.0, gradient))
+    return terms
+
+
+def _constant(term: Tensor, leaves: Sequence[Tensor]) -> Tensor:
+    """A term as a constant that gives the outputs a gradient of 0: several processes must use every parameter."""
+    never = torch.zeros((), dtype=torch.bool, device=term.device)
+    return sum((torch.where(never, leaf, 0.0).sum() for leaf in leaves), term.detach())
 
 
 def _added(weights: Sequence[Weights]) -> Weights:
