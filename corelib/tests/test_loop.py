@@ -239,6 +239,22 @@ def test_checkpoint_cadence_in_minutes(monkeypatch: pytest.MonkeyPatch, num_batc
     assert len(checkpointer.order) == 2 * num_batches
 
 
+def test_the_clock_of_checkpoints_runs_from_the_run_and_from_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1e6]
+    monkeypatch.setattr("wf.engine.loop.time.monotonic", lambda: now[0])
+
+    class Slow(Trainer):
+        def train_step(self, batch: Any) -> float:
+            now[0] += 50
+            return super().train_step(batch)
+
+    checkpointer = Checkpointer()
+    loop = Loop(Slow(), checkpointer=checkpointer, checkpoint_every=Every(2, "minutes"), log_every=1)
+    now[0] += 1e4
+    loop.run(Data(10), Epochs(1))
+    assert [step for *_, step in checkpointer.order] == [3, 6, 9, 10]
+
+
 @pytest.mark.parametrize(
     ("every", "num"), [(Every(1), 3), (Every(2), 1), (Every(2, "steps"), 6), (Every(5, "steps"), 2), (None, 0)]
 )
@@ -246,6 +262,13 @@ def test_evaluation_cadence(every: Every | None, num: int) -> None:
     evaluator = Evaluator()
     Loop(Trainer(), evaluator, eval_every=every).run(Data(4), Epochs(3))
     assert evaluator.splits == ["validation"] * num
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3]), (3, [2]), (4, [3])])
+def test_evaluations_are_after_the_last_of_so_many_epochs(every: int, epochs: list[int]) -> None:
+    log = Log()
+    Loop(Trainer(), Evaluator(), hooks=[log], eval_every=Every(every)).run(Data(2), Epochs(5))
+    assert [event[1] for event in log.events if event[0] == "on_evaluation_end"] == epochs
 
 
 @pytest.mark.parametrize("every", [Every(1), Every(4, "steps")])
@@ -1363,6 +1386,34 @@ def test_a_run_that_goes_back_trains_the_weights_that_are_trained() -> None:
     assert told.loop.finished
 
 
+def test_decisions_taken_after_the_checkpoint_end_no_run_that_went_back() -> None:
+    class Late:
+        def on_step_end(self, run: Loop) -> None:
+            assert run.finished is False
+            if run.progress.step == 3 and not run.rollbacks:
+                run.stop("enough")
+
+        def on_run_end(self, run: Loop) -> None:
+            if not run.rollbacks:
+                raise GoBack("not good")
+
+    checkpointer = Checkpointer()
+    loop = Loop(Trainer(), None, checkpointer, [Late()]).run(Data(4), Epochs(2))
+    assert (loop.stop_reason, loop.ended, loop.progress.step) == (None, None, 8)
+    assert checkpointer.saved[3]["state"]["ended"] == "enough"
+    assert checkpointer.saved[8]["state"]["ended"] is None
+
+    class Interrupted(Backs):
+        def on_step_end(self, run: Loop) -> None:
+            super().on_step_end(run)
+            if run.progress.step == 5:
+                run.stop("SIGTERM", for_good=False)
+
+    loop = Loop(Trainer(), None, checkpointer := Checkpointer(), [Interrupted(3)], checkpoint_every=Every(2, "steps"))
+    assert loop.run(Data(4), Epochs(2)).stop_reason == "SIGTERM"
+    assert checkpointer.saved[5]["state"]["ended"] is None, "the run was to end for good before it went back"
+
+
 # Saving and resuming
 
 
@@ -1503,6 +1554,62 @@ def test_the_direction_that_the_best_need_must_be_known() -> None:
         loop.run(Data(2), Epochs(1))
     loop = Loop(Trainer(), Odd(), Checkpointer(), keep="best", monitor="validation/odd:max")
     assert loop.run(Data(2), Epochs(1)).best == 1.0
+    loop = Loop(Trainer(), Odd(), Checkpointer(), keep="best", monitor="validation/loss")
+    with pytest.raises(UsageError, match="set monitor to one of them"):
+        loop.run(Data(2), Epochs(1))
+
+
+def test_what_is_no_number_cannot_be_the_best() -> None:
+    class Lists(Evaluator):
+        def evaluate(self, split: str) -> Any:
+            return {"loss": [1.0, 2.0]}
+
+    with pytest.raises(UsageError, match="keep best: 'validation/loss' is not one number but list"):
+        Loop(Trainer(), Lists(), Checkpointer(), keep="best").run(Data(2), Epochs(1))
+
+
+def test_no_checkpoint_is_read_where_none_is_the_best() -> None:
+    class Unread(Checkpointer):
+        def load(self, which: str = "latest") -> Any:
+            raise AssertionError(which)
+
+    state = Loop(Trainer(), Evaluator(), Checkpointer(), keep="best").run(Data(2), Epochs(1)).state_dict()
+    assert state["best"] == 0.5
+    loop = Loop(Trainer(), Evaluator(), Unread(), keep="last")
+    loop.load_state_dict(state)
+    loop.run(Data(2), Epochs(2))
+    Loop(Trainer(), Evaluator([math.nan]), Unread(), keep="best").run(Data(2), Epochs(1))
+
+
+def test_of_the_best_checkpoint_only_model_and_loss_are_read() -> None:
+    class Part:
+        def __init__(self) -> None:
+            self.loaded: list[Any] = []
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"mine": id(self)}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            self.loaded.append(state)
+
+    parts = {name: Part() for name in ("model", "loss", "optimizer")}
+    Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", parts=parts).run(Data(2), Epochs(1))
+    assert {name: part.loaded for name, part in parts.items()} == {
+        "model": [{"mine": id(parts["model"])}],
+        "loss": [{"mine": id(parts["loss"])}],
+        "optimizer": [],
+    }
+    checkpointer, evaluator = Checkpointer(), Evaluator()
+    loop = Loop(Trainer(), evaluator, checkpointer, keep="best", parts=parts, final_splits=["validation"])
+    checkpointer.load = lambda which="latest": {"parts": {}}  # type: ignore[method-assign]  # another run's
+    loop.run(Data(2), Epochs(1))
+    assert evaluator.splits == ["validation"] * 2, "the best weights are judged, not those of the last step"
+    for options in ({"keep": "last"}, {"checkpointer": None}):
+        loop = Loop(
+            Trainer(), Evaluator(), **{"checkpointer": Checkpointer(), "keep": "best", "parts": parts, **options}
+        )  # type: ignore[arg-type]  # mixed
+        loop.run(Data(2), Epochs(1))
+    assert [len(part.loaded) for part in parts.values()] == [1, 1, 0]
 
 
 def test_what_the_best_need_is_named() -> None:

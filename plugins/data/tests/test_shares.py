@@ -112,3 +112,8 @@ def test_a_process_without_a_sample_gets_one_of_weight_zero() -> None:
     own = [Shares(rank, 4).is_own(torch.arange(6), 6, 4).tolist() for rank in range(4)]
     assert [[place for place, mine in enumerate(one) if mine] for one in own] == [[0, 4], [1, 5], [2, 4], [3, 5]]
     assert [Shares(rank, 4).num(2) for rank in range(4)] == [1, 1, 0, 0]
+
+
+def test_one_process_passes_its_batches_on() -> None:
+    batches = iter(())
+    assert Shares().marked(batches, 10, 4) is batches

@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
 from wf.errors import UsageError
 from wf_state.codec import CodecError, decode, encode
@@ -418,3 +421,96 @@ def test_restored_schedulers_continue_to_the_bit(make: Any) -> None:
     other_optimizer.load_state_dict(back["optimizer"])
     other.load_state_dict(back["scheduler"])
     assert rates(other_optimizer, other, 6) == rates(optimizer, scheduler, 6)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "the state is written in schema None, and this wf reads schema 1"),
+        ({}, "the state is written in schema None, and this wf reads schema 1"),
+        ({"schema": 2, "value": 1}, "the state is written in schema 2, and this wf reads schema 1"),
+        ({"schema": 1, "value": {"$": "os.system"}}, "the state holds a 'os.system', which this wf does not know"),
+        ({"schema": 1}, "the state's document is damaged: KeyError: 'value'"),
+        ({"schema": 1, "value": {"$": "dtype", "name": "load"}}, "'load' is no dtype of torch"),
+        ({"schema": 1, "value": {"$": "numpy", "dtype": "<U1", "hex": ""}}, "'<U1' is no numpy dtype of numbers"),
+    ],
+)
+def test_a_document_that_cannot_be_read_says_why(document: Any, message: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        decode(document, {})
+    assert str(caught.value) == message
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[DeviceMesh]:
+    """Two processes, of which the other one is made up."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    yield init_device_mesh("cpu", (2,))
+    torch.distributed.destroy_process_group()
+
+
+class TestDivided:
+    """Tensors that are divided among processes: here is the first of two."""
+
+    def divided(self, mesh: DeviceMesh, part: torch.Tensor, placement: Any = None) -> DTensor:
+        return DTensor.from_local(part, mesh, [placement or Shard(0)], run_check=False)
+
+    def test_its_node_is_that_of_a_whole_one_and_its_name_has_the_tensor_itself(self, mesh: DeviceMesh) -> None:
+        part = torch.arange(6.0).reshape(2, 3)
+        tensor = self.divided(mesh, part)
+        document, tensors = encode({"a": {"weight": tensor}, "whole": torch.ones(4)})
+        assert document["value"]["a"] == {"weight": {"$": "tensor", "name": "a.weight"}}
+        stored = tensors["a.weight"]
+        assert isinstance(stored, DTensor)
+        assert stored.shape == (4, 3)
+        assert torch.equal(stored.to_local(), part)
+        assert type(tensors["whole"]) is torch.Tensor
+
+    def test_a_parameter_stays_one_and_needs_a_gradient(self, mesh: DeviceMesh) -> None:
+        tensor = self.divided(mesh, torch.ones(2))
+        state = [nn.Parameter(tensor), nn.Parameter(tensor.clone(), requires_grad=False), tensor.clone()]
+        state.append(tensor.clone().requires_grad_())
+        document, tensors = encode(state)
+        assert document["value"] == [
+            {"$": "parameter", "requires_grad": True, "name": "0"},
+            {"$": "parameter", "name": "1"},
+            {"$": "tensor", "name": "2"},
+            {"$": "tensor", "requires_grad": True, "name": "3"},
+        ]
+        assert not any(one.requires_grad for one in tensors.values())
+
+    def test_one_tensor_under_two_names_is_stored_once(self, mesh: DeviceMesh) -> None:
+        tensor = self.divided(mesh, torch.ones(2, 3))
+        document, tensors = encode({"one": tensor, "other": tensor.detach()})
+        assert document["value"] == {name: {"$": "tensor", "name": "one"} for name in ("one", "other")}
+        assert list(tensors) == ["one"]
+
+    def test_what_overlaps_and_is_not_the_same_is_refused(self, mesh: DeviceMesh) -> None:
+        part = torch.ones(4, 4)
+        tensor = self.divided(mesh, part)
+        message = "^a: a tensor that is divided among processes overlaps with another one$"
+        for other in (
+            self.divided(mesh, part, Shard(1)),  # the same bytes of another tensor
+            self.divided(mesh, part, Replicate()),
+            self.divided(mesh, part[1:]),
+            self.divided(mesh, part.view(2, 8)),
+            self.divided(mesh, part.T),
+            part,
+            part[1],
+        ):
+            with pytest.raises(CodecError, match=message):
+                encode({"a": tensor, "b": other})
+
+    def test_what_cannot_be_saved(self, mesh: DeviceMesh) -> None:
+        for tensor, message in (
+            (self.divided(mesh, torch.ones(2), Partial()), "a tensor whose parts have yet to be added up cannot be"),
+            (
+                self.divided(mesh, torch.ones(2).requires_grad_()) * 2,
+                "a tensor with a graph behind it cannot be saved; ",
+            ),
+            (self.divided(mesh, torch.ones(2, dtype=torch.complex64)), "a tensor of torch.complex64 that is divided"),
+        ):
+            with pytest.raises(CodecError, match=rf"^a\.b: {message}"):
+                encode({"a": {"b": tensor}})
