@@ -5,6 +5,7 @@
 # make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
 # make docs       build the documentation as a site into site/
 # make bench      run the scripts in benchmarks/ and write their figures beside their goals into docs/speed.md
+# make mutate     change the code in thousands of ways, and see whether a test notices; FILES=loop changes one module
 # make soak       kill runs at random instants, KILLS times, and resume them
 # make wheels     build every distribution into dist/
 # make release    build wheels and source archives of every distribution into dist/, and check them
@@ -26,6 +27,8 @@ TOOLS := $(VENV)/installed-tools
 # An environment on top of the first one, with the adapters and the libraries that they bring.
 ECOSYSTEM := $(VENV)/ecosystem
 ADAPTED := $(ECOSYSTEM)/installed
+# Another one on top of the first, with what makes mutants.
+MUTATION := $(VENV)/mutation
 ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(ADAPTERS))) tests/ecosystem
 
 # Files of the adapters need their libraries.
@@ -40,7 +43,7 @@ define BESIDE_TYPES
 	$(1); code=$$?; wait $$types || code=$$?; cat $(VENV)/types.txt; exit $$code
 endef
 
-.PHONY: demo test test-all lint style types catalogue docs bench soak wheels release
+.PHONY: demo test test-all lint style types catalogue docs bench mutate soak wheels release
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -84,6 +87,9 @@ docs: $(TOOLS)
 bench: $(INSTALLED) $(ADAPTED)
 	$(BIN)/python benchmarks/_all.py
 
+mutate: $(MUTATION)/installed
+	OMP_NUM_THREADS=1 $(MUTATION)/bin/python tests/mutate.py $(FILES)
+
 soak: $(TOOLS)
 	OMP_NUM_THREADS=1 WF_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_faults.py -k random_instants
 
@@ -117,11 +123,21 @@ $(TOOLS): $(INSTALLED) requirements-dev.txt
 	@$(PIP) install -q -r requirements-dev.txt
 	@touch $@
 
+# An environment that has the packages of the first one, too.
+define ON_TOP
+@test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
+@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+	folder = next(pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages")); \
+	(folder / "base.pth").write_text("import site; site.addsitedir(%r)\n" % sysconfig.get_path("purelib"))' $(1)
+endef
+
 $(ADAPTED): $(TOOLS) requirements-ecosystem.txt $(addsuffix /pyproject.toml,$(ADAPTERS))
 	@echo 'Installing the libraries of the ecosystem into $(ECOSYSTEM): about 120 MB to download ...'
-	@test -x $(ECOSYSTEM)/bin/python || $(PYTHON) -m venv --without-pip $(ECOSYSTEM)
-	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
-		folder = next(pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages")); \
-		(folder / "base.pth").write_text("import site; site.addsitedir(%r)\n" % sysconfig.get_path("purelib"))' $(ECOSYSTEM)
+	$(call ON_TOP,$(ECOSYSTEM))
 	@$(PIP) --python $(ECOSYSTEM)/bin/python install -q --no-build-isolation -r requirements-ecosystem.txt
+	@touch $@
+
+$(MUTATION)/installed: $(TOOLS) requirements-mutation.txt
+	$(call ON_TOP,$(MUTATION))
+	@$(PIP) --python $(MUTATION)/bin/python install -q -r requirements-mutation.txt
 	@touch $@
