@@ -14,7 +14,7 @@ from wf_base import Dataset, TensorSamples
 from wf_base.data import split_dataset
 from wf_data.given import as_dataset
 from wf_data.serving import RunData
-from wf_run.using.trained import TrainedModel
+from wf_run.using.network import TrainedModel
 
 
 class Noise:

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from wf_run.bundle.folder import BundleFolder
     from wf_run.experiment import Experiment
-    from wf_run.using.trained import Trained, TrainedModel
+    from wf_run.using.network import TrainedModel
+    from wf_run.using.trained import Trained
 
 _LOG = logging.getLogger("wf")
 
@@ -225,7 +226,7 @@ def open_run(
     """
     from wf_run.bundle.folder import BundleFolder
     from wf_run.description import FILE, read_description
-    from wf_run.using.trained import open_trained
+    from wf_run.using.opening import open_trained
 
     bundle = BundleFolder.find(place, checkpoint)
     if bundle is None and model is None and checkpoint == KEPT:

@@ -46,7 +46,8 @@ from wf_run.runfiles.said import naming_place, without_said
 from wf_run.summary import Summary, summarize
 from wf_run.time_limit import seconds_of
 from wf_run.training import Training
-from wf_run.using.trained import Trained, TrainedModel, drawn
+from wf_run.using.network import TrainedModel
+from wf_run.using.trained import Trained, drawn
 from wf_run.views.page import page_of
 from wf_run.views.plotting import Drawn, draw, fitting, write
 

@@ -97,7 +97,7 @@ def graph_file(network: Any) -> bytes:
 
     Args:
         network: The model with its preprocessing, on the CPU, in evaluation mode; see
-            `wf_run.using.trained.TrainedModel`.
+            `wf_run.using.network.TrainedModel`.
 
     Raises:
         UsageError: When it cannot be written, in words.

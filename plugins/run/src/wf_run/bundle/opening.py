@@ -18,7 +18,8 @@ from wf_run.bundle.graph import read_graph
 from wf_run.bundle.rebuild import OWN_KEYS, texts
 from wf_run.description import read_description
 from wf_run.runfiles.runfile import RunFile
-from wf_run.using.trained import GraphOf, Trained, made_again
+from wf_run.using.opening import GraphOf, made_again
+from wf_run.using.trained import Trained
 from wf_state import codec
 
 

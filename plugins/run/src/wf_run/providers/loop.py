@@ -20,7 +20,7 @@ from wf_run.providers.monitor import checked_monitor
 from wf_run.providers.training.links import evaluated_splits
 from wf_run.resuming.collective import collective
 from wf_run.run_build import RunBuild
-from wf_run.using.trained import OWN
+from wf_run.using.opening import OWN
 
 
 def loop(
