@@ -24,7 +24,10 @@ from wf.registry import Registry
 from wf_building.builder import Builder
 from wf_run.api import read, reopen
 from wf_run.runfiles.runfile import RunFile, dump, folders_of
-from wf_run.trust import Brought, brought, directory_of, guard_for, record
+from wf_run.trust.code import RunCode, code_of
+from wf_run.trust.files import directory_of
+from wf_run.trust.guards import guard_for
+from wf_run.trust.records import record
 
 CODE = """
 import builtins
@@ -91,15 +94,15 @@ def run_directory(folder: Path, document: RunFile, **code: str) -> Path:
     return folder
 
 
-def look(place: Path) -> Brought:
-    return brought(place, [read(place / "run.toml")], REGISTRY)
+def look(place: Path) -> RunCode:
+    return code_of(place, [read(place / "run.toml")], REGISTRY)
 
 
 def guard(place: Path, **more: Any) -> Guard:
     return guard_for(place, [read(place / "run.toml")], REGISTRY, **more)
 
 
-def names(found: Brought) -> list[str]:
+def names(found: RunCode) -> list[str]:
     return sorted(piece.name for piece in found.pieces)
 
 
@@ -231,7 +234,7 @@ def test_links_and_pipes_among_the_code_are_refused(tmp_path: Path) -> None:
         look_with_other(place)
 
 
-def look_with_other(place: Path) -> Brought:
+def look_with_other(place: Path) -> RunCode:
     _edit(place, "evil.py:H", "other.py:H")
     return look(place)
 
@@ -260,7 +263,7 @@ def test_an_unusable_state_folder_gives_a_warning(
 
 
 def test_the_number_of_trust_records_is_limited(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wf_run.trust.MAX_RECORDS", 3)
+    monkeypatch.setattr("wf_run.trust.records.MAX_RECORDS", 3)
     for number in range(6):
         place = run_directory(tmp_path / str(number), {"model": {"use": f"os:a{number}"}})
         record(place, [read(place / "run.toml")], REGISTRY)

@@ -30,7 +30,8 @@ from wf_run.directory.rundir import place_of
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in
-from wf_run.trust import Source, guard_for
+from wf_run.trust.code import Source
+from wf_run.trust.guards import guard_for
 
 if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request

@@ -29,7 +29,7 @@ from wf_compare.tables.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import RunFile, check
-from wf_run.trust import record
+from wf_run.trust.records import record
 
 Say = Callable[[str], None]
 """Called with progress messages, one line each."""

@@ -32,7 +32,7 @@ from wf_compare.results import Row, read_run
 from wf_compare.tables.table import Table
 from wf_run.directory.group import RunGroup
 from wf_run.runfiles.runfile import RunFile, folders_of, load
-from wf_run.trust import Source
+from wf_run.trust.code import Source
 from wf_storage.files import write_atomically
 
 OVER = ("done", "diverged", "failed")

@@ -17,7 +17,7 @@ from wf_building.options import check_options
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
 from wf_run.plan import check_value
-from wf_run.trust import guard_of_line
+from wf_run.trust.guards import guard_of_line
 
 
 def conformance_cases(

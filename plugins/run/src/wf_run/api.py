@@ -35,7 +35,8 @@ from wf_run.runfiles.runfile import (
     naming_owner,
 )
 from wf_run.runfiles.said import said_in, with_said
-from wf_run.trust import directory_of, guard_for, guard_graph
+from wf_run.trust.files import directory_of
+from wf_run.trust.guards import guard_for, guard_graph
 
 if TYPE_CHECKING:
     from torch import nn

@@ -25,7 +25,8 @@ from wf_run.cli.running import RunCommand
 from wf_run.directory.rundir import place_of
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import dump
-from wf_run.trust import guard_for, record
+from wf_run.trust.guards import guard_for
+from wf_run.trust.records import record
 from wf_tune.planning import (
     OWN,
     check_not_given,

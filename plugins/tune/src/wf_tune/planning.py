@@ -31,7 +31,8 @@ from wf_run.cli.starting import uncollected
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in
-from wf_run.trust import Source, guard_for
+from wf_run.trust.code import Source
+from wf_run.trust.guards import guard_for
 from wf_tune.space import Space, document_of
 
 if TYPE_CHECKING:

@@ -140,7 +140,7 @@ def _compare(expected: Tree, found: Tree) -> None:
 def read_graph(source: bytes | Path, name: str, device: torch.device | None = None) -> ExportedGraph:
     """The model in a graph, on a device.
 
-    Reading one runs code, as torch evaluates texts in it: see `wf_run.trust.guard_graph`.
+    Reading one runs code, as torch evaluates texts in it: see `wf_run.trust.guards.guard_graph`.
 
     Args:
         source: The file, or its content.

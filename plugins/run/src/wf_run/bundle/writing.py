@@ -28,7 +28,7 @@ from wf_run.bundle.rebuild import Rebuild, document_of
 from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming.conditions import own_files
 from wf_run.runfiles.runfile import dump
-from wf_run.trust import record, record_graph
+from wf_run.trust.records import record, record_graph
 from wf_run.using.network import TrainedModel
 from wf_state import codec
 from wf_storage import files

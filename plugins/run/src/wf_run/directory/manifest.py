@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from wf_run import trust
 from wf_run.api import read
 from wf_run.assembly import Assembly
 from wf_run.description import FILE
@@ -13,6 +12,8 @@ from wf_run.directory.rundir import RunDirectory
 from wf_run.directory.save_failures import SaveFailures
 from wf_run.resuming.conditions import conditions_of, keys_of, own_files
 from wf_run.runfiles.references import resolve
+from wf_run.trust.code import Source
+from wf_run.trust.records import record
 
 
 def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_from: int | None, rebuild: str) -> None:
@@ -33,7 +34,7 @@ def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_f
     if trains_on_from is not None:
         started["trains_on_from"] = trains_on_from
     made = {**_made_of(parts, directory), "rebuild": rebuild}
-    trust.record(directory.path, [_source(directory)], parts.registry)
+    record(directory.path, [_source(directory)], parts.registry)
     directory.update_manifest(status="running", reason=None, **length, **started, **made)
     if not (directory.path / FILE).exists():  # otherwise the run was resumed
         parts.describe_data().write(directory.path, parts.data.sample_ids)
@@ -70,7 +71,7 @@ def _made_of(parts: Assembly, directory: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _source(directory: RunDirectory) -> trust.Source:
+def _source(directory: RunDirectory) -> Source:
     """The run file of a directory, and the folders for its relative paths."""
     document, folders = read(directory.run_file)
     return resolve(document, lenient=True), folders
