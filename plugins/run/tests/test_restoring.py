@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from runs import weights
 
 from wf.errors import UsageError
-from wf_run.directory.rundir import Recorder
+from wf_run.directory.recorder import Recorder
 from wf_run.resuming.restoring import check_records
 from wf_storage import files
 

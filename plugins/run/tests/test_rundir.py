@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from wf.engine.cadence import Progress
 from wf.errors import DataError, SaveError, UsageError
 from wf.typed import finite
-from wf_run.directory import rundir
+from wf_run.directory import claiming, rundir
+from wf_run.directory.claiming import claim
 from wf_run.directory.lock import locked
-from wf_run.directory.rundir import Recorder, RunDirectory, claim
+from wf_run.directory.recorder import Recorder
+from wf_run.directory.rundir import RunDirectory
 from wf_storage import files
 from wf_storage.files import write_atomically
 from wf_storage.manifests import read_records
@@ -136,7 +138,7 @@ def test_giving_up_a_claim_removes_its_empty_folders(tmp_path: Path) -> None:
 
 
 def test_a_directory_used_by_another_run_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = rundir.make
+    make = claiming.make
 
     def make_and_lose_the_race(path: Path) -> None:
         make(path)  # so far the directory is free

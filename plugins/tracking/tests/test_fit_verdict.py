@@ -17,7 +17,7 @@ from wf_base import Dataset, TensorSamples
 from wf_base.data import Splits
 from wf_base.task import TaskRuntime, task_of
 from wf_data.serving import RunData
-from wf_run.directory.rundir import Recorder
+from wf_run.directory.recorder import Recorder
 from wf_tracking.course import Course
 from wf_tracking.fit_verdict import FitVerdict
 

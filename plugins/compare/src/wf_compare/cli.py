@@ -26,7 +26,7 @@ from wf_run.api import place_of_files, read_variants
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
-from wf_run.directory.rundir import place_of
+from wf_run.directory.naming import place_of
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in

@@ -13,7 +13,8 @@ from wf.declarations.kinds import KINDS
 from wf.errors import DataError, UsageError
 from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
 from wf_compare.study import name_of_repeat
-from wf_run.directory.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below
+from wf_run.directory.finding import MAX_DEPTH, is_run, runs_below
+from wf_run.directory.rundir import RunDirectory
 from wf_run.runfiles.runfile import RunFile, load
 
 _LOG = logging.getLogger("wf")

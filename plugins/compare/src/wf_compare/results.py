@@ -12,7 +12,8 @@ from wf.engine.figures import TRAIN, Monitor, divided, fits, metric_of
 from wf.errors import DataError, DivergedError, UsageError, unknown
 from wf.registry import Registry
 from wf.traits import MetricTraits
-from wf_run.directory.rundir import RunDirectory, is_run
+from wf_run.directory.finding import is_run
+from wf_run.directory.rundir import RunDirectory
 from wf_run.runfiles.runfile import RunFile
 from wf_storage.manifests import read_records
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from wf.errors import DataError
 from wf.registry import Registry
-from wf_run.directory.rundir import RunDirectory, is_run, runs_below
+from wf_run.directory.finding import is_run, runs_below
+from wf_run.directory.rundir import RunDirectory
 from wf_storage.manifests import read_records
 
 

@@ -22,7 +22,8 @@ from wf_run.bundle.writing import Outcome, states_for, write_bundle
 from wf_run.directory import manifest
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.lock import locked
-from wf_run.directory.rundir import Recorder, RunDirectory
+from wf_run.directory.recorder import Recorder
+from wf_run.directory.rundir import RunDirectory
 from wf_run.directory.save_failures import SaveFailures
 from wf_run.parts import memory
 from wf_run.parts.precision import check_tf32

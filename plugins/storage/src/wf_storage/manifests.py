@@ -15,6 +15,8 @@ from typing import Any
 from wf.errors import DataError
 from wf_storage import files
 
+MAX_MANIFEST = 1 << 26
+"""The maximum size of a manifest, in bytes."""
 MAX_DEPTH = 64
 """The maximum depth of nested values."""
 
@@ -175,6 +177,22 @@ RECORD: dict[str, tuple[Check, str]] = {
     "epoch": (_count, "a whole number"),
     "step": (_count, "a whole number"),
 }
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """The manifest in a file.
+
+    Raises:
+        DataError: If it cannot be read, or is invalid.
+    """
+    try:
+        found = parse(files.read(file, MAX_MANIFEST))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{file} cannot be read: {why}") from error
+    if wrong := wrong_in_manifest(found):
+        raise DataError(f"{file} cannot be read: {wrong}")
+    return dict(found)
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:

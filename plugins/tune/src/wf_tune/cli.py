@@ -22,7 +22,7 @@ from wf_cli.output import echo, plural, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
 from wf_run.cli.running import RunCommand
-from wf_run.directory.rundir import place_of
+from wf_run.directory.naming import place_of
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import dump
 from wf_run.trust.guards import guard_for

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError
-from wf_run.directory.rundir import RunDirectory, is_run, runs_below
+from wf_run.directory.finding import is_run, runs_below
+from wf_run.directory.rundir import RunDirectory
 from wf_storage import files
 
 NAMED = ("dataset", "model", "loss", "optimizer")

@@ -22,8 +22,10 @@ from wf_cli.commands import everywhere_of
 from wf_cli.listing.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, refuse_existing
+from wf_run.directory.claiming import claim, make
+from wf_run.directory.naming import place_of
 from wf_run.directory.records import compare_records
-from wf_run.directory.rundir import RunDirectory, claim, make, place_of
+from wf_run.directory.rundir import RunDirectory
 from wf_run.plan import prepare
 from wf_storage.files import write_atomically
 

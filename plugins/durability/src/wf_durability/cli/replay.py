@@ -15,8 +15,9 @@ from wf_cli.listing.listing import JSON
 from wf_cli.output import number, print_json, say, table
 from wf_run.api import reopen
 from wf_run.cli.afterwards import RUN, open_directory, refuse_alone
+from wf_run.directory.naming import place_of
 from wf_run.directory.records import Figure, compare_records
-from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming.drift import Drift, compare
 
 SHOWN = 10

@@ -20,7 +20,7 @@ from wf_base.shards import whole_state
 from wf_kit.checks.states import saved
 from wf_kit.kit import ALL_KINDS, Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
-from wf_run.directory.rundir import Recorder
+from wf_run.directory.recorder import Recorder
 from wf_run.experiment import Experiment
 from wf_run.plan import prepare
 from wf_run.runfiles.runfile import load

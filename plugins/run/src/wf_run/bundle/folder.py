@@ -29,7 +29,6 @@ WEIGHTS, STATE, STATE_TENSORS, DATA, GRAPH = (
 )
 """The model's state_dict; the fitted transforms' states as a document and its tensors; the description of the data; an
 exported graph."""
-_MAX_MANIFEST = 1 << 26
 _DIGEST = "sha256"
 
 
@@ -155,7 +154,7 @@ def _verified(path: Path) -> dict[str, Any]:
     """The manifest of a bundle, after a check that all its files are unchanged."""
     file = path / MANIFEST
     try:
-        found = manifests.parse(files.read(file, _MAX_MANIFEST))
+        found = manifests.parse(files.read(file, manifests.MAX_MANIFEST))
         version = found["format"]
         if isinstance(version, int) and version > FORMAT:
             raise DataError(

@@ -47,8 +47,9 @@ from wf_run.cli.several import launch, launches, several
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.cli.summing_up import text_of
+from wf_run.directory.claiming import refuse_taken
 from wf_run.directory.lock import refuse_held
-from wf_run.directory.rundir import place_of, refuse_taken
+from wf_run.directory.naming import place_of
 from wf_run.parts.data.validation import VALIDATION, names_of
 from wf_run.parts.data.validation import rows as rows_of
 from wf_run.plan import complete, prepare

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wf.errors import DataError
 from wf.protocols import Strategy
-from wf_run.directory.rundir import claim
+from wf_run.directory.claiming import claim
 from wf_run.run_build import RunBuild
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf_run.directory.rundir import sha256_of
 from wf_run.resuming import drift
 from wf_run.resuming.conditions import conditions_of, own_files
+from wf_storage.checksums import sha256_of
 
 _COMPARED = (
     "run_file",

@@ -21,10 +21,10 @@ from wf.discovery.entry import Entry
 from wf.discovery.modules import import_module, is_path
 from wf.discovery.plugins import Plugin
 from wf.typed import finite
-from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours
 from wf_run.runfiles.runfile import dump
 from wf_state import codec
+from wf_storage.checksums import sha256_of
 
 if TYPE_CHECKING:
     from wf_run.assembly import Assembly

@@ -13,10 +13,11 @@ from wf.discovery.modules import describe
 from wf.engine.loop import Loop
 from wf.errors import UsageError
 from wf.protocols import Stateful
-from wf_run.directory.rundir import Recorder, digest_of
+from wf_run.directory.recorder import Recorder
 from wf_run.resuming import drift
 from wf_state import codec
 from wf_state.differences import ABSENT, Difference, differences
+from wf_storage.checksums import digest_of
 
 SHOWN = 5
 """The number of values of a part named in a message."""

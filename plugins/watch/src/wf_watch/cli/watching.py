@@ -16,7 +16,7 @@ from wf.errors import UsageError
 from wf.terminal import is_live
 from wf_cli.common import WfCommand
 from wf_cli.output import echo
-from wf_run.directory.rundir import is_run
+from wf_run.directory.finding import is_run
 from wf_watch.cli.runs import place_of
 from wf_watch.reading import Listed, read_runs
 from wf_watch.rows import text_of
