@@ -14,7 +14,8 @@ from wf.discovery.settings import Pin
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import DatasetTraits, HookTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
-from wf_run.plan import complete, prepare, with_changes
+from wf_run.planning.defaults import with_changes
+from wf_run.planning.plan import complete, prepare
 from wf_run.runfiles.runfile import merge
 from wf_storage.folders import data_dir
 

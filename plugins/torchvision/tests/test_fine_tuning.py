@@ -15,7 +15,7 @@ from torchvision.models import ResNet18_Weights, get_model_builder
 import wf
 from wf.registry import Registry
 from wf_datasets.images.image_folder import image_folder
-from wf_run.plan import complete
+from wf_run.planning.plan import complete
 from wf_torchvision.transforms import Preset
 from wf_torchvision.weights import wanted
 from wf_torchvision.wishes import wants

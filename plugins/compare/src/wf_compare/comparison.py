@@ -27,7 +27,7 @@ from wf_compare.results import (
 from wf_compare.study import OVER, Cell, Study, digest_of, hashes_of, versions_of
 from wf_compare.tables.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import RunFile, check
 from wf_run.trust.records import record
 
@@ -42,7 +42,7 @@ class Planned:
     name: str
     settings: Mapping[str, Any]
     plan: RunFile
-    """From `wf_run.plan.prepare`."""
+    """From `wf_run.planning.plan.prepare`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from wf_processes.failures import status_of
 from wf_run.api import read
 from wf_run.directory.lock import locked, refuse_held
 from wf_run.experiment import Experiment
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import RunFile
 from wf_storage import files
 

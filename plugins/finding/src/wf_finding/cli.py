@@ -18,7 +18,7 @@ from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, table, tell, terminal_width
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble
 from wf_run.cli.starting import uncollected
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 
 _OWN = "own words"
 OF_RATES, OF_SIZES = "loss over the learning rate", "µs a sample over the batch size"

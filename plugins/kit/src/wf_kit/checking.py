@@ -16,7 +16,7 @@ from wf.registry import Registry
 from wf_building.options import check_options
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
-from wf_run.plan import check_value
+from wf_run.planning.names import check_value
 from wf_run.trust.guards import guard_of_line
 
 

@@ -30,7 +30,8 @@ from wf_fitting.tasks import RAW, tasks_of
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
 from wf_run.assembly import Assembly
-from wf_run.plan import makes_samples, prepare
+from wf_run.planning.own_samples import makes_samples
+from wf_run.planning.plan import prepare
 
 PARTS = {
     "dataset": "kit-samples@wf-kit",

@@ -22,7 +22,7 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.made_with import in_words
 from wf_run.directory.naming import place_of
 from wf_run.directory.rundir import RunDirectory
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.resuming.drift import format_before
 from wf_run.runfiles.references import is_reference, resolve
 from wf_run.runfiles.runfile import (

@@ -43,7 +43,7 @@ class Assembly(RunBuild):
     """The parts of a run.
 
     Args:
-        plan: The run file, from `wf_run.plan.prepare`.
+        plan: The run file, from `wf_run.planning.plan.prepare`.
         registry: Where names are looked up.
         run_dir: The run directory; None creates a new one below ``runs/``.
         default_name: The name of a new run directory; by default made of date, dataset, loss and optimizer.

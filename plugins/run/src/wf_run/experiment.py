@@ -60,7 +60,7 @@ class Experiment:
     Each operation ends the processes that it started. A ``with`` block calls `close` at its end.
 
     Args:
-        plan: The run file, as `wf_run.plan.prepare` gives it.
+        plan: The run file, as `wf_run.planning.plan.prepare` gives it.
         registry: Where names are looked up.
         run_dir: The run directory; None for a new one below ``runs/``, which is created at once, so that no other
             process takes it, and removed if the run does not begin.

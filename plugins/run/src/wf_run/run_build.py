@@ -23,7 +23,7 @@ from wf_building.resolver import RUN, Find
 from wf_fitting.judged import Judged
 from wf_run.description import read_description, read_sample_ids
 from wf_run.parts.groups import Made as Group
-from wf_run.plan import Prepared
+from wf_run.planning.plan import Prepared
 from wf_run.runfiles.runfile import RunFile
 from wf_storage.folders import data_dir
 
@@ -32,7 +32,7 @@ class RunBuild:
     """A run under construction, shared by the providers of its values.
 
     Args:
-        plan: The run file, as `wf_run.plan.prepare` gives it.
+        plan: The run file, as `wf_run.planning.plan.prepare` gives it.
         registry: Where names are looked up.
         find: Finds the provider of a value that the run itself provides.
         run_dir: As for `wf_run.assembly.Assembly`, like all others.

@@ -23,7 +23,7 @@ from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
 from wf_run.cli.running import RunCommand
 from wf_run.directory.naming import place_of
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import dump
 from wf_run.trust.guards import guard_for
 from wf_run.trust.records import record

@@ -26,7 +26,7 @@ from wf_run.directory.claiming import claim, make
 from wf_run.directory.naming import place_of
 from wf_run.directory.records import compare_records
 from wf_run.directory.rundir import RunDirectory
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_storage.files import write_atomically
 
 STRAIGHT, KILLED = "straight", "killed"

@@ -15,7 +15,7 @@ from wf.errors import WfError
 from wf.registry import Registry
 from wf_cli.output import tell
 from wf_run.api import read, reopen
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 
 
 def train(order: Mapping[str, Any]) -> None:

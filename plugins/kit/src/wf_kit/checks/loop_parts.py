@@ -18,7 +18,7 @@ from wf.traits import OptimizerTraits, TrainerTraits
 from wf_kit.checks.states import saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, makes_its_samples, values
-from wf_run.plan import MAKE_BATCH
+from wf_run.planning.own_samples import MAKE_BATCH
 
 
 @check("trainer-step", "trainer", fix="update the parameters once, and return the loss before it, detached")

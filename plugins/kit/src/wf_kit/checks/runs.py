@@ -22,7 +22,7 @@ from wf_kit.kit import ALL_KINDS, Defect, NotChecked, Subject, check, expect, to
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
 from wf_run.directory.recorder import Recorder
 from wf_run.experiment import Experiment
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import load
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")

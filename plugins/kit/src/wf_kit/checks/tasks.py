@@ -16,7 +16,7 @@ from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import document, plain_forms, task_for, values
 from wf_run.experiment import Experiment
 from wf_run.parts.links import loaded
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 
 
 @check("task-example", "task", after=("loads",), fix="let example() return a Dataset whose targets check() accepts")

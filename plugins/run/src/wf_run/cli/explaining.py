@@ -14,7 +14,7 @@ from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, table
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, from_line
 from wf_run.cli.starting import uncollected
-from wf_run.plan import prepare
+from wf_run.planning.plan import prepare
 from wf_run.runfiles.origins import DEFAULT, Origins
 from wf_run.runfiles.said import said_in
 

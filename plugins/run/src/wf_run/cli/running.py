@@ -52,7 +52,7 @@ from wf_run.directory.lock import refuse_held
 from wf_run.directory.naming import place_of
 from wf_run.parts.data.validation import VALIDATION, names_of
 from wf_run.parts.data.validation import rows as rows_of
-from wf_run.plan import complete, prepare
+from wf_run.planning.plan import complete, prepare
 from wf_run.runfiles.lists import divided
 from wf_run.runfiles.runfile import RunFile, check_general, merge
 from wf_run.runfiles.said import said_in

@@ -13,7 +13,7 @@ from wf.registry import Registry
 from wf_building.defaults import default_of
 from wf_cli.arguments import ADD
 from wf_cli.common import registry_quietly
-from wf_run.plan import default_kinds
+from wf_run.planning.defaults import default_kinds
 
 
 def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:

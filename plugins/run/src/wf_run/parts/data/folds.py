@@ -119,7 +119,7 @@ def cross_validate(
     """Train once per fold; the test split of run k is the k-th of K folds, stratified by class.
 
     Args:
-        plan: The run file, as `wf_run.plan.prepare` gives it.
+        plan: The run file, as `wf_run.planning.plan.prepare` gives it.
         registry: Where names are looked up.
         num_folds: K.
         run_dir: The folder for the folds' run directories ``fold-1`` ...; None for a default name below ``runs/``.

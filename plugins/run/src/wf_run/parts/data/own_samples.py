@@ -14,7 +14,7 @@ from wf.errors import PluginError, UsageError, unknown
 from wf_base.data import Batch, Spec
 from wf_base.task import TaskRuntime
 from wf_data.inputs import Form, Inputs
-from wf_run.plan import MAKE_BATCH
+from wf_run.planning.own_samples import MAKE_BATCH
 
 
 class OwnSamples:

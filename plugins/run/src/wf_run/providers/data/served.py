@@ -20,7 +20,7 @@ from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
 from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.parts.data.validation import name_in
-from wf_run.plan import MAKE_BATCH
+from wf_run.planning.own_samples import MAKE_BATCH
 from wf_run.providers.data.transforms import warnings
 from wf_run.providers.training.trainer import called_with_options
 from wf_run.run_build import RunBuild

@@ -11,7 +11,7 @@ from wf.errors import UsageError, unknown
 from wf_base.data import Dataset
 from wf_base.task import TaskRuntime, make_task
 from wf_fitting.tasks import tasks_of
-from wf_run.plan import own_choices, with_changes
+from wf_run.planning.defaults import own_choices, with_changes
 from wf_run.run_build import RunBuild
 
 

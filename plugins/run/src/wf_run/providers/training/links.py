@@ -19,7 +19,7 @@ from wf_fitting.parts import Facts, SampleForm, gives_targets
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.parts.data.validation import VALIDATION
-from wf_run.plan import parts_of
+from wf_run.planning.plan import parts_of
 from wf_run.run_build import RunBuild, traits_of
 
 
