@@ -17,7 +17,7 @@ import wf
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf_run.api import read
+from wf_run.runfiles.reading import read
 
 
 class Options:

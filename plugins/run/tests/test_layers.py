@@ -11,8 +11,8 @@ import pytest
 
 import wf as package
 from wf.errors import UsageError
-from wf_run.api import read
 from wf_run.runfiles.origins import lines_of
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.runfile import load, load_variants
 from wf_run.runfiles.said import said_in, without_said
 

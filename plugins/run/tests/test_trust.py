@@ -22,7 +22,8 @@ from wf.discovery.plugins import Plugin
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
 from wf_building.builder import Builder
-from wf_run.api import read, reopen
+from wf_run.api import reopen
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.runfile import RunFile, dump, folders_of
 from wf_run.trust.code import RunCode, code_of
 from wf_run.trust.files import directory_of

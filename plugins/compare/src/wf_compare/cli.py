@@ -22,11 +22,12 @@ from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
-from wf_run.api import place_of_files, read_variants
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
 from wf_run.directory.naming import place_of
+from wf_run.opening import place_of_files
+from wf_run.runfiles.reading import read_variants
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in

@@ -24,10 +24,10 @@ from wf.registry import Registry
 from wf.terminal import visible
 from wf_compare.results import FINAL, read_run
 from wf_processes.failures import status_of
-from wf_run.api import read
 from wf_run.directory.lock import locked, refuse_held
 from wf_run.experiment import Experiment
 from wf_run.planning.plan import prepare
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.runfile import RunFile
 from wf_storage import files
 

@@ -5,39 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.discovery.guard import UntrustedError
-from wf.discovery.modules import is_path, locate
-from wf.discovery.settings import Pin
 from wf.engine.figures import SPLITS
 from wf.errors import PluginError, UsageError
-from wf.registry import Ask, Registry, read_kind
+from wf.registry import Registry, read_kind
 from wf_building.builder import Builder
 from wf_processes.together import is_restart, telling_others
 from wf_run.directory.kept import KEPT
-from wf_run.directory.made_with import in_words
 from wf_run.directory.naming import place_of
 from wf_run.directory.rundir import RunDirectory
+from wf_run.opening import Discover, discovered, loaded, opened, registry_for
 from wf_run.planning.plan import prepare
-from wf_run.resuming.drift import format_before
-from wf_run.runfiles.references import is_reference, resolve
+from wf_run.runfiles.reading import RunFiles, read
+from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import (
-    RunFile,
     check,
     check_general,
-    choose_variant,
-    folders_of,
-    load_variants,
     merge,
-    naming_owner,
 )
-from wf_run.runfiles.said import said_in, with_said
-from wf_run.trust.files import directory_of
-from wf_run.trust.guards import guard_for, guard_graph
+from wf_run.trust.guards import guard_graph
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,13 +43,6 @@ _LOG = logging.getLogger("wf")
 RUN_FILE = "run.toml"
 OF_TRAINED = ("model", "transform", "trainer", "checkpointer", "seed", "precision", "device", "keep", "monitor")
 """Keys of a run file that a trained model needs; other keys may refer to things that no longer exist."""
-
-Discover = Callable[[Sequence[str], Ask | None], Registry]
-"""Makes a registry for a run file, given its plugins and a function that is asked before they are loaded."""
-
-
-RunFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""The path of a run file, or several, each overriding the previous one."""
 
 
 def build(
@@ -112,7 +96,7 @@ def build(
         if source is None or isinstance(source, Mapping):
             registry = registry or Registry.discover(document.get("plugins", []))
         else:
-            registry = registry_for(base, folders, partial(_discover, registry, own), line=own, trust=trust)
+            registry = registry_for(base, folders, partial(discovered, registry, own), line=own, trust=trust)
         plan = prepare(document, registry, folders)
     from wf_run.experiment import Experiment
 
@@ -268,7 +252,7 @@ def _open_bundle(
     from wf_run.bundle.opening import document_by_graph, open_bundle
 
     path, missing = bundle.path, ""
-    load = partial(_loaded, path, path / RUN_FILE, bundle.manifest, registry, discover, line, trust)
+    load = partial(loaded, path, path / RUN_FILE, bundle.manifest, registry, discover, line, trust)
     if bundle.graph is None or model is not None or bundle.rebuild != "exported graph":
         try:
             document, folders, found = load()
@@ -353,143 +337,4 @@ def reopen(
         raise
 
 
-def opened(
-    place: str | os.PathLike[str],
-    registry: Registry | None = None,
-    discover: Discover | None = None,
-    line: Mapping[str, Any] | None = None,
-    trust: str | Sequence[str] = (),
-) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
-    """A run directory, its run file, the folders for its relative paths, and the plugins of its components."""
-    directory = RunDirectory.open(Path(place))
-    source = directory.path, directory.run_file, directory.manifest
-    return directory, *_loaded(*source, registry, discover, line, trust)
-
-
-def _loaded(
-    place: Path,
-    run_file: Path,
-    manifest: Mapping[str, Any],
-    registry: Registry | None,
-    discover: Discover | None,
-    line: Mapping[str, Any] | None,
-    trust: str | Sequence[str],
-    change: Callable[[RunFile], RunFile] = lambda document: document,
-) -> tuple[RunFile, Sequence[Path], Registry]:
-    """As `opened`, of a run directory or a bundle whose manifest has been read, its run file changed by a function."""
-    known = registry if registry or discover else _with_keys_of_plugins({})
-    document, folders = read(run_file)
-    document.setdefault("format", format_before(manifest))
-    document = change(document)
-    if not document.get("plugins"):
-        registry = known
-    discover = discover or partial(_discover, registry, {})
-    document = resolve(document, lenient=True)
-    ask = partial(guard_for, place, [(document, folders)], line=line, trust=trust)
-    found = discover(document.get("plugins", []), ask).preferring(_made_with(place, manifest))
-    with naming_owner(run_file):
-        check(document)
-    return document, folders, found
-
-
-def registry_for(
-    document: RunFile,
-    folders: Sequence[Path],
-    discover: Discover,
-    *,
-    line: Mapping[str, Any] | None = None,
-    trust: str | Sequence[str] = (),
-) -> Registry:
-    """The registry for run files; run files of a run directory load only allowed code.
-
-    Args:
-        document: Their content, with the plugins located.
-        folders: Where its relative paths are looked up.
-        discover: Makes the registry; called with the plugins that the run file names and a function to call before
-            they are loaded.
-        line: As for `reopen`.
-        trust: As for `load_model`.
-    """
-    place, ask = place_of_files(said_in(document).files), None
-    if place is not None:
-        ask = partial(guard_for, place, [(resolve(document, lenient=True), folders)], line=line, trust=trust)
-    return discover(document.get("plugins", []), ask)
-
-
-def place_of_files(files: Sequence[Path]) -> Path | None:
-    """The run directory that contains one of the run files.
-
-    Raises:
-        UsageError: If several run directories contain them.
-    """
-    places = list(dict.fromkeys(place for file in files if (place := directory_of(file)) is not None))
-    if len(places) > 1:
-        raise UsageError(
-            f"run files of several run directories are combined: {' and '.join(map(str, places))}\n"
-            "  copy all but one of them elsewhere"
-        )
-    return places[0] if places else None
-
-
-def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequence[str], ask: Ask | None) -> Registry:
-    """The given registry, or a new one."""
-    if registry is None:
-        return Registry.discover(own.get("plugins", []), of_run=of_run, ask=ask)
-    return registry if ask is None else registry.guarded(ask(registry))
-
-
-def _made_with(place: Path, manifest: Mapping[str, Any]) -> Iterator[Pin]:
-    """Pins to the plugins of a run's components, so that bare names in its run file keep their meaning."""
-    for part in manifest.get("components", []):
-        name = part["distribution"]
-        plugin = part.get("plugin", name)  # missing in old manifests
-        if plugin is not None:
-            yield Pin(part["kind"], part["name"], plugin, str(place), *in_words({**part, "plugin": plugin}))
-
-
-def read(source: RunFiles | Mapping[str, Any] | None, variant: str | None = None) -> tuple[RunFile, Sequence[Path]]:
-    """A run file and the folders in which its relative paths are looked up: its own and its ``code/``.
-
-    Args:
-        source: As for `build`.
-        variant: As for `build`.
-    """
-    if variant is not None and (source is None or isinstance(source, Mapping)):
-        raise UsageError(f"there is no run file that could have the variant '{variant}'")
-    if source is None:
-        return {}, ()
-    if isinstance(source, Mapping):
-        return check(source), ()
-    paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(one) for one in source]
-    document, variants, folders = read_variants(*paths)
-    chosen = choose_variant(paths[-1], variants, variant) if paths else {}
-    if chosen:
-        document, notes = merge(document, chosen)
-        document = with_said(document, notes=(*said_in(document).notes, *notes))
-    return document, folders
-
-
-def read_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
-    """As `read`, for run files that may have ``[[variant]]`` tables; returns the variants with their names."""
-    document, variants = load_variants(*paths)
-    files = said_in(document).files
-    folders = tuple(dict.fromkeys(folder for file in reversed(files) for folder in folders_of(file)))
-    located = [(name, _with_plugins(variant, folders)) for name, variant in variants]
-    return _with_plugins(document, folders), located, folders
-
-
-def _with_plugins(document: RunFile, folders: Sequence[Path]) -> RunFile:
-    """A run file whose plugins are found."""
-    if "plugins" not in document:
-        return document
-    if found := next(filter(is_reference, document["plugins"]), None):
-        raise UsageError(f"plugins: '{found}' is a reference, and plugins are loaded before these are followed")
-    return {**document, "plugins": [_located(name, folders) for name in document["plugins"]]}
-
-
-def _located(name: str, folders: Sequence[Path]) -> str:
-    """A plugin's file, searched in the folders if it is not below the working directory."""
-    return str(locate(Path(name), folders)) if is_path(name) and not Path(name).expanduser().exists() else name
-
-
-__all__ = ["build", "create", "load_model", "open_run", "read", "reopen", "run"]
+__all__ = ["build", "create", "load_model", "open_run", "reopen", "run"]

@@ -24,10 +24,11 @@ from wf_cli.arguments import ADD
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.output import tell
-from wf_run.api import place_of_files, read
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import from_line
 from wf_run.cli.starting import uncollected
+from wf_run.opening import place_of_files
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
 from wf_run.runfiles.said import said_in

@@ -14,8 +14,9 @@ from wf.discovery.guard import Guard
 from wf.errors import WfError
 from wf.registry import Registry
 from wf_cli.output import tell
-from wf_run.api import read, reopen
+from wf_run.api import reopen
 from wf_run.planning.plan import prepare
+from wf_run.runfiles.reading import read
 
 
 def train(order: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from wf_cli.common import WfCommand, of_line, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import begin_phase, echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
-from wf_run.api import open_run, read, reopen
+from wf_run.api import open_run, reopen
 from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.several import strategy_for
@@ -24,6 +24,7 @@ from wf_run.cli.starting import progress_of
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.data.validation import VALIDATION, names_of, rows
+from wf_run.runfiles.reading import read
 
 MAX_WIDTH = 100
 """The maximum width of charts in the terminal, in characters."""

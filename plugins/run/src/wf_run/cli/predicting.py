@@ -15,10 +15,10 @@ from wf.errors import DataError, UsageError
 from wf_cli.common import WfCommand
 from wf_cli.listing.listing import JSON
 from wf_cli.output import keep_stdout, number, print_json, say, tell
-from wf_run.api import read
 from wf_run.bundle.folder import path_of
 from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, open_experiment, open_model, places
 from wf_run.parts.data.validation import VALIDATION, name_in, names_of
+from wf_run.runfiles.reading import read
 
 _FORMATS = ("text", "csv", "jsonl", "parquet")
 

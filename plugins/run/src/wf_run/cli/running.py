@@ -34,7 +34,6 @@ from wf_processes.together import (
     kept_place,
     resume_command,
 )
-from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options
 from wf_run.cli.run_options import (
@@ -50,10 +49,12 @@ from wf_run.cli.summing_up import text_of
 from wf_run.directory.claiming import refuse_taken
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.naming import place_of
+from wf_run.opening import registry_for
 from wf_run.parts.data.validation import VALIDATION, names_of
 from wf_run.parts.data.validation import rows as rows_of
 from wf_run.planning.plan import complete, prepare
 from wf_run.runfiles.lists import divided
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.runfile import RunFile, check_general, merge
 from wf_run.runfiles.said import said_in
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from wf_run.api import read
 from wf_run.assembly import Assembly
 from wf_run.description import FILE
 from wf_run.directory.rundir import RunDirectory
 from wf_run.directory.save_failures import SaveFailures
 from wf_run.resuming.conditions import conditions_of, keys_of, own_files
+from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.trust.code import Source
 from wf_run.trust.records import record

@@ -24,9 +24,10 @@ from wf_base.training.modes import evaluated
 from wf_building.builder import Builder
 from wf_building.built import origin_of
 from wf_charts import Chart, PlotTraits
-from wf_run.api import opened, reopen
+from wf_run.api import reopen
 from wf_run.description import read_description
 from wf_run.directory.kept import KEPT
+from wf_run.opening import opened
 
 _LOG = logging.getLogger("wf")
 KIND = "plot"
