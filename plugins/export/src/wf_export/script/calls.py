@@ -14,7 +14,8 @@ from torch import nn
 
 from wf.errors import UsageError
 from wf_building.built import Built
-from wf_export.script.source import NotAlone, Sources
+from wf_export.script.source.modules import NotAlone
+from wf_export.script.source.sources import Sources
 
 _LINE = 88
 

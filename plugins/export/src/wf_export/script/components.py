@@ -13,7 +13,8 @@ from torch import nn
 from wf_building.built import Built
 from wf_data.transforms.step import Step
 from wf_export.script import calls
-from wf_export.script.source import NotAlone, Sources
+from wf_export.script.source.modules import NotAlone
+from wf_export.script.source.sources import Sources
 
 
 class Components:

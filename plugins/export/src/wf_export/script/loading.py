@@ -14,7 +14,7 @@ from wf_base.random import stream
 from wf_data.transforms.step import Step
 from wf_export.script import calls
 from wf_export.script.components import Components, variable
-from wf_export.script.source import NotAlone
+from wf_export.script.source.modules import NotAlone
 
 
 class Loading:

@@ -15,7 +15,8 @@ from wf_export.script import calls
 from wf_export.script.components import Components
 from wf_export.script.loading import Loading
 from wf_export.script.refusals import refusals
-from wf_export.script.source import NotAlone, Sources
+from wf_export.script.source.modules import NotAlone
+from wf_export.script.source.sources import Sources
 from wf_export.script.training import Training
 
 METHODS = ("fit", "inverse")

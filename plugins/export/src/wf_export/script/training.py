@@ -12,7 +12,7 @@ from torch import Tensor
 from wf_base.random import sample_uniform, stream
 from wf_export.script.components import Components, several
 from wf_export.script.loading import Loading, ahead
-from wf_export.script.source import NotAlone
+from wf_export.script.source.modules import NotAlone
 from wf_fitting.tasks import tasks_of
 
 OUTPUTS = re.compile(r"\boutputs\b")

@@ -1,0 +1,1 @@
+"""Copies the source of functions and classes with everything they need."""
