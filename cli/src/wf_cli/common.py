@@ -30,10 +30,6 @@ class WfCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-Verb = WfCommand
-"""Its name before; commands of other packages may have been written with it."""
-
-
 def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> str | None:
     """Join all values of an option with commas; "@null" discards the values before it."""
     if NULL in values:

@@ -113,8 +113,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Words from other tools, and their names here; the left side as `plain_word` writes it."""
 
 
-def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates most like `word`, best first, without regard to case or `-` against `_`.
+def closest(word: str, candidates: Iterable[str]) -> list[str]:
+    """The at most three candidates most like `word`, best first, without regard to case or `-` against `_`.
 
     Other tools' words come first: ``val_loss`` for ``validation/loss``.
     """
@@ -123,9 +123,9 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     plain = {plain_word(name).replace("/", "-"): name for name in candidates}
     typed = plain_word(word).replace("/", "-")
     said = [key for key in _translations(typed) if key in plain]
-    matches = difflib.get_close_matches(typed, plain, n=limit, cutoff=0.6)
+    matches = difflib.get_close_matches(typed, plain, n=3, cutoff=0.6)
     prefixed = [key for key in plain if len(word) >= 2 and key.startswith(typed)]
-    return [plain[key] for key in dict.fromkeys([*said, *matches, *sorted(prefixed)])][:limit]
+    return [plain[key] for key in dict.fromkeys([*said, *matches, *sorted(prefixed)])][:3]
 
 
 def _translations(word: str) -> list[str]:

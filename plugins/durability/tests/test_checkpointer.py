@@ -29,8 +29,9 @@ from torch import nn
 from wf import Loop
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError
 from wf_durability import manifest as module
-from wf_durability.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint
-from wf_durability.manifest import read_manifest
+from wf_durability.checkpointer import DirectoryCheckpointer, read_checkpoint
+from wf_durability.manifest import read_manifest, read_manifests
+from wf_durability.places import scan
 from wf_durability.snapshot import DTYPES, Snapshot, safetensors_file
 from wf_state.codec import CodecError
 from wf_storage import files
@@ -71,6 +72,15 @@ def step_of(state: Any) -> int:
 
 def there(run_dir: Path) -> list[str]:
     return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+
+
+def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
+    """What the manifests of a run directory's checkpoints say, oldest first."""
+    found = scan(run_dir / "checkpoints")
+    return [
+        {"name": name, "path": found[name], **{key: manifest[key] for key in ("step", "epoch", "metrics", "finite")}}
+        for name, manifest in read_manifests(found, warn=True).items()
+    ]
 
 
 def test_saves_and_loads(tmp_path: Path) -> None:

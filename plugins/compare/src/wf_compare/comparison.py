@@ -273,10 +273,10 @@ def _train(
                 if outcome.status == "failed":
                     failures[key] = {"reason": outcome.reason, "exit_code": outcome.exit_code}
             study.update(failures=failures)
-            say(f"{number:>{len(str(total))}}/{total}  {_in_words(study, cell, failures.get(key), by)}")
+            say(f"{number:>{len(str(total))}}/{total}  {_in_words(cell, failures.get(key), by)}")
 
 
-def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: str) -> str:
+def _in_words(cell: Cell, failure: Mapping[str, Any] | None, by: str) -> str:
     from wf_compare.tables.text import duration, plain_number
 
     run = read_run(cell.place, cell.repeat, failure)

@@ -311,19 +311,6 @@ class DirectoryCheckpointer:
             _LOG.warning("old checkpoints could not be removed from %s: %s", self.folder, error.strerror or error)
 
 
-def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
-    """The checkpoints of a run directory, oldest first, from manifests only: tensors are not read or verified.
-
-    Returns:
-        For each one ``name``, ``step``, ``epoch``, ``metrics``, ``finite`` and ``path``.
-    """
-    found = scan(run_dir / "checkpoints")
-    return [
-        {"name": name, "path": found[name], **{key: manifest[key] for key in ("step", "epoch", "metrics", "finite")}}
-        for name, manifest in read_manifests(found, warn=True).items()
-    ]
-
-
 def read_checkpoint(path: Path) -> Any:
     """The state of the checkpoint in directory `path`, with whole tensors; all that is read is verified.
 

@@ -32,9 +32,9 @@ def inputs(shape: tuple[int, ...], num: int = 12, seed: int = 0) -> Tensor:
     return torch.rand(num, *shape, generator=generator(seed))
 
 
-def tokens(shape: tuple[int, ...], num: int = 12, seed: int = 0) -> Tensor:
+def tokens(shape: tuple[int, ...], num: int = 12) -> Tensor:
     """int64 ``[num, *shape]``, indices of `VOCABULARY` without padding."""
-    return torch.randint(1, len(VOCABULARY), (num, *shape), generator=generator(seed))
+    return torch.randint(1, len(VOCABULARY), (num, *shape), generator=generator(0))
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,24 @@ class Example:
         return replace(self, predictions=self.predictions[rows], targets=self.targets[rows])
 
 
-def example(form: Form, num: int = 6, *, scale: float = 1.0, seed: int = 0) -> Example:
+def example(form: Form, num: int = 6, *, scale: float = 1.0) -> Example:
     """A batch of one form.
 
     Args:
         form: Predictions and targets.
         num: Samples.
         scale: Scale of the scores that the predictions are made from; 1e4 for extreme ones.
-        seed: Seed of the random numbers.
     """
-    wanted = form.task.example(num, seed).train.targets
+    wanted = form.task.example(num, 0).train.targets
     shape = form.task.right(wanted).shape
-    scores = torch.randn(shape[:1] if shape[1:] == (1,) else shape, generator=generator(seed + 1))
+    scores = torch.randn(shape[:1] if shape[1:] == (1,) else shape, generator=generator(1))
     scores = scores * scale if scale == 1 else scores.sign() * scale
     return Example(form, form.task.as_form(scores, form.predictions), wanted)
 
 
-def targets_of(task: TaskRuntime, rows: range, seed: int = 0, num: int = 24) -> Any:
+def targets_of(task: TaskRuntime, rows: range, seed: int = 0) -> Any:
     """The targets of some samples of a task's example, as in a batch."""
-    made: Dataset = task.example(num, seed)
+    made: Dataset = task.example(24, seed)
     if isinstance(made.train, TensorSamples):
         return tree.map_leaves(lambda leaf: leaf[rows.start : rows.stop], made.train.targets)
     collate = made.collate or task.collate or torch.utils.data.default_collate

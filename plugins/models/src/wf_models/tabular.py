@@ -55,7 +55,6 @@ class Tabular(nn.Module):
         if embedding_size is not None:
             require(embedding_size >= 1, "tabular", "embedding_size", embedding_size, "at least 1")
         sizes, width = _columns(dataset_facts, input_shape)
-        self.num_numbers = width
         widths = [embedding_size or _usual_size(size) for size in sizes]
         pairs = zip(sizes, widths, strict=True)
         self.embeddings = nn.ModuleList(nn.Embedding(size, own, padding_idx=0) for size, own in pairs)

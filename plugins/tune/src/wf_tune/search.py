@@ -22,6 +22,8 @@ from wf_tune.trials import HEARTBEAT_SEC, Trial, Trials, is_finite
 
 Say = Callable[[str], None]
 """Called with progress messages, one line each."""
+MOST_POINTS = 100_000
+"""A space with more points than these counts as endless."""
 MAX_FAILED = 5
 """So many trials fail before any succeeds, and the search is given up."""
 
@@ -274,12 +276,12 @@ def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) 
     return "  ".join(parts)
 
 
-def size_of(space: Space, limit: int = 100_000) -> int | None:
+def size_of(space: Space) -> int | None:
     """The number of points of a space of choices; None if it has a range, or too many."""
     number = 1
     for one in space.dimensions:
         number *= len(one.choices)
-    if not 0 < number <= limit:
+    if not 0 < number <= MOST_POINTS:
         return None
     return sum(1 for _ in space.points())
 

@@ -264,11 +264,11 @@ def text_of(value: Value) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def name_of(point: Point, *, digits: int = 3) -> str:
+def name_of(point: Point) -> str:
     """``adam, lr 0.00132``, for people."""
     words = []
     for key, value in point.items():
-        text = f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
         words.append(text if key in KINDS else f"{key.rpartition('.')[2]} {text}")
     return ", ".join(words)
 

@@ -15,7 +15,6 @@ from wf_base.tree import Rows
 Targets = Any
 """The targets of one image: a dict with ``boxes [M, 4]``, ``labels [M]`` and optionally ``masks [M, H, W]``, or a mask
 ``[H, W]``."""
-Change = Callable[[Tensor, Targets, Tensor], tuple[Tensor, Targets]]
 
 
 class _Joint:

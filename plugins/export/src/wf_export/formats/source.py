@@ -202,6 +202,6 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _listed(names: Any, most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown}, ... ({len(names)})" if len(names) > most else shown
+def _listed(names: Any) -> str:
+    shown = ", ".join(names[:12])
+    return f"{shown}, ... ({len(names)})" if len(names) > 12 else shown

@@ -19,7 +19,6 @@ from wf_kit.samples import Example, Form, example
 
 IGNORED = -100
 EXTREME = 1e4
-TRAITS = ("made", "loss-traits")
 
 
 @check("loss-traits", "loss", fix="declare its inputs: LossTraits(predictions=..., targets=..., weighted=...)")

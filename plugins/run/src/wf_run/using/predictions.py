@@ -23,7 +23,7 @@ from wf_run.using.trained import Trained
 
 OUTPUTS = ("csv", "jsonl", "parquet")
 """The formats of predictions in files, by ending."""
-STOP, SKIP = ON_ERROR = ("stop", "skip")
+ON_ERROR = ("stop", "skip")
 """The policies for an input that cannot be read: stop, or name it and leave it out."""
 _TABLES = (".csv", ".tsv", *RECORDS, *arrays.ENDINGS)
 """Files of many samples; all others have one or a few, and several of them are predicted together."""
@@ -108,7 +108,7 @@ class Predicting:
                         yield from self._predicted(waiting)
                         yield from self._predicted([(places, part.inputs)])
             except DataError as error:
-                if self.on_error == STOP:
+                if self.on_error == "stop":
                     raise
                 yield from self._predicted(waiting)
                 self.num_failed += 1

@@ -54,13 +54,12 @@ def text_of(path: Path) -> str:
     return text
 
 
-def rows(path: Path, names: Sequence[str], optional: Sequence[str] = (), delimiter: str = "auto") -> list[Row]:
+def rows(path: Path, names: Sequence[str], delimiter: str = "auto") -> list[Row]:
     """The rows of a file.
 
     Args:
         path: A table (``.csv``, ``.tsv``) whose first line names the columns, or JSON lines (``.jsonl``).
         names: The fields to read.
-        optional: The fields that may be missing everywhere.
         delimiter: The character between the fields of a table, or ``auto``.
 
     Returns:
@@ -76,8 +75,7 @@ def rows(path: Path, names: Sequence[str], optional: Sequence[str] = (), delimit
     if not found:
         raise DataError(f"'{path}' has no rows: there is nothing to learn from")
     for name in names:
-        if name not in optional or any(name in row.fields for row in found):
-            _check_field(found, name)
+        _check_field(found, name)
     return [Row(row.file, row.line, {name: _value(row.fields.get(name)) for name in names}) for row in found]
 
 

@@ -52,11 +52,6 @@ class Pace:
         return self._clock() - self._start
 
     @property
-    def evaluating(self) -> float:
-        """Seconds of all evaluations that have ended."""
-        return self._evaluating
-
-    @property
     def training(self) -> float:
         """Seconds of training, saving included."""
         current = self._clock() - self._mark if self.split else 0.0

@@ -78,12 +78,11 @@ class Curves:
         return [*charts, Panels(name="metrics", title="Metrics", panels=panels)] if panels else charts
 
 
-def loss_chart(records: History | Iterable[dict[str, Any]], title: str = "Loss") -> Lines:
+def loss_chart(records: History | Iterable[dict[str, Any]]) -> Lines:
     """The loss of every split over the run's epochs.
 
     Args:
         records: From ``metrics.jsonl``, or their curves.
-        title: The title.
     """
     history = records if isinstance(records, History) else curves(records)
     running, epochs = history.running_loss, history.epoch_loss
@@ -99,7 +98,7 @@ def loss_chart(records: History | Iterable[dict[str, Any]], title: str = "Loss")
             series.append(_series(curve, history))
         elif len(curve.steps) > 1:
             series.append(_series(curve, history, "train (evaluated)", "dashed"))
-    return _lines("loss", title, "loss", series, history)
+    return _lines("loss", "Loss", "loss", series, history)
 
 
 def metric_charts(records: History | Iterable[dict[str, Any]]) -> list[Lines]:
