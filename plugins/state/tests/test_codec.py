@@ -4,8 +4,9 @@ import enum
 import json
 import math
 import struct
+import warnings
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
 from wf.errors import UsageError
-from wf_state.codec import CodecError, decode, encode
+from wf_state.codec import HOLDS, MAX_DEPTH, CodecError, decode, encode
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
@@ -514,3 +515,157 @@ class TestDivided:
         ):
             with pytest.raises(CodecError, match=rf"^a\.b: {message}"):
                 encode({"a": {"b": tensor}})
+
+
+@pytest.mark.parametrize(
+    ("value", "node"),
+    [
+        *(
+            (plain, plain)
+            for plain in (None, True, False, 0, -1, 2**63 - 1, -(2**63), 0.5, "", "ä\ud7ff\ue000", [1, [2]])
+        ),
+        (2**63, {"$": "int", "hex": "0x8000000000000000"}),
+        (-(2**63) - 1, {"$": "int", "hex": "-0x8000000000000001"}),
+        (math.inf, {"$": "float", "hex": "7ff0000000000000"}),
+        (1 - 2j, {"$": "complex", "hex": "3ff0000000000000c000000000000000"}),
+        ("\ud800", {"$": "str", "hex": "eda080"}),
+        ("a\udfff", {"$": "str", "hex": "61edbfbf"}),
+        (b"\xff\x00", {"$": "bytes", "base64": "/wA="}),
+        ((1, ()), {"$": "tuple", "items": [1, {"$": "tuple", "items": []}]}),
+        (torch.Size([2, 3]), {"$": "Size", "items": [2, 3]}),
+        ({10, 9, "a"}, {"$": "set", "items": ["a", 10, 9]}),
+        (frozenset({(2,), (1,)}), {"$": "frozenset", "items": [{"$": "tuple", "items": [n]} for n in (1, 2)]}),
+        (deque([1], 3), {"$": "deque", "maxlen": 3, "items": [1]}),
+        ({"a": 1, "ä": None}, {"a": 1, "ä": None}),
+        ({"$": 1}, {"$": "dict", "items": [["$", 1]]}),
+        ({"a": 1, 2: "b"}, {"$": "dict", "items": [["a", 1], [2, "b"]]}),
+        ({"\udc00": 1}, {"$": "dict", "items": [[{"$": "str", "hex": "edb080"}, 1]]}),
+        (OrderedDict(b=1, a=2), {"$": "OrderedDict", "items": [["b", 1], ["a", 2]]}),
+        (Counter("aab"), {"$": "Counter", "items": [["a", 2], ["b", 1]]}),
+        (defaultdict(list, a=[1]), {"$": "defaultdict", "items": [["a", [1]]], "factory": "list"}),
+        (defaultdict(None), {"$": "defaultdict", "items": [], "factory": None}),
+        (Path("a/b"), {"$": "Path", "path": "a/b"}),
+        (Path("\udcff"), {"$": "Path", "path": {"$": "str", "hex": "edb3bf"}}),
+        (np.float32(1), {"$": "numpy", "dtype": "<f4", "hex": "0000803f"}),
+        (torch.bfloat16, {"$": "dtype", "name": "bfloat16"}),
+        (torch.device("cuda", 1), {"$": "device", "name": "cuda:1"}),
+        (np.zeros((2, 0), np.int16), {"$": "ndarray", "dtype": "<i2", "shape": [2, 0], "name": "state"}),
+        (torch.ones(2), {"$": "tensor", "name": "state"}),
+        (torch.ones(2, requires_grad=True), {"$": "tensor", "requires_grad": True, "name": "state"}),
+        (nn.Parameter(torch.ones(2)), {"$": "parameter", "requires_grad": True, "name": "state"}),
+        (nn.Parameter(torch.ones(2), False), {"$": "parameter", "name": "state"}),
+        (torch.ones(2, 3).T, {"$": "tensor", "name": "state", "stride": [1, 3]}),
+    ],
+)
+def test_the_form_of_each_value_stays_what_it_is(value: Any, node: Any) -> None:
+    """Checkpoints are read by later versions."""
+    document, tensors = encode(value)
+    assert document == {"schema": 1, "value": node}
+    assert list(tensors) == ["state"] * isinstance(value, torch.Tensor | np.ndarray)
+    assert_same(decode(json.loads(json.dumps(document)), tensors), value)
+
+
+def test_the_attributes_of_an_ordered_dict_are_those_of_torch() -> None:
+    state = OrderedDict(a=1)
+    state._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]  # as torch sets it
+    document, _ = encode({"model": state})
+    node = {"$": "OrderedDict", "items": [["a", 1]], "metadata": {"": {"version": 2}}}
+    assert document["value"] == {"model": node}
+    state._metadata = {"": object()}  # type: ignore[attr-defined]  # as above
+    with pytest.raises(CodecError, match=r"^model\._metadata\.: an object of type object cannot be saved"):
+        encode({"model": state})
+    state._metadata = None  # type: ignore[attr-defined]  # as above
+    state.b = state.a = 1  # type: ignore[attr-defined]  # one's own
+    with pytest.raises(CodecError) as caught:
+        encode({"model": state})
+    assert str(caught.value) == "model: an OrderedDict with attributes ['a', 'b'] cannot be saved"
+    del state._metadata  # type: ignore[attr-defined]  # as above
+    with pytest.raises(CodecError, match=r"attributes \['a', 'b'\]"):
+        encode({"model": state})
+    assert vars(state) == {"a": 1, "b": 1}
+
+
+def test_the_names_of_tensors_stay_what_they_are() -> None:
+    def numbered(*keys: Any) -> dict[Any, Any]:
+        return {key: torch.full((2,), float(number)) for number, key in enumerate(keys)}
+
+    state = numbered("a.b", "", (1, "x"), "__metadata__", "\ud800", 0, "0", frozenset({2, 1}))
+    state |= {"a": {"b": torch.ones(1), "b#2": torch.ones(1)}, "l": [[torch.zeros(1)], np.ones(3)]}
+    names = [*("a.b", "state", '{"$": "tuple", "items": [1, "x"]}', "__metadata__#2", "\\ud800", "0", "0#2")]
+    names += ['{"$": "frozenset", "items": [1, 2]}', "a.b#2", "a.b#2#2", "l.0.0", "l.1"]
+    assert list(encode(state)[1]) == names
+    same = encode({"x.y": torch.zeros(1), "x": {"y": torch.ones(1)}, "x.y#2": torch.ones(2)})[1]
+    assert list(same) == ["x.y", "x.y#2", "x.y#2#2"]
+    assert list(encode({"a": {"b": torch.zeros(1)}, "a.b": {"": 1}, ("a",): {"b": 1}, "a.b.c": 1})[1]) == ["a.b"]
+    three = encode({"a": {"b": {"c": torch.zeros(1)}, "b.c": torch.ones(1)}, "a.b": {"c": torch.ones(2)}})[1]
+    assert list(three) == ["a.b.c", "a.b.c#2", "a.b.c#3"]
+
+
+def quietly(make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """A tensor of a kind that torch warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (len, f"state: an object of type builtin_function_or_method cannot be saved\n  a state may hold: {HOLDS}"),
+        (
+            {"a": [0, np.datetime64("2020")]},
+            f"a.1: an object of type numpy.datetime64 cannot be saved\n  a state may hold: {HOLDS}",
+        ),
+        ({"a": np.array(["x"])}, "a: a numpy array of <U1 cannot be saved, only numbers can"),
+        ({"a": {1: {torch.Size: 0}}}, f"a.1: an object of type type cannot be saved\n  a state may hold: {HOLDS}"),
+        ({"a": {torch.ones(1)}}, "a: a tensor or array cannot be saved as a key or in a set"),
+        (
+            {"a": torch.zeros(2).to_sparse()},
+            "a: only dense tensors with values can be saved, this one is torch.sparse_coo, torch.float32 on cpu",
+        ),
+        (
+            {"a": quietly(lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]))},
+            "a: only dense tensors with values can be saved, this one is torch.strided, torch.float32 on cpu",
+        ),
+        (
+            {"a": quietly(lambda: torch.quantize_per_tensor(torch.ones(1), 0.1, 0, torch.qint8))},
+            "a: only dense tensors with values can be saved, this one is torch.strided, torch.qint8 on cpu",
+        ),
+        (
+            {"a": torch.ones(1, device="meta")},
+            "a: only dense tensors with values can be saved, this one is torch.strided, torch.float32 on meta",
+        ),
+        (
+            {"a": torch.ones(1, requires_grad=True) * 2},
+            "a: a tensor with a graph behind it cannot be saved; detach() it first",
+        ),
+        (
+            {"a": defaultdict(Path)},
+            f"a: a defaultdict of {Path!r}; allowed are None, bool, dict, float, int, list, set, str, tuple",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_where_and_why(state: Any, message: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        encode(state)
+    assert str(caught.value) == message
+
+
+def test_a_factory_of_the_same_name_as_an_allowed_one_is_refused() -> None:
+    def list() -> Any: ...
+
+    with pytest.raises(CodecError, match="a defaultdict of"):
+        encode(defaultdict(list))
+
+
+def test_the_deepest_nesting() -> None:
+    def nested(levels: int) -> Any:
+        state: Any = 1
+        for _ in range(levels):
+            state = [state]
+        return state
+
+    assert_same(there_and_back(nested(MAX_DEPTH)), nested(MAX_DEPTH))
+    with pytest.raises(CodecError) as caught:
+        encode(nested(MAX_DEPTH + 1))
+    assert str(caught.value) == "0.0.0.0...: nested deeper than 100 levels; does it hold itself?"
