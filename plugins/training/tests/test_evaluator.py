@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf_base import Dataset, Metric, TensorSamples
+from wf_base import BaseTrainer, Dataset, Metric, TensorSamples, Term
 from wf_base.data import split_dataset
 from wf_base.metric import as_metric
 from wf_base.task import task_of
@@ -54,8 +55,9 @@ def evaluator(
     dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
     data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
     outputs, strategy = task_of("class_index", "logits", single_logit=False), LocalStrategy(torch.device("cpu"))
-    forms: dict[str, Any] = {"metrics": {"count": Count()}, "metric_forms": {"count": "labels"}}
-    return DefaultEvaluator(model or net(), loss, outputs=outputs, data=data, strategy=strategy, **{**forms, **options})
+    given: dict[str, Any] = {"metrics": {"count": Count()}, "metric_forms": {"count": "labels"}}
+    given |= {"outputs": outputs, "data": data, "strategy": strategy}
+    return DefaultEvaluator(model or net(), loss, **{**given, **options})
 
 
 def net() -> nn.Module:
@@ -254,3 +256,257 @@ def test_a_metric_without_reset_is_copied_for_each_evaluation() -> None:
 def test_objects_that_are_not_metrics_are_refused(made: Any, world_size: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         as_metric(made, "metric 'odd'", world_size)
+
+
+class Terms(nn.Module):
+    """A loss of terms that count samples, the targets of a class and themselves, and of a sum."""
+
+    figures = ("mean", "counted", "own", "summed")
+
+    def total_weight(self, targets: Tensor) -> dict[str, Tensor]:
+        return {"counted": (targets == 1).sum()}
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> dict[str, Term]:
+        ones = targets == 1
+        return {
+            "mean": Term(value=predictions.square().mean(), factor=0.5),
+            "counted": Term(value=predictions[ones].sum() / ones.sum(), factor=torch.tensor(2.0)),
+            "own": Term(value=predictions[:, 0].mean(), weight=predictions[:, 0].abs().sum()),
+            "summed": Term(value=predictions.sum(), factor=0.25, reduction="sum"),
+        }
+
+
+@pytest.mark.parametrize("batch_size", [None, 8, 3, 1])
+def test_terms_are_means_over_what_each_of_them_counts(batch_size: int | None) -> None:
+    """In batches of one, some have no target that counts."""
+    found = evaluator(Terms(), batch_size=batch_size).evaluate("train")
+    outputs, size = logits().double(), min(batch_size or 8, 8)
+    own, weights = zip(*((part[:, 0].mean(), part[:, 0].abs().sum()) for part in outputs.split(size)), strict=True)
+    expected = {
+        "loss/mean": outputs.square().mean(),
+        "loss/counted": outputs[Y == 1].sum() / (Y == 1).sum(),
+        "loss/own": sum(value * weight for value, weight in zip(own, weights, strict=True)) / sum(weights),
+        "loss/summed": outputs.sum() / NUM,
+    }
+    total = sum(factor * value for factor, value in zip((0.5, 2, 1, 0.25), expected.values(), strict=True))
+    assert list(found) == ["loss", *expected, "count-right", "count-seen"]
+    for name, value in {**expected, "loss": total}.items():
+        assert found[name] == pytest.approx(float(value), rel=1e-5), name
+
+
+def test_average_batch_gives_each_batch_and_each_of_its_terms_the_same_weight() -> None:
+    found = evaluator(Terms(), average="batch").evaluate("train")
+    parts = logits().double().split(BATCH)
+    assert found["loss/mean"] == pytest.approx(float(sum(part.square().mean() for part in parts) / 4), rel=1e-5)
+    assert found["loss/own"] == pytest.approx(float(sum(part[:, 0].mean() for part in parts) / 4), rel=1e-5)
+    assert found["loss/summed"] == pytest.approx(float(logits().double().sum() / 4), rel=1e-5)
+
+
+class Half(LocalStrategy):
+    """One of two processes, and what the other one adds to sums."""
+
+    def __init__(self, others: list[float]) -> None:
+        super().__init__(torch.device("cpu"))
+        self.world_size, self.others = 2, others
+        self.summed: list[float] = []
+
+    def sum(self, tensors: Any) -> list[Tensor]:
+        self.summed = [float(tensor) for tensor in tensors]
+        return [tensor + other for tensor, other in zip(tensors, self.others, strict=True)]
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize("average", ["sample", "batch"])
+def test_processes_add_up_what_they_have(average: Any) -> None:
+    """Of an evaluation by batches, each has its share of a batch."""
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
+    data = RunData(dataset, split, batch_size=BATCH, rank=0, world_size=2)
+    strategy = Half([3.0, 10.0])
+    judge = evaluator(nn.CrossEntropyLoss(), data=data, strategy=strategy, metrics={}, metric_forms={}, average=average)
+    found = judge.evaluate("train")
+    losses = functional.cross_entropy(logits(), Y, reduction="none").double()
+    own = [losses[number : min(number + BATCH, NUM) : 2] for number in range(0, NUM, BATCH)]
+    if average == "sample":
+        expected = [float(sum(part.sum() for part in own)), float(sum(map(len, own)))]
+    else:
+        expected = [float(sum(part.mean() / 2 for part in own)), 2.0]
+    assert strategy.summed == pytest.approx(expected, rel=1e-5)
+    assert found["loss"] == pytest.approx((expected[0] + 3) / (expected[1] + 10), rel=1e-5)
+    assert judge.fraction == pytest.approx(sum(map(len, own)) * 2 / NUM)
+
+
+def test_a_process_that_only_keeps_step_judges_nothing_of_its_own() -> None:
+    dataset = Dataset(train=TensorSamples(X[:9], Y[:9]), targets="class_index", class_names=["a", "b", "c"])
+    split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
+    data = RunData(dataset, split, batch_size=BATCH, rank=1, world_size=2)
+    calls: list[int] = []
+
+    def loss(predictions: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(targets))
+        return functional.cross_entropy(predictions, targets)
+
+    class Sees(Gives):
+        def update(self, predictions: Tensor, targets: Tensor) -> None:
+            self.given += len(targets)
+
+        def sync(self, strategy: Any) -> None: ...
+
+        def reset(self) -> None:
+            self.given = 0
+
+    strategy = Half([0.0, 0.0])
+    metrics = {"count": Sees(0)}
+    judge = evaluator(loss, data=data, strategy=strategy, batch_size=BATCH, metrics=metrics)
+    found = judge.evaluate("train")
+    assert calls == [4, 1], "the ninth sample is the other one's, and both must make as many calls"
+    assert strategy.summed[1] == found["count"] == 4
+    assert judge.fraction == pytest.approx(8 / 9)
+
+
+def test_how_far_an_evaluation_is_and_in_which_order_metrics_get_samples() -> None:
+    fractions: list[float] = []
+    given: list[tuple[list[int], str]] = []
+
+    class Sees(Metric):
+        def update(self, predictions: Tensor, targets: Tensor) -> None:
+            raise AssertionError
+
+        def update_samples(self, predictions: Tensor, targets: Tensor, ids: Tensor, split: str) -> None:
+            fractions.append(judge.fraction)
+            given.append((ids.tolist(), split))
+            assert len(predictions) == len(targets) == len(ids)
+
+        def compute(self) -> float:
+            return 0.0
+
+    judge = evaluator(functional.cross_entropy, metrics={"sees": Sees()}, batch_size=10)
+    judge.evaluate("train")
+    assert fractions == pytest.approx([0, 10 / NUM, 20 / NUM])
+    assert judge.fraction == pytest.approx(1)
+    assert given == [(list(range(begin, min(begin + 10, NUM))), "train") for begin in (0, 10, 20)]
+
+
+def test_a_preview_has_the_names_of_the_figures_and_no_effects() -> None:
+    class Drawing(nn.Module):
+        """Counts its calls and draws from every generator."""
+
+        calls: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.seen: list[int] = []
+
+        def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+            self.calls += 1
+            self.seen.append(len(targets))
+            noise = torch.rand(()) + random.random() + np.random.random()
+            return functional.cross_entropy(predictions + noise, targets)
+
+    loss, model = Drawing(), net().train()
+    count = Count()
+    judge = evaluator(loss, model, metrics={"count": count}, batch_size=BATCH)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]  # an array
+    found = judge.preview("train")
+    assert list(found) == ["loss", "count-right", "count-seen"]
+    assert (found["count-seen"], loss.seen, loss.calls.item()) == (2 * BATCH, [BATCH, BATCH], 0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]  # type: ignore[union-attr]  # as above
+    assert model.training
+
+
+def test_a_model_is_judged_in_inference_mode() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Net(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+            return super().forward(inputs)
+
+    judge = evaluator(nn.CrossEntropyLoss(), Net(4, 3))
+    judge.evaluate("train")
+    judge._together = True  # as with a strategy that divides the model
+    judge.evaluate("train")
+    assert seen == [(True, False), (False, False)]
+
+
+class Own(BaseTrainer):
+    """Computes its loss itself."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.models: list[nn.Module] = []
+
+    def compute_loss(self, batch: Any) -> Tensor:
+        self.models.append(self.model)
+        return functional.cross_entropy(self.model(batch.inputs), batch.targets)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_without_a_loss_the_trainer_judges_the_bare_model(judged: bool) -> None:
+    """Once a batch, or twice if metrics want its outputs; in parts of the run's size."""
+    wrapped = nn.Identity()
+    trainer, model, calls = Own(wrapped), net(), []
+    model.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    given: dict[str, Any] = {} if judged else {"metrics": {}, "metric_forms": {}}
+    judge = evaluator(None, model, trainer=trainer, batch_size=16, **given)  # type: ignore[arg-type]  # no loss
+    found = judge.evaluate("train")
+    assert found["loss"] == pytest.approx(functional.cross_entropy(logits(), Y).item(), rel=1e-6)
+    assert trainer.models == [model] * 4
+    assert trainer.model is wrapped
+    assert calls == ([16, 8, 8, 10, 8, 2] if judged else [8, 8, 8, 2])
+    assert judge.figures.keys() == ({"loss", "loss/*", "count*"} if judged else {"loss", "loss/*"})
+
+
+def test_the_declared_figures_are_those_of_loss_and_metrics() -> None:
+    class Says(Gives):
+        figures: ClassVar[dict[str, bool]] = {"": True, "low": False}
+
+    judge = evaluator(Terms(), metrics={"odd": Says(1.0), "open": Gives(1.0)})
+    own = {f"loss/{name}{end}": None for name in Terms.figures for end in ("", "-*", "/*")}
+    assert judge.figures == {"loss": False, **own, "odd": True, "odd-low": False, "open*": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "world_size", "words"),
+    [
+        ({"batch_size": 0}, 1, "the evaluator's batch_size is 0; it must be at least 1"),
+        *(
+            (
+                {"batch_size": size, "average": "batch"}, 1,
+                f"the evaluator's batch_size is {size}; it must be a multiple of the run's, 8"
+            ) for size in (-8, 12)
+        ),
+        ({"batch_size": 1}, 2, "the evaluator's batch_size is 1, of 2 processes together; make it larger"),
+        *(({"batch_size": size}, 1, None) for size in (1, 12, None)),
+        ({"batch_size": 16, "average": "batch"}, 1, None),
+        ({"batch_size": 2}, 2, None),
+        ({"batch_size": 12, "average": "batch"}, 2, None),
+    ],
+)  # fmt: skip
+def test_the_batch_size_of_evaluations(options: dict[str, Any], world_size: int, words: str | None) -> None:
+    strategy = LocalStrategy(torch.device("cpu"))
+    strategy.world_size = world_size
+    if words is None:
+        asked = options["batch_size"]
+        size = BATCH if world_size > 1 and "average" in options else 4 * BATCH if asked is None else asked
+        assert evaluator(nn.CrossEntropyLoss(), strategy=strategy, **options)._batch_size == size
+        return
+    with pytest.raises(UsageError) as caught:
+        evaluator(nn.CrossEntropyLoss(), strategy=strategy, **options)
+    assert str(caught.value) == words
+
+
+def test_outputs_that_cannot_be_divided_are_refused() -> None:
+    class Pooled(nn.Linear):
+        def forward(self, inputs: Tensor) -> Any:
+            return {"all": super().forward(inputs).sum(0)} if len(inputs) > 8 else super().forward(inputs)
+
+    with pytest.raises(UsageError) as caught:
+        evaluator(nn.CrossEntropyLoss(), Pooled(4, 3), metrics={}, metric_forms={}, batch_size=16).evaluate("train")
+    assert "for 16 samples, which cannot be divided as the run's batches are\n  evaluate in batches" in str(
+        caught.value
+    )
