@@ -669,3 +669,11 @@ def test_the_deepest_nesting() -> None:
     with pytest.raises(CodecError) as caught:
         encode(nested(MAX_DEPTH + 1))
     assert str(caught.value) == "0.0.0.0...: nested deeper than 100 levels; does it hold itself?"
+
+
+def test_an_array_is_stored_as_its_bytes() -> None:
+    array = np.array([[1, -2], [3, 300]], np.int16)[:, 1:]
+    _, tensors = encode(array)
+    assert tensors["state"].dtype == torch.uint8
+    assert bytes(tensors["state"].tolist()) == array.tobytes()
+    assert_same(there_and_back([array, np.array([7], np.int8)]), [array, np.array([7], np.int8)])
