@@ -119,6 +119,6 @@ FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "masked-text": _text,
     "texts": lambda _: {"path": str(TEXTS / "reviews.csv")},
     "tagged": lambda _: {"path": str(TEXTS / "names.conll")},
-    "opticks": lambda _: {"block": 500},
+    "opticks": lambda _: {"block": 100},
 }
 """Make the files of a dataset that reads some, and give the options that name them."""

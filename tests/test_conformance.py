@@ -19,14 +19,12 @@ MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
 """Of catalogues: one that is small."""
 OFFLINE = {"hook/wandb": {"mode": "offline"}, "hook/mlflow": {"tracking_uri": "mlruns"}}
 THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-LANGUAGE: dict[str, Any] = {
-    "dataset": {"use": "opticks", "block": 1000},
-    "model": {"use": "gpt", "layers": 1, "width": 8},
-    "loss": "token-ce",
-}
+SMALL_GPT: dict[str, Any] = {"model": {"use": "gpt", "layers": 1, "width": 8}, "loss": "token-ce"}
+LANGUAGE = {"dataset": {"use": "text", "path": str(ROOT / "CONTRIBUTING.md"), "block": 100}, **SMALL_GPT}
 """A run that takes a tokenizer."""
 RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
+    "dataset/opticks": SMALL_GPT,
     "loss/nt-xent": {"model": "mlp"},
     "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
     "strategy/fsdp": {"checkpointer": "directory"},

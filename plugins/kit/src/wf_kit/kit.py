@@ -119,7 +119,7 @@ class Subject:
         self.use = _use(entry)
         """The unambiguous name of the component in a run file."""
         self.given = dict(options or {})
-        self.known: dict[str, dict[str, Any]] = {}
+        self.known: dict[tuple[str | None, tuple[int, ...] | None], dict[str, Any]] = {}
         """Run values of the runs that it was built for, by run; filled by `wf_kit.making.values`."""
         self._results: dict[str, Result] = {}
 

@@ -249,14 +249,13 @@ def values(
 
     A component that takes only numbers and names gets the values of one run in all its checks.
     """
-    asked = document(subject, targets, shape)
     if not _takes_plain_values(subject):
-        with _run(subject, asked) as known:
+        with _run(subject, document(subject, targets, shape)) as known:
             yield known
         return
-    key = repr(asked)
+    key = targets, shape
     if key not in subject.known:
-        with _run(subject, asked) as known:
+        with _run(subject, document(subject, targets, shape)) as known:
             subject.known[key] = {
                 name: value for name, value in known.items() if name in VALUES and VALUES[name].is_written
             }
