@@ -120,7 +120,7 @@ def test_two_machines_share_the_trials(server: Server, wf: Any, tmp_path: Path) 
 
     again = wf(*line, "--name", "x", cwd=tmp_path)  # resumed on a third machine
     assert again.code == 2
-    assert "has a search named 'x' already\n  to take part in it: wf tune --join" in again.stderr
+    assert "already has a search named 'x'\n  to join it: wf tune --join" in again.stderr
     assert PASSWORD not in again.stderr
     unknown = wf("tune", "--join", server.url, "--name", "y", cwd=tmp_path)
     assert (unknown.code, "there is no search 'y'" in unknown.stderr) == (4, True)
@@ -167,9 +167,9 @@ def test_a_lost_database_stops_the_search_until_it_is_resumed(server: Server, wf
     server.start()
     assert process.returncode == 4, told
     assert "cannot be used" in told
-    assert "to continue: the same command, or wf tune --resume runs/gone" in told
+    assert "to continue, repeat the command or run: wf tune --resume runs/gone" in told
     assert PASSWORD not in told
     resumed = wf("tune", "--resume", "runs/gone", "--storage", server.url)
     assert resumed.code == 0, resumed.stderr
-    assert "is taken up again" in resumed.stderr
+    assert "is resumed" in resumed.stderr
     assert [trial.state for trial in Trials(server.url, "gone").all()] == ["complete"] * 3

@@ -65,7 +65,7 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
 
     more = wf(*line, "--trials", "4", "--finalists", "0")
     assert more.code == 0, more.stderr
-    assert "4 trials in runs/one, 3 of them ended before" in more.stderr
+    assert "4 trials in runs/one, 3 of them already finished" in more.stderr
     assert len(trials_of(place)) == 4
 
     shown = wf("tune", "one")
@@ -99,11 +99,11 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
         (("--vary", "optimizer=adam,sgd", "--optimizer", "adam"), "both --optimizer and --vary optimizer"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher", "tpee"), "did you mean 'tpe'?"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher.startup-trial", "1"), "did you mean 'startup_trials'?"),
-        (("--vary", "optimizer.lr=log(1e-3,1)", "--pruner", "wilcoxon"), "each needs several\n  add --repeats"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--pruner", "wilcoxon"), "needs several repeats\n  add --repeats"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher", "cma-es"), "this search has 1"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--trials", "0"), "--trials must be an integer of at least 1"),
         (("--vary", "epochs=int(-3,-1)"), "epochs"),
-        (("--vary", "optimizer.lr=log(1e-3,1)", "--storage", "nonsense"), "not the URL of a database"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--storage", "nonsense"), "not the URL of a supported database"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
         (
             ("--vary", "loss=ce,focal", "--by", "validation/loss"),
@@ -254,7 +254,7 @@ def test_a_killed_search_resumes_without_losing_or_repeating_trials(
 
     again = wf(*line, "--name", "killed", timeout=280)
     assert again.code == 0, again.stderr
-    assert "trial 1 is taken up again" in again.stderr
+    assert "trial 1 is resumed" in again.stderr
     straight = wf(*line, "--name", "straight", timeout=280)
     assert straight.code == 0, straight.stderr
     found, wanted = trials_of(place), trials_of(tmp_path / "runs" / "straight")

@@ -53,18 +53,18 @@ if TYPE_CHECKING:
     from wf_tune.trials import Trial, Trials
 
 SECTION = ("vary", "by", "trials", "jobs", "repeats", *OWN, "finalists", "final_repeats", "storage", "join", "resume")
-"""The options of a search, as help lists them."""
+"""The options of a search, in the order of the help."""
 ALWAYS = ("quiet", "as_json")
-"""Options of every form of the command."""
+"""Options that every form of the command accepts."""
 GOING_ON = (*ALWAYS, "jobs", "resume", "storage", "trials", "finalists", "final_repeats")
 JOINING = (*ALWAYS, "jobs", "join", "name", "run_dir")
 
 
 class TuneCommand(RunCommand):
-    """Like `RunCommand`, with the options of a search before those of a run."""
+    """A `RunCommand` whose help lists the options of the search before the options of the run."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options in groups."""
+        """Write the options in groups."""
         write_options(self, ctx, formatter, first={"Search": SECTION})
 
 
@@ -72,7 +72,7 @@ class TuneCommand(RunCommand):
 @click.argument("places", nargs=-1, metavar="[RUN.toml ... | DIR]", type=click.Path(), shell_complete=complete_runs)
 @click.option("--vary", multiple=True, metavar="KEY=VALUES", help="A setting and its values; repeatable.")
 @click.option("--by", metavar="FIGURE", help="The figure to improve. [the first metric on validation]")
-@click.option("--trials", metavar="N", help="Number of trials, those of other machines included. [50]")
+@click.option("--trials", metavar="N", help="Number of trials on all machines together. [50]")
 @click.option("--jobs", metavar="N", default="1", help="Number of concurrent trials, which share the threads. [1]")
 @click.option("--repeats", metavar="N", help="Runs per trial, with consecutive seeds. [1]")
 @click.option(
@@ -85,12 +85,12 @@ class TuneCommand(RunCommand):
     "--pruner",
     metavar="NAME",
     shell_complete=complete_names("pruner"),
-    help="Ends trials that will not be among the best. [none]",
+    help="Stops unpromising trials early. [none]",
 )
-@click.option("--finalists", metavar="N", help="Trials that are compared with the defaults at the end. [3]")
-@click.option("--final-repeats", metavar="N", help="Runs of each of them and of the defaults, with fresh seeds. [5]")
+@click.option("--finalists", metavar="N", help="Number of trials to compare with the defaults at the end. [3]")
+@click.option("--final-repeats", metavar="N", help="Runs of each finalist and of the defaults, with fresh seeds. [5]")
 @click.option("--storage", metavar="URL", help="The database of the trials. [a file in the directory]")
-@click.option("--join", metavar="URL", help="Take part in a search that was begun with --storage URL.")
+@click.option("--join", metavar="URL", help="Join a search that was started with --storage URL.")
 @click.option("--resume", metavar="DIR", type=click.Path(), help="Continue the search in DIR.")
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The search's name below runs/. [tune-DATASET-VARIED-HASH]")
@@ -102,16 +102,16 @@ class TuneCommand(RunCommand):
 def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
     """Search for settings that improve a figure, and compare the best with the defaults.
 
-    VALUES are log(a,b) and uniform(a,b) for real numbers, int(a,b) and logint(a,b) for whole ones, choice(A,B,...) or
-    A,B,... for anything else; quote brackets: --vary 'optimizer.lr=log(1e-5,1e-1)'. An option of a component is varied
-    only in trials that have the component. All other options are those of wf run and apply to all trials; so do run
-    files, whose settings are the defaults.
+    VALUES are log(a,b) or uniform(a,b) for real numbers, int(a,b) or logint(a,b) for integers, and choice(A,B,...) or
+    A,B,... for anything else. Put brackets in quotes: --vary 'optimizer.lr=log(1e-5,1e-1)'. An option of a component is
+    varied only in trials with that component. The options of wf run and run files apply to all trials; their settings
+    are the defaults.
 
-    Each trial is a usual run below the search's directory. Repeating the command continues where it stopped; a trial
-    that was interrupted goes on from its checkpoint, and none is run twice. At the end the best trials and the defaults
-    are trained with fresh seeds and compared as by wf compare, so that the winner is not the luckiest; best.toml is its
-    run file. With DIR, the state of a search is shown and nothing is trained. Exit code 1 if all trials failed, 4 if
-    the storage is lost, 5 if all trials diverged.
+    Each trial is an ordinary run in the search's directory. Repeat the command to continue a search: an interrupted
+    trial resumes from its checkpoint, and finished trials are not run again. At the end the best trials and the
+    defaults are trained with fresh seeds and compared as by wf compare, so that the winner is not just the luckiest
+    trial. best.toml is its run file. With DIR, the command shows the state of a search and trains nothing. Exit code 1
+    if all trials failed, 4 if the storage is lost, 5 if all trials diverged.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("wf tune starts its own processes (--jobs); run it without torchrun")
@@ -120,15 +120,15 @@ def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: b
     options["quiet"] = quiet
     take_own(ctx, options)
     if options["join"] is not None:
-        _refuse_others(ctx, JOINING, "takes part with the settings of that search", "--join")
+        _refuse_others(ctx, JOINING, "uses the settings of the search that it joins", "--join")
         found = _join(ctx, options, say)
     elif options["resume"] is not None:
         _refuse_others(ctx, GOING_ON, "continues with its original settings", "--resume")
         found = _resume(ctx, options, say)
     elif places and not all(place.endswith(".toml") for place in places):
         if len(places) > 1:
-            raise UsageError("give run files, or one search to look at")
-        _refuse_others(ctx, (*ALWAYS, "storage"), "cannot be changed", "a search that is looked at")
+            raise UsageError("give run files, or the directory of one search")
+        _refuse_others(ctx, (*ALWAYS, "storage"), "only shows the search", "wf tune DIR")
         found = _look(ctx, places[0], options)
     else:
         begun = _begin(ctx, places, options, say, as_json=as_json)
@@ -139,7 +139,7 @@ def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: b
 
 
 Outcome = tuple["Directory", Sequence["Trial"], "Verdict | None"]
-"""A search, its trials, and the comparison at its end."""
+"""A search, its trials, and the final comparison."""
 
 
 def _show(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None, *, as_json: bool) -> int:
@@ -161,7 +161,7 @@ def _show(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None
 def _begin(
     ctx: click.Context, run_files: Sequence[str], options: dict[str, Any], say: Any, *, as_json: bool
 ) -> Outcome | None:
-    """Plan a search and carry it out, or go on with it; None for a dry run."""
+    """Start a search, or continue it if its directory exists; returns None for a dry run."""
     from wf_tune.search import Engine, check_points
 
     dimensions = [parse(text) for text in options["vary"]]
@@ -172,11 +172,12 @@ def _begin(
     plan = prepare(base, registry, folders)
     base, seed = settled(base, plan, builder), int(plan["seed"])
     engine = Engine.build(options["searcher_table"], options["pruner_table"], seed, registry)
-    engine.draws(0, space)  # refuses a space that it cannot search
+    engine.draws(0, space)  # raises UsageError if the searcher cannot handle this space
     repeats = whole("repeats", options["repeats"] or "1")
     if engine.paired and repeats < 2:
         raise UsageError(
-            f"pruner '{options['pruner']}' compares trials seed by seed, so each needs several\n  add --repeats 6"
+            f"pruner '{options['pruner']}' compares trials seed by seed, so each trial needs several repeats\n"
+            "  add --repeats 6"
         )
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
     trial, setting = try_defaults(ctx, plan, registry, folders, options)
@@ -243,8 +244,8 @@ def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
     if study is None:
         names = Trials.names(url)
         if len(names) != 1:
-            listed = f"it has {', '.join(names)}\n  choose one: --name NAME" if names else "it has none"
-            raise UsageError(f"which search should be joined? {listed}")
+            listed = f"has {', '.join(names)}\n  choose one: --name NAME" if names else "has no search"
+            raise UsageError(f"cannot tell which search to join: the storage {listed}")
         [study] = names
     definition = Trials(url, study).definition
     path = place_of(None, options["run_dir"]) or Path("runs") / study
@@ -268,21 +269,21 @@ def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
         )
         directory.update(status="running")
     elif directory.definition["digest"] != definition["digest"]:
-        raise UsageError(f"{path} is another search than '{study}' in the storage\n  choose another --run-dir")
+        raise UsageError(f"{path} holds a different search from '{study}' in the storage\n  choose another --run-dir")
     else:
         directory.update(jobs=whole("jobs", options["jobs"]))
     return _again(ctx, directory, url, say)
 
 
 def _look(ctx: click.Context, place: str, options: Mapping[str, Any]) -> Outcome:
-    """The state of a search."""
+    """The state of a search, without training."""
     directory = _open(place)
     trials = directory.trials(options["storage"]).all()
     return directory, trials, _last_verdict(directory, registry_of(ctx))
 
 
 def _last_verdict(directory: Directory, registry: Registry) -> Verdict | None:
-    """What the last comparison with the defaults said; None if there was none."""
+    """The verdict of the last comparison with the defaults; None if none was made."""
     from wf_compare.comparison import Request, figure_of
     from wf_compare.results import larger_is_better
     from wf_compare.study import Study
@@ -310,7 +311,7 @@ def _again(ctx: click.Context, directory: Directory, storage: str | None, say: A
 def _go_on(
     ctx: click.Context, directory: Directory, registry: Registry, setting: Setting, storage: str | None, say: Any
 ) -> Outcome:
-    """Train the trials that are missing, and judge the best."""
+    """Train the missing trials, and compare the best with the defaults."""
     manifest, definition = directory.manifest, directory.definition
     from wf_tune.search import Engine
 
@@ -357,7 +358,7 @@ def _carry_out(
     warm_up(directory, setting)
     total = trials.total
     number = len([one for one in trials.all() if one.state not in ("running", "waiting")])
-    done = f", {number} of them ended before" if number else ""
+    done = f", {number} of them already finished" if number else ""
     say(f"{plural(total, 'trial')} in {directory.path}{done}")
     search = Search(
         directory=directory,
@@ -393,13 +394,13 @@ def _refuse_second(url: str, study: str) -> None:
     from wf_tune.trials import shown
 
     raise UsageError(
-        f"{shown(url)} has a search named '{study}' already\n"
-        f"  to take part in it: wf tune --join {shown(url)} --name {study}\n  to begin another one: --name NAME"
+        f"{shown(url)} already has a search named '{study}'\n"
+        f"  to join it: wf tune --join {shown(url)} --name {study}\n  to start another one: --name NAME"
     )
 
 
 def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: str) -> None:
-    """Refuse options that would change the trials, where they are already determined."""
+    """Refuse options that would change the settings of an existing search."""
     given = [
         f"--{name.replace('_', '-')}"
         for name in ctx.params
@@ -427,4 +428,4 @@ def _report_dry_run(space: Space, by: str, *, as_json: bool) -> None:
 
 
 def _again_words(directory: Directory) -> str:
-    return f"to continue: the same command, or wf tune --resume {directory.path}"
+    return f"to continue, repeat the command or run: wf tune --resume {directory.path}"

@@ -1,18 +1,18 @@
-"""The directory of a search: its definition, the trials as usual runs, and the comparison of the best of them.
+"""The directory of a search: its definition, the runs of its trials, and the final comparison.
 
 ::
 
     tune-digits-optimizer.lr-1f3a9c02/
                 manifest.json        the definition, the machine's settings, the progress
-                search.toml          the run file of the search, to which each trial adds its settings
-                search.db            the trials (SQLite), unless they are in another database
-                trial-0/             a run directory; with --repeats a folder with one for each seed
-                trial-0.log          screen output of that trial, if any
-                final-50/            a comparison of the best trials of the first 50 with the defaults
-                best.toml            the run file of the best one
+                search.toml          the run file of the search; each trial adds its settings
+                search.db            the trials (SQLite), unless --storage names another database
+                trial-0/             a run directory; with --repeats a folder with a run directory for each seed
+                trial-0.log          the trial's screen output, if any
+                final-50/            the comparison of the best of the first 50 trials with the defaults
+                best.toml            the run file of the winner
                 search.json          the output of `wf tune --json`
 
-It is created by one rename, complete except for the trials.
+The directory appears by one rename, complete except for the trials.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Directory(RunGroup):
     """The directory of a search.
 
     Args:
-        path: The directory, which has a manifest.
+        path: The directory, with a manifest.
     """
 
     KIND = "search"
@@ -74,16 +74,16 @@ class Directory(RunGroup):
 
     @classmethod
     def create(cls, path: Path, definition: Mapping[str, Any], *, storage: str | None, **fields: Any) -> Self:
-        """Create the directory of a new search, or of one that this machine joins.
+        """Create the directory of a new search, or of a search that this machine joins.
 
         Args:
-            path: The directory, which must not exist.
+            path: The directory; it must not exist.
             definition: See `definition_of`.
             storage: The URL of the database; None for a file in the directory.
             fields: Further fields of the manifest.
 
         Raises:
-            DataError: If it cannot be written.
+            DataError: If the directory cannot be written.
         """
         return cls.begin(
             path,
@@ -96,13 +96,13 @@ class Directory(RunGroup):
         )
 
     def missing(self, manifest: dict[str, Any]) -> Set[str]:
-        """The required fields that a manifest lacks, those of the definition included."""
+        """The required fields that are missing in a manifest or its definition."""
         definition = manifest.get("definition")
         return super().missing(manifest) or (DEFINED - (definition.keys() if isinstance(definition, dict) else set()))
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What is searched."""
+        """The definition of the search; see `definition_of`."""
         return dict(self.manifest["definition"])
 
     @property
@@ -113,12 +113,12 @@ class Directory(RunGroup):
             DataError: If it is missing.
         """
         if not (file := self.path / BASE).is_file():
-            raise DataError(f"{file} is missing, so it is unknown what is searched\n  begin a new search: --name NAME")
+            raise DataError(f"{file} is missing, so the search cannot be continued\n  start a new search: --name NAME")
         return load(file)
 
     @property
     def folders(self) -> list[Path]:
-        """Where relative paths of the run file are looked up."""
+        """The folders in which relative paths of the run file are looked up."""
         return [*folders_of(self.path / BASE), *map(Path, self.manifest["folders"])]
 
     @property
@@ -130,10 +130,10 @@ class Directory(RunGroup):
         """The trials.
 
         Args:
-            storage: The URL of the database, where the manifest does not have its password.
+            storage: The URL of the database with its password, which the manifest does not hold.
 
         Raises:
-            DataError: If they are gone, or out of reach.
+            DataError: If the database is missing or cannot be reached.
         """
         manifest = self.manifest
         if manifest["storage"] is not None:
@@ -142,9 +142,9 @@ class Directory(RunGroup):
         if not is_new and not file.is_file():
             raise DataError(
                 f"{file} is missing: the settings and figures of the trials are lost\n"
-                f"  the runs are still there: wf runs {self.path}\n  begin a new search: --name NAME"
+                f"  the runs are still there: wf runs {self.path}\n  start a new search: --name NAME"
             )
-        if is_new:  # it was interrupted before there was a trial
+        if is_new:  # an earlier start was interrupted before the first trial
             file.unlink(missing_ok=True)
         return Trials(of_file(file, new=is_new), manifest["study"])
 
@@ -153,7 +153,7 @@ class Directory(RunGroup):
         return self.path / f"trial-{number}"
 
     def runs(self, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """The run directories of a trial, each with the changes of its repeat to the run file."""
+        """The run directories of a trial, each with the run-file changes of that repeat (its seed)."""
         definition = self.definition
         if definition["repeats"] == 1:
             yield self.place(number), {}
@@ -172,11 +172,11 @@ def definition_of(
     space: Space,
     **fields: Any,
 ) -> dict[str, Any]:
-    """What is searched: all that another machine needs to take part, and that may not change.
+    """The definition of a search: everything that another machine needs to join it. It never changes.
 
     Args:
         document: The run file as TOML.
-        plans: Prepared run files of some points, which have the components of all.
+        plans: Prepared run files of points that together use every component of the space.
         space: The search space.
         fields: `by`, `larger_is_better`, `searcher`, `pruner`, `repeats` and `seed`.
     """
@@ -189,7 +189,7 @@ def definition_of(
         **fields,
     }
     code = hashes_of(plans)
-    said = {**own, "document": tomllib.loads(document)}  # which plugin came first decides about the order of its keys
+    said = {**own, "document": tomllib.loads(document)}  # parsed, because the order of its keys varies
     text = json.dumps([list(plans), said, code], sort_keys=True, default=str)
     return {**own, "code": code, "digest": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -202,7 +202,7 @@ def space_of(definition: Mapping[str, Any]) -> Space:
 
 
 def default_name(plan: Mapping[str, Any], space: Space, digest: str) -> str:
-    """``tune-digits-lr-1f3a9c02``: the same search has the same name."""
+    """The default name of a search, such as ``tune-digits-lr-1f3a9c02``; equal searches get equal names."""
     data = str(plan.get("dataset", plan["trainer"])["use"])
     keys = sorted(one.key.rpartition(".")[2] for one in space.dimensions)
     words = [re.sub(r"[^\w.]+", "-", Path(word).stem if is_path(word) else word).strip("-") for word in (data, *keys)]

@@ -1,6 +1,6 @@
-"""The end of a search: its best trials and the defaults, trained with fresh seeds and compared.
+"""The final comparison of a search: its best trials and the defaults, trained with fresh seeds.
 
-The best of many figures is partly the luckiest. Runs with other seeds say what its settings are worth.
+The best of many figures is partly luck, so it overestimates its settings. Runs with fresh seeds do not.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from wf_tune.space import document_of
 from wf_tune.trials import Trial
 
 DEFAULTS = "defaults"
-"""The row of the run file as it is."""
+"""The row of the unchanged run file."""
 BEST = "best.toml"
-"""The run file of the best row."""
+"""The file name of the run file of the best row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came of a search."""
+    """The result of a search."""
 
     table: Table
     """The comparison with the defaults."""
     winner: Line
     """The row with the best mean, the defaults included."""
     trial: int | None
-    """Its trial; None for the defaults."""
+    """The winner's trial number; None for the defaults."""
 
     @property
     def words(self) -> str:
-        """Whether the search improved on the defaults, as far as the runs can tell."""
+        """One sentence: whether the search improved on the defaults."""
         found = self.winner.difference
         if self.trial is None:
-            return "no improvement: the defaults are at least as good as the best trials, with fresh seeds"
+            return "no improvement: with fresh seeds the defaults are at least as good as the best trials"
         if found is None:
             return f"unknown: {self.winner.unpaired or 'the defaults could not be trained'}"
         half = found.estimate.half_width
@@ -56,7 +56,7 @@ class Verdict:
         if found.verdict == "better":
             return f"better than the defaults by {by}, which is more than noise"
         if found.verdict == "better?":
-            return f"better than the defaults by {by}, but among so many trials that may be chance"
+            return f"better than the defaults by {by}, but with this many finalists it may be chance"
         if found.verdict == "unknown":
             return f"unknown: {found.why}"
         return f"not distinguished from the defaults: the difference is {by}, which may be noise"
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def row_name(trial: Trial) -> str:
-    """The row of a trial."""
+    """The row name of a trial."""
     return f"trial {trial.number}"
 
 
@@ -91,7 +91,7 @@ def choose_finalists(
     jobs: int,
     say: Callable[[str], None],
 ) -> tuple[list[Planned], list[Any]]:
-    """The rows, and the results of building them: the defaults, and the best trials that train otherwise.
+    """The rows and the results of building them: the defaults, and the best trials with a different training.
 
     Two trials may train the same thing though their settings differ: one gives an option the value that it has by
     default, or varies a metric that is only read.
@@ -131,16 +131,16 @@ def judge(
     say: Callable[[str], None],
     plugins: Plugins,
 ) -> Verdict | None:
-    """Train the best trials and the defaults with fresh seeds, and compare them; None if there is nothing to judge.
+    """Train the best trials and the defaults with fresh seeds and compare them; None if there is nothing to compare.
 
     Args:
         directory: The search.
-        best: Its trials, the best first.
-        registry: Where names are looked up.
+        best: Its trials, best first.
+        registry: The registry in which names are looked up.
         setting: Settings shared by the processes.
         jobs: Number of concurrent runs.
         say: Called with progress messages.
-        plugins: The plugins that the command line names.
+        plugins: The plugins named on the command line.
     """
     manifest, definition = directory.manifest, directory.definition
     number = manifest["finalists"]
@@ -154,10 +154,10 @@ def judge(
     if study is None:
         rows, built = choose_finalists(directory, best, number, registry, setting, jobs, say)
         if len(rows) < 2:
-            say("no trial trains otherwise than the defaults, so there is nothing to compare")
+            say("all trials train the same as the defaults, so there is nothing to compare")
             return None
         say(f"fresh seeds for the defaults and the best {len(rows) - 1}: {len(rows) * len(fresh)} runs")
-        check_rows(rows, built, request, lambda _: None)  # the search has said it all
+        check_rows(rows, built, request, lambda _: None)  # the search has already printed its messages
         study = make_study(_free(directory, manifest["trials"]), rows, built, setting, request, registry)
         directory.update(finals={**finals, key: study.path.name})
     table = go_on(study, registry, request, say, plugins)
@@ -166,7 +166,7 @@ def judge(
 
 
 def verdict_of(table: Table, directory: Directory) -> Verdict | None:
-    """What the comparison says; writes the run file of the best row."""
+    """The verdict of a comparison; writes the run file of the best row."""
     winner = winner_of(table)
     if winner is None or table.place is None:
         return None
@@ -178,7 +178,7 @@ def verdict_of(table: Table, directory: Directory) -> Verdict | None:
 
 
 def winner_of(table: Table) -> Line | None:
-    """The row with the best mean; a row with runs that did not end well only where there is no other."""
+    """The row with the best mean; a row with failed runs only if there is no other."""
     judged = [line for line in table.lines if line.estimate is not None]
     whole = [line for line in judged if not line.problems]
     return max(whole or judged, key=lambda line: _mean(line) * (1 if table.larger_is_better else -1), default=None)

@@ -1,4 +1,4 @@
-"""Reading the line of ``wf tune``: the run file, the figure, the settings of the search, the defaults on trial."""
+"""Reading the command line of ``wf tune``: run file, figure and settings of the search; building the defaults."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ if TYPE_CHECKING:
     from wf_tune.directory import Directory
 
 OWN = ("searcher", "pruner")
-"""The kinds of this command, which no run has."""
+"""The component kinds of this command; run files do not have them."""
 
 
 def warm_up(directory: Directory, setting: Setting) -> None:
-    """Import and read the components of the trials, which the processes inherit then; own code is left to them."""
+    """Import the components of the trials before processes are forked; each process imports the user's own code."""
     from wf_compare.workers import preload
 
     preload(["torch._dynamo"])
     for document, _ in sources_of(directory):
-        with suppress(*FAILURES):  # a process will say so
+        with suppress(*FAILURES):  # the trial's process will report it
             plan, registry = setting.prepare(document)
             builder = Builder(registry)
             for entry in _entries(plan, registry):
                 entry.params_unloaded()
                 builder.params(entry)
     gc.collect()
-    gc.freeze()  # a collection in a process would copy every page that it shares with this one
+    gc.freeze()  # otherwise a garbage collection in a forked process would copy all shared memory pages
 
 
 def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
-    """The components of a run that installed plugins bring."""
+    """The components of a run that come from installed plugins."""
     for kind in KINDS.keys() & plan.keys():
         tables = plan[kind] if kind in KINDS.several else [plan[kind]]
         for table in tables or ():
@@ -75,7 +75,7 @@ def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
 def try_defaults(
     ctx: click.Context, plan: Any, registry: Registry, folders: Sequence[Path], options: Mapping[str, Any]
 ) -> tuple[Any, Setting]:
-    """Build the defaults in a process of their own; returns the result, and the setting shared by all processes."""
+    """Build the defaults in a separate process; returns the result, and the setting shared by all processes."""
     with uncollected("" if options["quiet"] else "loading torch ..."):
         from wf_compare.training import try_out
     from wf_compare.workers import Died, Pool, preload
@@ -120,7 +120,7 @@ def setting_of(
 def document_of_line(
     ctx: click.Context, run_files: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[RunFile, Sequence[Path], Registry]:
-    """The run file that the line says, the folders of its relative paths, and the registry."""
+    """The run file given by the command line, the folders of its relative paths, and the registry."""
     base, folders = read([Path(file) for file in run_files] or None)
     settings = {key: value for key, value in options.items() if kind_of(key) or key in GENERAL}
     document, notes = merge(base, from_line(settings, ctx.meta["options"], options["lr"]))
@@ -171,7 +171,7 @@ def _settled(kind: str, table: Any, use: str, builder: Builder) -> Any:
 
 
 def take_own(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Take the options of the searcher and the pruner out of those of runs."""
+    """Take the options of the searcher and the pruner out of the run's options."""
     for kind, default in zip(OWN, ("tpe", "none"), strict=True):
         table = ctx.meta["options"].pop(kind, {})
         name = options[kind] or table.get("use") or default
@@ -179,7 +179,7 @@ def take_own(ctx: click.Context, options: dict[str, Any]) -> None:
 
 
 def figure_of_trial(by: str | None, trial: Any, plans: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
-    """The figure, and whether a larger one is better.
+    """The figure to improve, and whether larger is better.
 
     Args:
         by: The user's choice.
@@ -207,7 +207,7 @@ def settings_of(options: Mapping[str, Any], directory: Directory | None) -> dict
 
 
 def sources_of(directory: Directory) -> list[Source]:
-    """The run files of trials that together have every component."""
+    """Run files of trials that together use every component of the space."""
     base, space, folders = directory.document, directory.space, directory.folders
     documents = [base]
     for one in space.dimensions:
@@ -216,13 +216,13 @@ def sources_of(directory: Directory) -> list[Source]:
 
 
 def options_of(builder: Builder, kind: str, name: str) -> Collection[str]:
-    """The options of a component, without the values of the run."""
+    """The names of a component's options, without the parameters that run values fill."""
     entry = builder.entry(kind, name)
     return [param.name for param in builder.params(entry) if param.source is None] if entry else []
 
 
 def check_not_given(ctx: click.Context, space: Space) -> None:
-    """Refuse a setting that is both varied and given."""
+    """Refuse a setting that is both varied and given on the command line."""
     for one in space.dimensions:
         kind, _, option = one.key.partition(".")
         given: Any = ctx.meta["options"].get(kind)
@@ -238,7 +238,7 @@ def check_not_given(ctx: click.Context, space: Space) -> None:
 
 
 def resolved(text: str) -> RunFile:
-    """A resolved run file, from its text."""
+    """Parse the text of a resolved run file."""
     import tomllib
 
     return tomllib.loads(text)
@@ -250,7 +250,7 @@ def of_run(plan: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def whole(name: str, text: str, low: int = 1) -> int:
-    """The number that an option says."""
+    """The integer value of an option, checked against its minimum."""
     if not text.isdecimal() or int(text) < low:
         raise UsageError(f"--{name.replace('_', '-')} must be an integer of at least {low}, not {text}")
     return int(text)

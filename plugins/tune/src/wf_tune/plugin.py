@@ -14,7 +14,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="tune",
             section="Train",
-            summary="Search for settings: trials, and the best of them against the defaults with fresh seeds.",
+            summary="Search for settings with Optuna, and compare the best with the defaults on fresh seeds.",
             target="wf_tune.cli:tune",
             order=35,
         )
@@ -23,20 +23,20 @@ def wf_commands() -> list[Command]:
 
 @hookimpl
 def wf_kinds() -> list[Kind]:
-    """What a search is made of."""
+    """The component kinds of a search."""
     return [
         Kind(
             name="searcher",
             summary="chooses the settings of the next trial of wf tune",
             traits=SearcherTraits,
-            objects="an object with make(seed, trial, space), which gives an Optuna sampler",
+            objects="an object whose make(seed, trial, space) returns an Optuna sampler",
             of_runs=False,
         ),
         Kind(
             name="pruner",
-            summary="ends trials of wf tune that will not be among the best",
+            summary="stops unpromising trials of wf tune early",
             traits=PrunerTraits,
-            objects="an object with make(), which gives an Optuna pruner",
+            objects="an object whose make() returns an Optuna pruner",
             of_runs=False,
         ),
     ]
@@ -50,7 +50,7 @@ def wf_components() -> list[Component]:
             "searcher",
             "tpe",
             "wf_tune.engine.searchers:TPE",
-            "tree-structured Parzen estimator; conditional settings, parallel trials",
+            "tree-structured Parzen estimator; handles conditional settings and parallel trials",
             default=True,
             traits=SearcherTraits(),
         ),
@@ -58,7 +58,7 @@ def wf_components() -> list[Component]:
             "searcher",
             "cma-es",
             "wf_tune.engine.searchers:CMAES",
-            "covariance matrix adaptation, for numbers; the rest is drawn at random",
+            "covariance matrix adaptation for numbers; other settings are drawn at random",
             traits=SearcherTraits(),
         ),
         Component(
@@ -68,14 +68,14 @@ def wf_components() -> list[Component]:
             "searcher",
             "qmc",
             "wf_tune.engine.searchers:QMC",
-            "a quasi-random sequence, more even than draws",
+            "a quasi-random sequence; covers the space more evenly than random draws",
             traits=SearcherTraits(),
         ),
         Component(
             "searcher",
             "grid",
             "wf_tune.engine.searchers:Grid",
-            "every combination once, in random order; some values of each range",
+            "every combination once, in random order; a fixed number of values per range",
             traits=SearcherTraits(grid=True),
         ),
         Component(
@@ -90,21 +90,21 @@ def wf_components() -> list[Component]:
             "pruner",
             "median",
             "wf_tune.engine.pruners:Median",
-            "ends a trial that is worse than the median",
+            "stops a trial that is worse than the median",
             traits=PrunerTraits(),
         ),
         Component(
             "pruner",
             "hyperband",
             "wf_tune.engine.pruners:Hyperband",
-            "gives many trials a short time and the best of them a longer one",
+            "trains many trials briefly and the best of them longer",
             traits=PrunerTraits(),
         ),
         Component(
             "pruner",
             "wilcoxon",
             "wf_tune.engine.pruners:Wilcoxon",
-            "ends a trial that is worse than the best over paired seeds, by a signed-rank test",
+            "stops a trial that is worse than the best over paired seeds, by a signed-rank test",
             traits=PrunerTraits(compares="repeats"),
         ),
         Component(

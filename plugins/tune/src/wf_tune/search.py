@@ -1,4 +1,4 @@
-"""Carrying out a search: take trials, train them, tell their figures."""
+"""Running a search: ask for trials, train them, report their figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 MOST_POINTS = 100_000
 """A space with more points than these counts as endless."""
 MAX_FAILED = 5
-"""So many trials fail before any succeeds, and the search is given up."""
+"""The search ends if this many trials have failed and none has succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class Engine:
     grid: bool = False
     """Whether the searcher tries every point."""
     paired: bool = False
-    """Whether the pruner judges by single repeats."""
+    """Whether the pruner compares single repeats."""
     prunes: bool = True
 
     @classmethod
     def build(cls, searcher: Mapping[str, Any], pruner: Mapping[str, Any], seed: int, registry: Registry) -> Engine:
-        """Make both from their tables.
+        """Build both from their tables.
 
         Raises:
             UsageError: For an unknown name, option or value.
@@ -68,7 +68,7 @@ class Engine:
 
 @dataclass(kw_only=True)
 class Search:
-    """A search at work.
+    """A running search.
 
     Args:
         directory: Its directory, locked.
@@ -101,11 +101,11 @@ class Search:
         self._notes: set[str] = set()
 
     def run(self) -> None:
-        """Train until there are enough trials.
+        """Train until the search has enough trials.
 
         Raises:
-            DataError: If the database is out of reach.
-            WfError: If nothing but failures was seen.
+            DataError: If the database cannot be reached.
+            WfError: If the first `MAX_FAILED` trials have all failed.
             InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
         """
         from wf_tune.worker import train
@@ -127,11 +127,11 @@ class Search:
                 self._check_failures()
 
     def _tasks(self) -> Iterator[tuple[int, Sequence[Any]]]:
-        """The trials that were begun before, then new ones."""
+        """The unfinished trials of this directory, then new ones."""
         for trial in self._own():
             sampler, pruner = self.engine.draws(trial.number, self._space), self.engine.pruner
             begun = self.trials.take_up(trial.number, self._space, sampler, pruner, self._worker)
-            self.say(f"trial {begun.number} is taken up again")
+            self.say(f"trial {begun.number} is resumed")
             if (task := self._task(begun)) is not None:
                 yield task
         while (taken := self._next()) is not None:
@@ -139,7 +139,7 @@ class Search:
                 yield task
 
     def _own(self) -> list[Trial]:
-        """The trials that this directory began and did not end."""
+        """The trials that this directory started and did not finish."""
         running = [trial for trial in self.trials.all() if trial.state == "running"]
         return [one for one in running if one.worker == self._worker or not (one.worker or self.trials.is_shared)]
 
@@ -158,7 +158,7 @@ class Search:
         return self.trials.take(self._space, sampler, self.engine.pruner, self._worker, self.total)
 
     def _task(self, trial: Trial) -> tuple[int, Sequence[Any]] | None:
-        """The work of a trial; None if its figure is known, because an earlier one has the same settings."""
+        """The task of a trial; None if an earlier trial with the same settings has already given its figure."""
         from wf_tune.worker import Job
 
         place = self.directory.place(trial.number)
@@ -185,19 +185,19 @@ class Search:
         return trial.number, (job, self.setting)
 
     def _same(self, trial: Trial) -> Trial | None:
-        """An earlier trial with the same settings, which the same seed would repeat."""
+        """An earlier trial with the same settings; with the same seed the figure would be the same."""
         ended = (one for one in self.trials.all() if one.state in ("complete", "pruned") and one.same_as is None)
         return next((one for one in ended if one.point == trial.point and one.number != trial.number), None)
 
     def _answer(self, number: int, question: tuple[int, float]) -> bool:
-        """Note the figure of an evaluation; returns whether the trial should end."""
+        """Record the figure of an evaluation; returns whether the trial should stop."""
         step, value = question
         if not is_finite(value):
             return False
         return self.trials.report(self._running[number], step, value, self.engine.pruner)
 
     def _ended(self, trial: Trial, outcome: Any) -> None:
-        """Tell how a trial ended."""
+        """Record how a trial ended."""
         runs = [read_run(place, "") for place, _ in self.directory.runs(trial.number)]
         took = [run.seconds for run in runs if run.seconds is not None]
         said: dict[str, Any] = {
@@ -226,7 +226,7 @@ class Search:
 
     def _tell(self, trial: Trial, state: str, value: float | None, **said: Any) -> None:
         if not self.trials.tell(trial, state, self.engine.draws(trial.number, self._space), value=value, **said):
-            self.say(f"trial {trial.number} was begun anew by another machine, since this one was silent for long")
+            self.say(f"trial {trial.number} was restarted by another machine, because this one stopped reporting")
             return
         found = self.trials.all()
         own = next(one for one in found if one.number == trial.number)
@@ -234,7 +234,7 @@ class Search:
         self.say(in_words(own, best_of(found, larger_is_better=self._better), ended, self.total, self._by.figure))
 
     def _check_failures(self) -> None:
-        """Give up where nothing but failures was seen."""
+        """End the search if the first trials have all failed."""
         ended = [one for one in self.trials.all() if one.state not in ("running", "waiting")]
         if len(ended) >= MAX_FAILED and all(one.state == "failed" for one in ended):
             reason = ended[-1].reason.partition("\n")[0]
@@ -245,20 +245,20 @@ class Search:
 
 
 def best_of(trials: Sequence[Trial], *, larger_is_better: bool) -> Trial | None:
-    """The best of the trials that were trained to their end; of equal ones the first."""
+    """The best complete trial, and the first of equally good ones."""
     done = [one for one in trials if one.state == "complete" and one.value is not None]
     return min(done, key=lambda one: _rank(one, larger_is_better=larger_is_better), default=None)
 
 
 def ranked(trials: Sequence[Trial], *, larger_is_better: bool) -> list[Trial]:
-    """The trials that were trained to their end, the best first, each combination once."""
+    """The complete trials, best first, each combination of settings once."""
     done = [one for one in trials if one.state == "complete" and one.value is not None]
     best = sorted(done, key=lambda one: _rank(one, larger_is_better=larger_is_better))
     return list({tuple(sorted(one.point.items())): one for one in reversed(best)}.values())[::-1]
 
 
 def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) -> str:
-    """`` 3/50  trial 2  adam, lr 0.00132  validation/accuracy 0.9741  2.3 s  best so far``."""
+    """The progress line of a trial: `` 3/50  trial 2  adam, lr 0.00132  validation/accuracy 0.9741  2.3 s``."""
     from wf_compare.tables.text import duration, plain_number
 
     parts = [f"{ended:>{len(str(total))}}/{total}", f"trial {trial.number}", name_of(trial.point)]
@@ -277,7 +277,7 @@ def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) 
 
 
 def size_of(space: Space) -> int | None:
-    """The number of points of a space of choices; None if it has a range, or too many."""
+    """The number of points of a space of choices; None if the space has a range or more than `MOST_POINTS` points."""
     number = 1
     for one in space.dimensions:
         number *= len(one.choices)
@@ -287,18 +287,18 @@ def size_of(space: Space) -> int | None:
 
 
 def check_points(base: RunFile, space: Space, prepare: Callable[[RunFile], Any]) -> list[Any]:
-    """Refuse a search with a component, option or value that no trial could be trained with.
+    """Refuse a search with a component, option or value that a run file cannot have.
 
     Args:
         base: The run file of the search.
         space: The search space.
-        prepare: Makes a run file ready to be built, or refuses it.
+        prepare: Prepares a run file, or raises `WfError`.
 
     Returns:
-        What `prepare` gave for each point.
+        The prepared run file of each point.
 
     Raises:
-        WfError: Of the first point that cannot work, with its settings.
+        WfError: For the first invalid point, with its settings as a note.
     """
     made = []
     for point in _samples(space):
@@ -311,7 +311,7 @@ def check_points(base: RunFile, space: Space, prepare: Callable[[RunFile], Any])
 
 
 def _samples(space: Space) -> Iterator[Point]:
-    """Points that together have every value of every choice, and both ends of every range."""
+    """Points that together cover every value of every choice, and both ends of every range."""
     first: dict[str, Any] = {}
     for one in space.dimensions:
         if space.is_active(one.key, first):

@@ -1,4 +1,4 @@
-"""The search space: the settings that a search varies, and the values that each may have."""
+"""The search space: the varied settings and their possible values."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 Value = float | int | str
-"""A value of a setting: a number of a range, or one of several values as it was typed."""
+"""A value of a setting: a number from a range, or the typed text of a choice."""
 Point = Mapping[str, Value]
 """The values of one trial, by key."""
 
 RANGES = {
-    "log": "log(a,b): real numbers, evenly by their logarithm",
+    "log": "log(a,b): real numbers on a log scale",
     "uniform": "uniform(a,b): real numbers",
-    "int": "int(a,b): whole numbers, both ends included",
-    "logint": "logint(a,b): whole numbers, evenly by their logarithm",
+    "int": "int(a,b): integers, both ends included",
+    "logint": "logint(a,b): integers on a log scale",
     "choice": "choice(A,B,...): one of these",
 }
-"""How values are written, by name."""
+"""The notation of values, by name."""
 WAYS = "values: log(a,b) or uniform(a,b), int(a,b) or logint(a,b), choice(A,B,...) or A,B,..."
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\((.*)\)\Z", re.DOTALL)
 _SAME_SAMPLES = "all trials are judged on the same samples"
 _NOT_VARIED = {
-    "seed": "the trials have one seed, and the last runs fresh ones: --repeats, --final-repeats",
+    "seed": "all trials have one seed; use --repeats for several, and --final-repeats for the final comparison",
     **dict.fromkeys(("dataset", "validation", "split", "fold", "shuffle"), _SAME_SAMPLES),
     "plugins": "all trials have the same plugins",
 }
@@ -47,12 +47,12 @@ _NOT_VARIED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """One setting that is varied."""
+    """One varied setting."""
 
     key: str
     """``optimizer.lr``, ``optimizer`` or ``batch_size``."""
     text: str
-    """Its values as they were typed: ``log(1e-5,1e-1)``."""
+    """Its values as typed: ``log(1e-5,1e-1)``."""
     choices: tuple[str, ...] = ()
     """Its values as texts; empty for a range."""
     low: float = 0.0
@@ -62,7 +62,7 @@ class Dimension:
 
     @property
     def distribution(self) -> BaseDistribution:
-        """The values as Optuna knows them."""
+        """The values as an Optuna distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -72,7 +72,7 @@ class Dimension:
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def on_grid(self, points: int) -> Dimension:
-        """The same setting with at most so many values of its range, evenly spaced."""
+        """The same setting with its range reduced to at most `points` evenly spaced values."""
         if self.choices:
             return self
         if self.whole and self.high - self.low < points:
@@ -93,7 +93,7 @@ class Dimension:
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
     def value_of(self, given: Any) -> Value | None:
-        """A value of a run file as one of this setting; None if it is none of them."""
+        """The value of this setting that equals a value of a run file; None if the setting does not have it."""
         given = plain(given)
         if self.choices:
             return next((text for text in self.choices if plain(parse_value(text)) == given), None)
@@ -106,11 +106,11 @@ class Space:
     """The settings of a search.
 
     Args:
-        dimensions: They, in the order in which they were given.
-        options: The options of a component, given its kind and name.
+        dimensions: The settings, in the order of the command line.
+        options: Returns the option names of a component, given its kind and name.
 
     Raises:
-        UsageError: If there are none, one is given twice, or an option is one of no component.
+        UsageError: If there are no settings, one is given twice, or no chosen component has an option.
     """
 
     def __init__(self, dimensions: Sequence[Dimension], options: Callable[[str, str], Collection[str]]) -> None:
@@ -122,7 +122,7 @@ class Space:
             )
         keys = [one.key for one in dimensions]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise UsageError(f"--vary {twice} is given twice\n  give its values in one: --vary {twice}=A,B")
+            raise UsageError(f"--vary {twice} is given twice\n  give all its values at once: --vary {twice}=A,B")
         chosen = {one.key: one for one in dimensions if one.choices}
         self._only: dict[str, tuple[str, frozenset[str]]] = {}
         for one in dimensions:
@@ -135,7 +135,7 @@ class Space:
 
     @classmethod
     def known(cls, dimensions: Sequence[Dimension], only: Mapping[str, tuple[str, frozenset[str]]]) -> Space:
-        """A space of which it is known which settings depend on which component; see `only_where`."""
+        """A space with known conditions; `only` maps a setting to the result of `only_where`."""
         space = cls(dimensions, lambda *_: _Every())
         space._only = dict(only)
         space.dimensions = list(dimensions)
@@ -143,20 +143,20 @@ class Space:
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """The settings with their values as they were typed."""
+        """The settings with their values as typed."""
         return [(one.key, one.text) for one in self.dimensions]
 
     def only_where(self, key: str) -> tuple[str, frozenset[str]] | None:
-        """The setting on which another one depends, and the values of it with which there is one."""
+        """The setting that `key` depends on, and the values with which `key` is active; None if unconditional."""
         return self._only.get(key)
 
     def is_active(self, key: str, point: Point) -> bool:
-        """Whether trials of these values have a setting."""
+        """Whether a trial with these values has the setting `key`."""
         only = self._only.get(key)
         return only is None or point.get(only[0]) in only[1]
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
-        """The values of a trial; those that it has already stay."""
+        """The values of a trial; values that it already has are kept."""
         point: dict[str, Value] = {}
         for one in self.dimensions:
             if self.is_active(one.key, point):
@@ -164,11 +164,11 @@ class Space:
         return point
 
     def on_grid(self, points: int) -> Space:
-        """The same space with ranges cut to some values."""
+        """The same space with each range reduced to `points` values."""
         return Space.known([one.on_grid(points) for one in self.dimensions], self._only)
 
     def points(self) -> Iterator[dict[str, Value]]:
-        """Every point of a space of choices, or every combination of choices and ends of ranges, each once."""
+        """Every combination of the choices and the ends of ranges, each once; all points of a space of choices."""
         seen = set()
         for values in itertools.product(*(one.examples() for one in self.dimensions)):
             point: dict[str, Value] = {}
@@ -180,7 +180,7 @@ class Space:
                 yield point
 
     def defaults(self, document: Mapping[str, Any]) -> dict[str, Value] | None:
-        """The point that a resolved run file stands for; None if it is not in the space."""
+        """The point with the settings of a resolved run file; None if they are outside the space."""
         point: dict[str, Value] = {}
         for one in self.dimensions:
             if self.is_active(one.key, point):
@@ -192,7 +192,7 @@ class Space:
 
 
 class _Every(Collection[str]):
-    """Has every option."""
+    """A collection that contains every string."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -248,7 +248,7 @@ def parse(text: str) -> Dimension:
 
 
 def document_of(base: Mapping[str, Any], point: Point) -> tuple[RunFile, list[str]]:
-    """The run file of a trial: a point laid over the run file of the search, and what should be said about it."""
+    """The run file of a trial (the run file of the search with the settings of a point), and notes for the user."""
     own: dict[str, Any] = {}
     words = []
     for key, value in point.items():
@@ -260,12 +260,12 @@ def document_of(base: Mapping[str, Any], point: Point) -> tuple[RunFile, list[st
 
 
 def text_of(value: Value) -> str:
-    """A value as it is typed."""
+    """A value as the user would type it."""
     return value if isinstance(value, str) else repr(value)
 
 
 def name_of(point: Point) -> str:
-    """``adam, lr 0.00132``, for people."""
+    """A readable name of a point: ``adam, lr 0.00132``."""
     words = []
     for key, value in point.items():
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -278,13 +278,13 @@ def _range(key: str, values: str, name: str, inside: Sequence[str], text: str) -
     numbers = [plain(parse_value(part)) for part in inside]
     kinds: tuple[type, ...] = (int,) if whole else (int, float)
     if len(numbers) != 2 or any(isinstance(one, bool) or not isinstance(one, kinds) for one in numbers):
-        raise UsageError(f"--vary {text}: {name} takes two {'whole ' if whole else ''}numbers: {name}(a,b)")
+        raise UsageError(f"--vary {text}: {name} takes two {'integers' if whole else 'numbers'}: {name}(a,b)")
     low, high = map(float, numbers)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UsageError(f"--vary {text}: both ends of {name}(a,b) must be finite")
     if low >= high:
         hint = (
-            "one value is no search" if low == high else f"write the smaller one first: {name}({inside[1]},{inside[0]})"
+            "the ends must differ" if low == high else f"write the smaller end first: {name}({inside[1]},{inside[0]})"
         )
         raise UsageError(f"--vary {text}: there is no range from {inside[0]} to {inside[1]}\n  {hint}")
     if log and low <= 0:
@@ -299,7 +299,7 @@ def _choice(key: str, values: str, parts: Sequence[str], text: str) -> Dimension
         raise UsageError(f"--vary {text}: {twice} is given twice")
     if len(parts) == 1:
         option = f"--{key} {parts[0]}"
-        raise UsageError(f"--vary {text}: one value is no search\n  to set it for all trials: {option}")
+        raise UsageError(f"--vary {text}: give at least two values\n  to set it for all trials: {option}")
     return Dimension(key=key, text=values, choices=tuple(parts))
 
 

@@ -1,4 +1,4 @@
-"""The trials of a search, in a database that Optuna keeps."""
+"""The trials of a search, stored in Optuna's database."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ from wf.errors import DataError, UsageError, closest
 from wf_tune.space import Space, Value
 
 HEARTBEAT_SEC = 30
-"""So often a machine says which trials it trains."""
+"""Interval in seconds of the heartbeats of the trials that a machine trains."""
 GRACE_SEC = 300
-"""A trial of another machine that was silent for so long is begun anew by whoever comes first."""
+"""A trial without a heartbeat for this many seconds is restarted by another machine."""
 _SURPLUS = "surplus"
-"""The status of a trial that two machines began at once, one more than there should be."""
+"""The status of a trial beyond the total, started because two machines asked at the same time."""
 _DEFINITION, _TOTAL = "wf:search", "wf:trials"
-"""Under these names the study has the definition of the search and the number of its trials."""
+"""The study's user attributes for the definition of the search and its number of trials."""
 _ENDED = "ended"
-"""Under this name a trial has how it ended."""
+"""The trial's user attribute for how it ended."""
 _POLL_SEC = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial as the database has it."""
+    """A trial as stored in the database."""
 
     number: int
     point: Mapping[str, Value]
     state: str
     """``running``, ``complete``, ``pruned`` or ``failed``."""
     value: float | None = None
-    """The figure; of a pruned trial that of its last evaluation."""
+    """The figure; for a pruned trial the figure of its last evaluation."""
     status: str = ""
     """How its runs ended: ``done``, ``diverged``, ``failed``, ..."""
     reason: str = ""
     seconds: float | None = None
     same_as: int | None = None
-    """The trial with the same settings, of which it has the figure."""
+    """The number of an earlier trial with the same settings, whose figure this trial takes."""
     worker: str = ""
     """The directory that trains it."""
     run_dir: str = ""
     steps: Sequence[int] = ()
-    """The evaluations that were reported."""
+    """The reported evaluations."""
     id: int = field(repr=False)
 
 
@@ -83,7 +83,7 @@ class Trials:
                     "grace_period": GRACE_SEC,
                     "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
                 }
-            # processes are forked: no connection may be open then
+            # no connection may be open when processes are forked
             self._storage = RDBStorage(url, engine_kwargs={"poolclass": NullPool}, **beats)
 
     @classmethod
@@ -94,7 +94,7 @@ class Trials:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several machines may use it."""
+        """Whether several machines can use the database."""
         return self._is_shared
 
     def create(
@@ -103,13 +103,13 @@ class Trials:
         """Create the study.
 
         Args:
-            definition: What other machines need to take part.
+            definition: The definition of the search, for machines that join it.
             larger_is_better: The direction of the figure.
             first: The settings to try first.
             total: The number of trials.
 
         Raises:
-            UsageError: If there is one of this name.
+            UsageError: If the database already has a study of this name.
         """
         direction = optuna.study.StudyDirection.MAXIMIZE if larger_is_better else optuna.study.StudyDirection.MINIMIZE
         try:
@@ -121,9 +121,9 @@ class Trials:
                     study.enqueue_trial(dict(first))
         except DuplicatedStudyError:
             raise UsageError(
-                f"{self.shown} has a search named '{self.name}' already\n"
-                f"  to take part in it: wf tune --join {self.shown} --name {self.name}\n"
-                "  to begin another one: --name NAME"
+                f"{self.shown} already has a search named '{self.name}'\n"
+                f"  to join it: wf tune --join {self.shown} --name {self.name}\n"
+                "  to start another one: --name NAME"
             ) from None
 
     @property
@@ -137,17 +137,17 @@ class Trials:
         """The definition of the search.
 
         Raises:
-            DataError: If the study has none, or is gone.
+            DataError: If the study is missing or was not created by ``wf tune``.
         """
         with self._reached():
             found = self._study.user_attrs.get(_DEFINITION)
         if found is None:
-            raise DataError(f"study '{self.name}' in {self.shown} was not begun by wf tune")
+            raise DataError(f"study '{self.name}' in {self.shown} was not created by wf tune")
         return dict(json.loads(found))
 
     @property
     def total(self) -> int:
-        """The number of trials, those of all machines together."""
+        """The number of trials on all machines together."""
         with self._reached():
             return int(self._study.user_attrs[_TOTAL])
 
@@ -158,9 +158,9 @@ class Trials:
                 self._study.set_user_attr(_TOTAL, number)
 
     def wait(self, say: Callable[[str], None]) -> bool:
-        """Wait for the trials of other machines; returns whether one of theirs is to be begun anew.
+        """Wait for the trials of other machines; returns whether one of them must be restarted here.
 
-        That is so for a trial of a machine that was silent for long.
+        A trial must be restarted if its machine has sent no heartbeat for `GRACE_SEC`.
         """
         told: list[int] = []
         while True:
@@ -172,7 +172,7 @@ class Trials:
                 return False
             if told != running:
                 told = running
-                say(f"waiting for trial {', '.join(map(str, running))} of other machines")
+                say(f"waiting for trial {', '.join(map(str, running))} on other machines")
             time.sleep(_POLL_SEC)
             with self._reached(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -184,28 +184,28 @@ class Trials:
             names = optuna.get_all_study_names(self._storage)
             if self.name not in names:
                 near = closest(self.name, names) or sorted(names)[:5]
-                listed = f"it has {', '.join(near)}" if near else "it has none"
+                listed = f"available: {', '.join(near)}" if near else "it has no searches"
                 raise DataError(f"there is no search '{self.name}' in {self.shown}\n  {listed}")
             return optuna.load_study(study_name=self.name, storage=self._storage)
 
     def all(self) -> list[Trial]:
-        """The trials by number, without those that another one replaced."""
+        """The trials by number, without restarted and surplus ones."""
         with self._reached():
             found = self._study.get_trials(deepcopy=False)
         return [_trial(one) for one in found if _counts(one)]
 
     def take(self, space: Space, sampler: Any, pruner: Any, worker: str, total: int) -> Trial | None:
-        """The next trial; None if there is none to train.
+        """Start the next trial; returns None if the search has all its trials.
 
         Args:
             space: The search space.
             sampler: An Optuna sampler.
             pruner: An Optuna pruner.
-            worker: Who trains it.
+            worker: The directory that trains it.
             total: The number of trials of the search.
         """
         with self._reached(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the heartbeat is recorded by `beat`, and fixed parameters may be outside
+            warnings.simplefilter("ignore")  # `beat` records the heartbeat; enqueued parameters may be out of range
             if self._is_shared:
                 fail_stale_trials(self._study)
             found = [one for one in self._study.get_trials(deepcopy=False) if _counts(one)]
@@ -218,7 +218,7 @@ class Trials:
             before = [
                 one for one in self._study.get_trials(deepcopy=False) if _counts(one) and one.number < trial.number
             ]
-            if not waiting and len(before) >= total:  # another machine was as fast
+            if not waiting and len(before) >= total:  # another machine asked at the same time
                 trial.set_user_attr(_ENDED, {"status": _SURPLUS})
                 self._study.tell(trial, state=TrialState.FAIL)
                 return None
@@ -226,7 +226,7 @@ class Trials:
             return self._one(trial.number)
 
     def take_up(self, number: int, space: Space, sampler: Any, pruner: Any, worker: str) -> Trial:
-        """A trial that was begun before; the settings that it lacks are chosen."""
+        """Resume a trial; settings that it does not have yet are chosen."""
         with self._reached(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._study.sampler, self._study.pruner = sampler, pruner
@@ -241,7 +241,7 @@ class Trials:
             self._storage.record_heartbeat(trial._trial_id)
 
     def beat(self, trials: Sequence[Trial]) -> None:
-        """Say that these trials are being trained."""
+        """Record a heartbeat for these trials."""
         if not self._is_shared:
             return
         with self._reached():
@@ -249,7 +249,7 @@ class Trials:
                 self._storage.record_heartbeat(one.id)
 
     def report(self, trial: Trial, step: int, value: float, pruner: Any) -> bool:
-        """Report the figure of an evaluation or repeat; returns whether the trial should end."""
+        """Report the figure of an evaluation or repeat; returns whether the trial should stop."""
         with self._reached(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._study.pruner = pruner
@@ -259,12 +259,12 @@ class Trials:
             return asked.should_prune()
 
     def tell(self, trial: Trial, state: str, sampler: Any, *, value: float | None = None, **said: Any) -> bool:
-        """Say how a trial ended; False if another machine has taken it over.
+        """Record how a trial ended; returns False if another machine has restarted it.
 
         Args:
             trial: The trial.
             state: ``complete``, ``pruned`` or ``failed``.
-            sampler: An Optuna sampler, which may learn from it.
+            sampler: An Optuna sampler, which may learn from the result.
             value: The figure of a complete trial.
             said: Further fields of `Trial`.
         """
@@ -279,26 +279,26 @@ class Trials:
             return True
 
     def copy_reports(self, trial: Trial, other: Trial) -> None:
-        """Report for a trial the evaluations of another one with the same settings."""
+        """Copy the reported evaluations of another trial with the same settings."""
         with self._reached():
             found = self._storage.get_trial(other.id).intermediate_values
             for step, value in found.items():
                 self._storage.set_trial_intermediate_value(trial.id, step, value)
 
     def reports(self, trial: Trial) -> dict[int, float]:
-        """The figures by evaluation."""
+        """The reported figures by evaluation."""
         with self._reached():
             return dict(self._storage.get_trial(trial.id).intermediate_values)
 
     def importances(self) -> dict[str, float]:
-        """How much of the figure's variation each setting explains, most first; empty where that cannot be said."""
+        """The share of the figure's variance that each setting explains (fANOVA), largest first; empty if unknown."""
         from optuna.importance import get_param_importances
 
         with self._reached(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 return dict(get_param_importances(self._study))
-            except (ValueError, RuntimeError, ImportError):  # too few trials, or all alike
+            except (ValueError, RuntimeError, ImportError):  # too few trials, or equal figures
                 return {}
 
     def _one(self, number: int) -> Trial:
@@ -306,7 +306,7 @@ class Trials:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Say clearly that the database cannot be used."""
+        """Turn errors of the database into a `DataError` or `UsageError` that names it."""
         try:
             yield
         except DuplicatedStudyError:
@@ -324,7 +324,7 @@ class Trials:
 
 
 def shown(url: str) -> str:
-    """A database's URL without its password."""
+    """The URL of a database with its password hidden; the path of an SQLite file."""
     if url.startswith("sqlite:"):
         return url.removeprefix("sqlite:///file:").removeprefix("sqlite:///").partition("?")[0]
     try:
@@ -334,7 +334,7 @@ def shown(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database's URL as a file may have it."""
+    """The URL of a database without its password, to be written into a file."""
     return (
         url
         if url.startswith("sqlite:")
@@ -343,7 +343,7 @@ def without_password(url: str) -> str:
 
 
 def of_file(file: Path, *, new: bool = False) -> str:
-    """The URL of an SQLite file; one that is gone is not made again."""
+    """The URL of an SQLite file, which is created only if `new`."""
     mode = "rwc" if new else "rw"
     return f"sqlite:///file:{os.path.abspath(file)}?mode={mode}&uri=true"
 
@@ -356,8 +356,8 @@ def is_finite(value: Any) -> bool:
 def _not_a_url(url: str) -> UsageError:
     scheme = url.partition(":")[0]
     return UsageError(
-        f"the storage is not the URL of a database that is known here (it begins with '{scheme}')\n"
-        "  such as postgresql+psycopg://USER@HOST/DATABASE, or sqlite:///FILE"
+        f"the storage is not the URL of a supported database (it begins with '{scheme}')\n"
+        "  write for example postgresql+psycopg://USER@HOST/DATABASE or sqlite:///FILE"
     )
 
 
@@ -371,7 +371,7 @@ def _why(error: Exception, url: str) -> str:
 
 
 def _counts(one: FrozenTrial) -> bool:
-    """Whether a trial is one of the search: not one that was begun anew as another one, or is too much."""
+    """Whether a trial counts: it was neither restarted under another number nor surplus."""
     if one.state != TrialState.FAIL:
         return True
     return one.user_attrs.get(_ENDED, {}).get("status") not in (None, _SURPLUS)

@@ -1,4 +1,4 @@
-"""The process of a trial: it trains the trial's runs. This module imports torch."""
+"""The process that trains the runs of a trial. This module imports torch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from wf_compare.training import Outcome, Setting, alone, train_run
 from wf_run.directory.rundir import RunDirectory
 
 PRUNED = "pruned: "
-"""How the reason begins with which the run of a pruned trial ended."""
+"""Prefix of the ``reason`` of a pruned run."""
 
 Ask = Callable[[Any], Any]
-"""Asks the parent whether to go on, given ``(step, value)``: True to end the trial."""
+"""Reports ``(step, value)`` to the parent process; returns True if the trial should stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +30,18 @@ class Job:
     document: Mapping[str, Any]
     """Its run file."""
     place: Path
-    """Its folder, or run directory where it has one run."""
+    """Its folder; the run directory if it has one run."""
     runs: Sequence[tuple[Path, Mapping[str, Any]]]
-    """Their directories, and the changes of each repeat to the run file."""
+    """The run directories, each with the run-file changes of that repeat."""
     by: Monitor
     means: bool = True
-    """Whether repeats are reported as the mean so far, rather than each by itself."""
+    """Whether to report the mean of the repeats so far instead of each repeat."""
     prunes: bool = False
     """Whether there is a pruner."""
 
 
 def train(job: Job, setting: Setting, ask: Ask) -> Outcome:
-    """Train a trial, from where it stopped if it was begun before."""
+    """Train a trial; an interrupted trial is resumed."""
     return alone(job.place, setting, lambda: _train(job, setting, ask))
 
 
@@ -75,11 +75,11 @@ def _pruned(place: Path) -> str:
 
 
 class Reporting(Hook):
-    """Reports the figure of each evaluation, and ends the run if the search says so.
+    """Reports the figure of each evaluation, and stops the run if the pruner asks for it.
 
     Args:
         job: The trial.
-        ask: Reports, and says whether to end.
+        ask: Reports a figure; returns whether to stop.
     """
 
     told_last = True
@@ -89,7 +89,7 @@ class Reporting(Hook):
         self._read_after = job.by.split
 
     def on_run_start(self, run: Loop) -> None:
-        """See that the figure is evaluated while the run trains."""
+        """Check that the run evaluates the figure during training."""
         self._read_after = run.expect(self._job.by, "--by", "wf tune")
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Reporting(Hook):
             run.stop(f"{PRUNED}after evaluation {step}")
 
     def _recorded(self, run: Loop, split: str) -> int:
-        """The number of evaluations in the records of the run, before this one."""
+        """The number of earlier evaluations in the records of the run."""
         records: list[dict[str, Any]] = next(
             (hook.records for hook in run.hooks if getattr(hook, "keeps_records", False)), []
         )

@@ -1,1 +1,1 @@
-"""What a search is made of: the components that choose settings and end trials."""
+"""The components of a search: searchers choose settings, pruners stop trials early."""

@@ -1,4 +1,4 @@
-"""Pruners: each has a method ``make()`` that gives a pruner of Optuna."""
+"""Pruners. Each has a method ``make()`` that returns an Optuna pruner."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class No:
     """Trains every trial to its end."""
 
     def make(self) -> BasePruner:
-        """The pruner."""
+        """The Optuna pruner."""
         from optuna.pruners import NopPruner
 
         return NopPruner()
 
 
 class Median:
-    """Ends a trial whose best figure so far is worse than the median of the others at the same evaluation.
+    """Stops a trial whose best figure so far is worse than the median of the other trials at the same evaluation.
 
     Args:
-        startup_trials: Number of trials that are trained to their end first.
-        warmup: Number of evaluations for which a trial is left alone.
-        interval: Number of evaluations between two judgements.
+        startup_trials: Number of trials that finish before any trial is stopped.
+        warmup: Number of evaluations before a trial can be stopped.
+        interval: Number of evaluations between two checks.
     """
 
     def __init__(self, startup_trials: int = 5, warmup: int = 0, interval: int = 1) -> None:
@@ -35,7 +35,7 @@ class Median:
         self.startup_trials, self.warmup, self.interval = startup_trials, warmup, interval
 
     def make(self) -> BasePruner:
-        """The pruner."""
+        """The Optuna pruner."""
         from optuna.pruners import MedianPruner
 
         return MedianPruner(
@@ -47,19 +47,20 @@ class Hyperband:
     """Hyperband (Li et al. 2018): successive halving with several trade-offs of many short and few long trials.
 
     Args:
-        least: Evaluations that every trial gets.
-        most: Evaluations of the longest trial; null takes those of the first trial.
-        factor: A rung keeps one in so many trials, and gives it so many times the evaluations.
+        least: Minimum number of evaluations of a trial.
+        most: Number of evaluations of the longest trial; null takes the number of the first trial.
+        factor: Reduction factor: each rung keeps one in `factor` trials and trains it for `factor` times as many
+            evaluations.
     """
 
     def __init__(self, least: int = 1, most: int | None = None, factor: int = 3) -> None:
         _check("hyperband", least=(least, 1), factor=(factor, 2))
         if most is not None and most < least:
-            raise UsageError(f"hyperband: most is {most}; it must be at least {least}, as 'least' is")
+            raise UsageError(f"hyperband: most is {most}; it must be at least {least}, the value of 'least'")
         self.least, self.most, self.factor = least, most, factor
 
     def make(self) -> BasePruner:
-        """The pruner."""
+        """The Optuna pruner."""
         from optuna.pruners import HyperbandPruner
 
         return HyperbandPruner(
@@ -70,11 +71,11 @@ class Hyperband:
 
 
 class Wilcoxon:
-    """Ends a trial that is worse than the best one over the same seeds, by Wilcoxon's signed-rank test.
+    """Stops a trial that is worse than the best trial over the same seeds, by Wilcoxon's signed-rank test.
 
     Args:
-        p: The trial ends if it is worse with a p-value below this.
-        startup_repeats: Number of repeats for which a trial is left alone.
+        p: Threshold of the p-value: the trial stops if the p-value is below it.
+        startup_repeats: Number of repeats before a trial can be stopped.
     """
 
     def __init__(self, p: float = 0.1, startup_repeats: int = 2) -> None:
@@ -84,7 +85,7 @@ class Wilcoxon:
         self.p, self.startup_repeats = p, startup_repeats
 
     def make(self) -> BasePruner:
-        """The pruner."""
+        """The Optuna pruner."""
         from optuna.exceptions import ExperimentalWarning
         from optuna.pruners import WilcoxonPruner
 

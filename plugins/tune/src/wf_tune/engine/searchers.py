@@ -1,7 +1,7 @@
-"""Searchers: each has a method ``make(seed, trial, space)`` that gives a sampler of Optuna.
+"""Searchers. Each has a method ``make(seed, trial, space)`` that returns an Optuna sampler.
 
-A sampler is made for each trial, with the number of trials so far, so that a search which was interrupted goes on with
-the draws that it would have made.
+Every trial gets a new sampler, seeded by the seed of the search and the number of earlier trials. So a continued search
+draws the same settings as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class TPE:
 
     Args:
         startup_trials: Number of trials that are drawn at random first.
-        candidates: Number of candidates of which the most promising one is tried.
-        multivariate: Model settings together rather than one by one.
+        candidates: Number of candidates from which the most promising one is chosen.
+        multivariate: Model the settings jointly instead of independently.
     """
 
     def __init__(self, startup_trials: int = 10, candidates: int = 24, multivariate: bool = False) -> None:
@@ -31,7 +31,7 @@ class TPE:
         self.startup_trials, self.candidates, self.multivariate = startup_trials, candidates, multivariate
 
     def make(self, seed: int, trial: int, space: Space) -> BaseSampler:
-        """The sampler for a trial."""
+        """The Optuna sampler for a trial."""
         from optuna.samplers import TPESampler
 
         return _made(
@@ -40,7 +40,7 @@ class TPE:
             n_ei_candidates=self.candidates,
             multivariate=self.multivariate,
             group=self.multivariate,
-            constant_liar=True,  # trials that are running count as bad ones, so that others are tried beside them
+            constant_liar=True,  # running trials count as bad ones, so that concurrent trials try other settings
             seed=_drawn(seed, trial),
         )
 
@@ -48,13 +48,13 @@ class TPE:
 class CMAES:
     """Covariance matrix adaptation evolution strategy (Hansen 2016, "The CMA Evolution Strategy: A Tutorial").
 
-    Only numbers that every trial has are adapted; choices and conditional settings are drawn at random.
+    Only unconditional numbers are adapted; choices and conditional settings are drawn at random.
 
     Args:
         startup_trials: Number of trials that are drawn at random first.
-        population: Trials in a generation; null chooses by the number of settings.
-        sigma: Initial standard deviation, as a part of each range; null for a sixth.
-        margin: Keep a margin for whole numbers, so that none of them stops being tried.
+        population: Number of trials in a generation; null derives it from the number of settings.
+        sigma: Initial standard deviation, as a fraction of each range; null for one sixth.
+        margin: Keep a minimum probability for each integer (CMA-ES with margin).
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class CMAES:
         self.startup_trials, self.population, self.sigma, self.margin = startup_trials, population, sigma, margin
 
     def make(self, seed: int, trial: int, space: Space) -> BaseSampler:
-        """The sampler for a trial.
+        """The Optuna sampler for a trial.
 
         Raises:
-            UsageError: If there are not two numbers to adapt.
+            UsageError: If fewer than two numbers can be adapted.
         """
         from optuna.samplers import CmaEsSampler, RandomSampler
 
@@ -82,10 +82,10 @@ class CMAES:
             )
 
         class Adapting(CmaEsSampler):
-            """Optuna's, which would take other settings from one trial to the next where some are conditional."""
+            """Optuna's sampler with a fixed search space; otherwise conditional settings would change the space."""
 
             def infer_relative_search_space(self, *_: Any) -> dict[str, Any]:
-                """The settings that are adapted."""
+                """The adapted settings."""
                 return {one.key: one.distribution for one in adapted}
 
         return _made(
@@ -104,7 +104,7 @@ class Random:
     """Independent draws (Bergstra and Bengio 2012, "Random Search for Hyper-Parameter Optimization")."""
 
     def make(self, seed: int, trial: int, space: Space) -> BaseSampler:
-        """The sampler for a trial."""
+        """The Optuna sampler for a trial."""
         from optuna.samplers import RandomSampler
 
         return _made(RandomSampler, seed=_drawn(seed, trial))
@@ -116,8 +116,8 @@ class QMC:
     Choices and conditional settings are drawn at random.
 
     Args:
-        sequence: The sequence.
-        scramble: Randomize it, by the seed.
+        sequence: Name of the sequence.
+        scramble: Randomize the sequence by the seed.
     """
 
     def __init__(self, sequence: Literal["sobol", "halton"] = "sobol", scramble: bool = True) -> None:
@@ -126,14 +126,14 @@ class QMC:
         self.sequence, self.scramble = sequence, scramble
 
     def make(self, seed: int, trial: int, space: Space) -> BaseSampler:
-        """The sampler for a trial."""
+        """The Optuna sampler for a trial."""
         from optuna.samplers import QMCSampler, RandomSampler
 
         return _made(
             QMCSampler,
             qmc_type=self.sequence,
             scramble=self.scramble,
-            seed=seed,  # of the sequence, which is one for all trials
+            seed=seed,  # all trials share one sequence
             independent_sampler=RandomSampler(seed=_drawn(seed, trial)),
             warn_independent_sampling=False,
             warn_asynchronous_seeding=False,
@@ -144,7 +144,7 @@ class Grid:
     """Every combination once, in random order.
 
     Args:
-        points: Number of values of each range, evenly spaced.
+        points: Number of evenly spaced values of each range.
     """
 
     def __init__(self, points: int = 5) -> None:
@@ -152,20 +152,20 @@ class Grid:
         self.points = points
 
     def make(self, seed: int, trial: int, space: Space) -> BaseSampler:
-        """The sampler for a trial."""
+        """The Optuna sampler for a trial."""
         from optuna.samplers import BruteForceSampler
 
         class Every(BruteForceSampler):
-            """Optuna's, which need not end the search: the search knows when all was tried."""
+            """Optuna's sampler, except that it does not stop the study; the search itself counts the combinations."""
 
             def after_trial(self, *_: Any) -> None:
-                """Do nothing."""
+                """Do not stop the study."""
 
         return _made(Every, seed=_drawn(seed, trial))
 
 
 def _made(kind: type[BaseSampler], **options: Any) -> BaseSampler:
-    """An object of Optuna, without its warnings that a part of it is experimental."""
+    """Create an Optuna object without Optuna's warnings about experimental features."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
@@ -174,7 +174,7 @@ def _made(kind: type[BaseSampler], **options: Any) -> BaseSampler:
 
 
 def _drawn(seed: int, trial: int) -> int:
-    """The seed of a trial's draws."""
+    """The seed of the sampler of a trial."""
     return (seed * 1_000_003 + trial * 7_919 + 17) % 2**32
 
 

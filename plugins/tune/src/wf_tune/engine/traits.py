@@ -11,7 +11,7 @@ class SearcherTraits:
     """Traits of searchers."""
 
     grid: bool = False
-    """It tries every point, so that ranges are cut to its `points`, and the search ends when all were tried."""
+    """Whether it tries every point: each range is reduced to `points` values, and the search ends after the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +19,5 @@ class PrunerTraits:
     """Traits of pruners."""
 
     compares: Literal["any", "repeats"] = "any"
-    """``any``: it judges by a figure that improves over the evaluations of a run, or over the mean of the repeats so
-    far; ``repeats``: by the figures of single repeats, paired by seed, so that a trial needs several."""
+    """``any``: it compares the figure at each evaluation of a run, or the mean of the repeats so far. ``repeats``: it
+    compares single repeats paired by seed, so each trial needs several repeats."""

@@ -1,1 +1,1 @@
-"""How a search is shown: as text, in charts and in reports."""
+"""Views of a search: text, charts, and a section of reports."""

@@ -31,11 +31,11 @@ def history(trials: Sequence[Trial], by: str, *, larger_is_better: bool) -> Char
 
 
 def importance(importances: Mapping[str, float]) -> Chart | None:
-    """How much of the figure's variation each setting explains."""
+    """The share of the figure's variance that each setting explains."""
     if len(importances) < 2:
         return None
     rows = [Interval(name=key, mean=value) for key, value in importances.items()]
-    about = "Shares of the variation between trials (fANOVA over the settings that all trials have)."
+    about = "Share of the variance between trials (fANOVA over the settings that all trials have)."
     title = "Importance of the settings"
     return Intervals(name="search-importance", title=title, rows=rows, x_label="share", reference=0.0, about=about)
 
@@ -84,6 +84,6 @@ def _spans(dimension: Dimension, trials: Sequence[Trial], by: str) -> Intervals 
 def charts_of(
     trials: Sequence[Trial], space: Space, importances: Mapping[str, float], by: str, *, larger_is_better: bool
 ) -> list[Chart]:
-    """All charts of a search that there is something to show in."""
+    """The charts of a search, without empty ones."""
     first = [history(trials, by, larger_is_better=larger_is_better), importance(importances)]
     return [*(chart for chart in first if chart is not None), *slices(trials, space, by)]

@@ -10,7 +10,7 @@ from wf_charts import Block, Heading, Section, Table, Text
 
 
 class SearchSection:
-    """For each search its best trials, what came of the fresh seeds, and charts."""
+    """For each search its best trials, the final comparison, and charts."""
 
     def section(self, content: Any) -> Section | None:
         """The searches among the folders of a report; None without any."""
@@ -55,7 +55,7 @@ def _blocks(folder: Path) -> list[Block]:
     if said := words_of(directory):
         blocks.append(Text(text=f"With fresh seeds: {said}."))
     if rows:
-        caption = f"The trials that were trained to their end, the best by {by} first"
+        caption = f"Complete trials, best {by} first"
         blocks.append(Table(head=["trial", *keys, by, "time"], rows=rows, caption=caption))
     blocks += charts_of(trials, directory.space, store.importances(), by, larger_is_better=larger)
     ended = [one for one in trials if one.state == "failed"]

@@ -1,4 +1,4 @@
-"""The outcome of a search, for people and programs."""
+"""The result of a search as text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wf_tune.space import name_of, text_of
 from wf_tune.trials import Trial
 
 MAX_SHOWN = 5
-"""So many of the best trials are shown."""
+"""The number of best trials to show."""
 
 
 def to_words(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None, width: int) -> str:
-    """The best trials, the comparison with the defaults, and what came of it."""
+    """The best trials, the comparison with the defaults, and the verdict."""
     definition = directory.definition
     larger, by = definition["larger_is_better"], definition["by"]
     blocks = []
@@ -53,16 +53,21 @@ def _summary(directory: Directory, trials: Sequence[Trial], verdict: Verdict | N
         rows.append(("run file", f"wf run {directory.path / BEST}"))
     elif best is not None:
         rows.append(("best", f"trial {best.number}: {_settings(best)}"))
-        why = "its figure is that of one seed, and the best of many is partly luck"
-        rows.append(("verdict", f"not judged: {why}" if directory.manifest["home"] else "left to where it began"))
+        why = "the figure of the best trial is partly luck"
+        rows.append(
+            (
+                "verdict",
+                f"not compared on fresh seeds: {why}" if directory.manifest["home"] else "left to the first machine",
+            )
+        )
     return [*rows, ("search", str(directory.path))]
 
 
 def counts_of(trials: Sequence[Trial]) -> str:
-    """``50: 41 done, 7 pruned, 2 diverged``."""
+    """The number of trials by status: ``50: 41 done, 7 pruned, 2 diverged``."""
     words: dict[str, int] = {}
     for one in trials:
-        word = "the same as others" if one.same_as is not None else one.status or one.state
+        word = "same as earlier" if one.same_as is not None else one.status or one.state
         words[word] = words.get(word, 0) + 1
     return f"{len(trials)}: {', '.join(f'{number} {word}' for word, number in words.items())}" if trials else "none"
 
@@ -107,7 +112,7 @@ def _settings(trial: Trial) -> str:
 
 
 def words_of(directory: Directory) -> str:
-    """What came of a search, as ``search.json`` says it; empty where it was not judged."""
+    """The verdict in ``search.json``; empty if no final comparison was made."""
     try:
         found = json.loads((directory.path / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
