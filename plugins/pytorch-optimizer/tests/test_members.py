@@ -75,7 +75,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_with_the_reason(name: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot be used: .*trains"):
+    with pytest.raises(UsageError, match=r"cannot be used: .*; use "):
         REGISTRY.find("optimizer", f"pytorch-optimizer/{name}")
 
 
@@ -104,9 +104,9 @@ def test_bsam_still_raises_the_loss() -> None:
     [
         ("adabelief", {"lr": -1.0}, "'pytorch-optimizer/adabelief': learning rate must be positive"),
         ("adabelief", {"betas": (2.0, 0.9)}, r"beta1 must be in the range \[0.0, 1.0\)"),
-        ("spectralsphere", {}, r"matrices alone, but 1 of 2 parameters are none, the first is of shape \[2\]"),
-        ("lorarite", {"model": nn.Linear(3, 2)}, "pairs of LoRA factors alone"),
-        ("adammini", {"model": nn.Linear(3, 2)}, "the model's parameters alone; use a loss without any"),
+        ("spectralsphere", {}, r"only matrices, but 1 of 2 parameters are no matrices; the first has shape \[2\]"),
+        ("lorarite", {"model": nn.Linear(3, 2)}, "only pairs of LoRA factors"),
+        ("adammini", {"model": nn.Linear(3, 2)}, "only the model's parameters; use a loss without parameters"),
         ("sam", {"base": torch.optim.SGD([torch.zeros(1)]), "lr": 0.1}, "set base.lr"),
         ("adabeleif", {}, "did you mean 'adabelief'"),
     ],
@@ -126,8 +126,13 @@ def test_invalid_options_and_parameters_are_refused(name: str, options: dict[str
         ("lbfgs", "line_search_fn", "wolfe", "'strong_wolfe'"),
         ("lion", "lr", "fast", "wants float, not 'fast'"),
         ("lion", "lrr", 1, "did you mean 'lr'"),
-        ("lorarite", "lora_l_dim", -1, r"lora_l_dim=-1 of \[2, 3\] and lora_r_dim=-1 of \[4, 2\] must be the rank"),
-        ("lorarite", "lora_r_dim", 2, r"lora_r_dim is 2, and a factor has the shape \[4, 2\]"),
+        (
+            "lorarite",
+            "lora_l_dim",
+            -1,
+            r"lora_l_dim=-1 of shape \[2, 3\] and lora_r_dim=-1 of shape \[4, 2\] must both",
+        ),
+        ("lorarite", "lora_r_dim", 2, r"lora_r_dim is 2, but a factor has the shape \[4, 2\]"),
     ],
 )
 def test_a_wrong_option_is_refused_before_the_first_step(name: str, option: str, value: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The losses of kornia as losses of wf."""
+"""Adapts the losses of kornia to wf."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from wf_catalogues.members import Member
 Reduction = Literal["mean", "sum"]
 
 _FOCAL_HELP = {
-    "alpha": "Factor of classes 1 and up, class 0 gets 1 - alpha; none when not given.",
-    "gamma": "How strongly well classified targets are turned down.",
-    "reduction": "The mean is over targets and classes, so that it is that of wf's focal divided by the classes.",
-    "weight": "Factors of the classes.",
-    "ignore_index": "Targets of this value add nothing; the mean counts them.",
+    "alpha": "Factor of classes 1 and up; class 0 gets 1 - alpha. No factor by default.",
+    "gamma": "Focusing exponent: larger values down-weight well-classified targets more.",
+    "reduction": "The mean is over targets and classes, so it is wf's focal divided by the number of classes.",
+    "weight": "Factor of each class.",
+    "ignore_index": "Targets with this value add zero to the loss, but the mean counts them.",
 }
 _HELP = {
-    "reduction": "Of the elements.",
-    "weight": "Factors of the classes.",
+    "reduction": "Reduction over the elements.",
+    "weight": "Factor of each class.",
     "ignore_index": "Pixels with this value are ignored.",
     "alpha": "Weight of false positives.",
     "beta": "Weight of false negatives.",
     "eps": "Added to the denominator.",
-    "average": "micro takes all classes together, macro averages over those that are in the mask.",
+    "average": "micro pools all classes; macro averages over the classes that occur in the mask.",
 }
 
 
@@ -40,16 +40,16 @@ _robust = partial(_loss, group="real", types={"reduction": Reduction}, defaults=
 MEMBERS: dict[str, Member] = {
     "BinaryFocalLossWithLogits": _loss(
         library.BinaryFocalLossWithLogits,
-        "focal loss of independent yes-or-no targets, over sigmoids",
+        "focal loss of one sigmoid per label, for binary and multilabel targets",
         group="yes_no",
         types={"reduction": Reduction},
         defaults={"reduction": "mean", "alpha": None},
         help={
             **_FOCAL_HELP,
-            "alpha": "Factor of positive targets, negative ones get 1 - alpha; none when not given.",
-            "reduction": "Of the elements.",
-            "weight": "Factors of the labels.",
-            "pos_weight": "Factors of the positive targets, one a label.",
+            "alpha": "Factor of positive targets; negative targets get 1 - alpha. No factor by default.",
+            "reduction": "Reduction over the elements.",
+            "weight": "Factor of each label.",
+            "pos_weight": "Factor of the positive targets of each label.",
         },
     ),
     "CauchyLoss": _robust(library.CauchyLoss, "log(1 + x**2 / 2) of the error x"),
@@ -66,13 +66,13 @@ MEMBERS: dict[str, Member] = {
     "GemanMcclureLoss": _robust(library.GemanMcclureLoss, "2 x**2 / (x**2 + 4) of the error x"),
     "HausdorffERLoss": _loss(
         library.HausdorffERLoss,
-        "distance of the edges, estimated by erosion",
+        "Hausdorff distance of the edges, estimated by erosion",
         group="shares",
         types={"reduction": Reduction},
         help={
-            "alpha": "Power of the weight of each erosion's number.",
-            "k": "The number of erosions.",
-            "reduction": "Of the elements.",
+            "alpha": "Exponent of the erosion's number in its weight.",
+            "k": "Number of erosions.",
+            "reduction": "Reduction over the elements.",
         },
     ),
     "LovaszSoftmaxLoss": _loss(
@@ -80,22 +80,21 @@ MEMBERS: dict[str, Member] = {
     ),
     "TverskyLoss": _loss(
         library.TverskyLoss,
-        "Dice loss that weighs false positives and false negatives apart",
+        "Dice loss with separate weights of false positives and negatives",
         group="regions",
     ),
     "WelschLoss": _robust(library.WelschLoss, "1 - exp(-x**2 / 2) of the error x"),
 }
-"""The losses that can be used, by name."""
+"""The supported losses, by name."""
 
 _IMAGES = "it compares images, and no task of wf has images as targets"
-_VOLUMES = "it compares volumes, and no task of wf has them"
-_REFERENCE = "it compares images with one that it is made with, for registration"
+_VOLUMES = "it compares volumes, and no task of wf has volumes as targets"
+_REFERENCE = "it registers images to one reference image, and no task of wf does"
 
 REFUSED = {
     "HausdorffERLoss3D": _VOLUMES,
-    "InverseDepthSmoothnessLoss": "it judges a depth map by an image, and no task of wf has depth maps",
-    "LovaszHingeLoss": "it wants one mask of yes and no, and a mask of wf holds class indices; "
-    "kornia/LovaszSoftmaxLoss takes those",
+    "InverseDepthSmoothnessLoss": "it compares a depth map with an image, and no task of wf has depth maps",
+    "LovaszHingeLoss": "it needs one binary mask, but masks in wf hold class indices; use kornia/LovaszSoftmaxLoss",
     "MILossFromRef": _REFERENCE,
     "MILossFromRef2D": _REFERENCE,
     "MILossFromRef3D": _REFERENCE,
@@ -106,16 +105,16 @@ REFUSED = {
     "PSNRLoss": _IMAGES,
     "SSIM3DLoss": _VOLUMES,
     "SSIMLoss": _IMAGES,
-    "TotalVariation": "it judges an image alone, without targets",
+    "TotalVariation": "it takes an image without targets",
 }
-"""Those that cannot, with the reason."""
+"""The unsupported losses, with the reason."""
 
 
 class Reshaped(nn.Module):
-    """A loss of the library whose targets, or predictions and targets, want an axis more.
+    """Adds the label or channel axis that a loss of the library needs.
 
     Args:
-        loss: The library's.
+        loss: The library's loss.
     """
 
     def __init__(self, loss: nn.Module) -> None:
@@ -124,7 +123,7 @@ class Reshaped(nn.Module):
         self.reduction = str(getattr(loss, "reduction", "mean"))
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """The loss of ``[N]`` and ``[N]`` as of one label, of ``[N, C, H, W]`` and ``[N, H, W]`` as of one channel."""
+        """The loss of ``[N]`` and ``[N]`` (one label), or of ``[N, C, H, W]`` and ``[N, H, W]`` (one channel)."""
         if predictions.ndim == targets.ndim == 1:
             predictions = predictions.unsqueeze(1)
         targets = targets if predictions.ndim == targets.ndim else targets.unsqueeze(1)
@@ -136,15 +135,15 @@ def build(name: str, **options: Any) -> nn.Module:
     """A loss of kornia.
 
     Args:
-        name: Its class, as ``FocalLoss``.
-        options: As `described` says them.
+        name: Name of the class, such as ``FocalLoss``.
+        options: The options in the signature of `described`.
 
     Raises:
-        UsageError: For an option out of range.
+        UsageError: If an option is out of range or the name is unknown.
     """
     given = {key: torch.as_tensor(options[key]) for key in ("weight", "pos_weight") if options.get(key) is not None}
     alpha = options.get("alpha")
-    if "Focal" in name and alpha is not None and not 0 <= alpha <= 1:  # the library takes any
+    if "Focal" in name and alpha is not None and not 0 <= alpha <= 1:  # the library does not check it
         raise UsageError(f"loss 'kornia/{name}': alpha is {alpha}; it must be from 0 to 1")
     try:
         made: nn.Module = member(name).make(**{**options, **given})
@@ -154,7 +153,7 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def described(name: str) -> Callable[..., None]:
-    """A function with the signature and docstring that `build` has for one name."""
+    """A function whose signature and docstring are those of `build` for one name."""
     return member(name).described()
 
 
@@ -162,7 +161,7 @@ def member(name: str) -> Member:
     """The member with a name.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If the name is unknown.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("loss of kornia", name, MEMBERS))

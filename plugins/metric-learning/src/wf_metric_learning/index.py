@@ -1,4 +1,4 @@
-"""Writes the index of the catalogue anew: ``python -m wf_metric_learning.index``."""
+"""Regenerates the index of the catalogue: ``python -m wf_metric_learning.index``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of embeddings, by their nearest neighbours within the split."""
+"""Metrics of embeddings, based on the nearest neighbours within the split."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional
 from wf_base import Metric
 
 CHUNK = 1024
-"""Rows of the matrix of distances that are made at once."""
+"""Number of rows of the distance matrix that are computed at once."""
 
 
 class Neighbours(Metric):
-    """The base: each embedding of the split against all others of it.
+    """Base class: compares each embedding of the split with all others by Euclidean distance.
 
     Args:
         normalize: Scale each embedding to length 1 first, as most losses of embeddings do.
@@ -26,12 +26,12 @@ class Neighbours(Metric):
         self.normalize = normalize
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Update with embeddings ``[N, D]`` and classes ``[N]``."""
+        """Update with embeddings ``[N, D]`` and class indices ``[N]``."""
         self.append("embeddings", functional.normalize(predictions) if self.normalize else predictions)
         self.append("classes", targets)
 
     def compute(self) -> Tensor:
-        """The mean over the embeddings that are not the only one of their class, 0-d; NaN when there is none."""
+        """The mean score of all embeddings that share their class with another one, 0-d; NaN without any."""
         embeddings, classes = self.values("embeddings"), self.values("classes")
         counts = (classes.unsqueeze(1) == classes.unique()).sum(0)
         others = (counts - 1)[torch.searchsorted(classes.unique(), classes)]
@@ -48,20 +48,24 @@ class Neighbours(Metric):
 
     @abc.abstractmethod
     def depth(self, most: int) -> int:
-        """How many neighbours are wanted, where a class has at most `most` others."""
+        """The number of neighbours to look at.
+
+        Args:
+            most: The size of the largest class, minus one.
+        """
 
     @abc.abstractmethod
     def score(self, same: Tensor, others: Tensor) -> Tensor:
         """The score of each embedding.
 
         Args:
-            same: bool ``[N, depth]``: whether each neighbour, the nearest first, is of the embedding's class.
-            others: int64 ``[N]``: how many others there are of its class.
+            same: bool ``[N, depth]``: whether each neighbour, nearest first, has the embedding's class.
+            others: int64 ``[N]``: the number of other embeddings of its class.
         """
 
 
 class PrecisionAt1(Neighbours):
-    """The share of embeddings whose nearest neighbour in the split is of their class.
+    """The share of embeddings whose nearest neighbour in the split has the same class.
 
     Args:
         normalize: Scale each embedding to length 1 first, as most losses of embeddings do.
@@ -72,14 +76,15 @@ class PrecisionAt1(Neighbours):
         return 1
 
     def score(self, same: Tensor, others: Tensor) -> Tensor:
-        """1 or 0."""
+        """1 if the nearest neighbour has the same class, else 0; float32 ``[N]``."""
         return same[:, 0].to(torch.float32)
 
 
 class MeanAveragePrecisionAtR(Neighbours):
-    """The mean of precision at i over those of the R nearest neighbours that are of the class, i up to R.
+    """Mean average precision at R, where R is the number of other embeddings of the class.
 
-    R is the number of others of the class. Source: Musgrave et al. 2020, A Metric Learning Reality Check,
+    For one embedding it is ``1/R * sum_i P(i)``, i from 1 to R: P(i) is the precision at i if the i-th nearest
+    neighbour has the same class, else 0. Source: Musgrave et al. 2020, A Metric Learning Reality Check,
     arXiv:2003.08505.
 
     Args:
@@ -87,11 +92,11 @@ class MeanAveragePrecisionAtR(Neighbours):
     """
 
     def depth(self, most: int) -> int:
-        """As many as there are of the largest class."""
+        """R of the largest class."""
         return most
 
     def score(self, same: Tensor, others: Tensor) -> Tensor:
-        """From 0 to 1."""
+        """The average precision at R of each embedding, from 0 to 1; float ``[N]``."""
         places = torch.arange(1, same.shape[1] + 1, device=same.device)
         counted = same & (places <= others.unsqueeze(1))
         precision = counted.cumsum(1) / places

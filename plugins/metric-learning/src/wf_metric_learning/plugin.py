@@ -26,14 +26,14 @@ def wf_components() -> list[Component | Catalogue]:
             "metric",
             "precision-at-1",
             "wf_metric_learning.neighbours:PrecisionAt1",
-            summary="share of embeddings whose nearest neighbour is of their class",
+            summary="share of embeddings whose nearest neighbour has the same class",
             traits=NEIGHBOURS,
         ),
         Component(
             "metric",
             "map-at-r",
             "wf_metric_learning.neighbours:MeanAveragePrecisionAtR",
-            summary="mean average precision of the R nearest embeddings, R being the others of the class",
+            summary="mean average precision over the R nearest, R being the number of others in the class",
             traits=NEIGHBOURS,
         ),
     ]

@@ -1,4 +1,4 @@
-"""Writes the index of the catalogue anew: ``python -m wf_pytorch_optimizer.index``."""
+"""Regenerates the index of the catalogue: ``python -m wf_pytorch_optimizer.index``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "model": ("adammini", "lorarite"),
     "fused": ("adalomo", "lomo"),
 }
-"""The members that are not stepped or built as plain ones are, by the groups of the catalogue."""
+"""The members of each group of the catalogue, except the plain optimizers."""
 
 
 def index() -> str:

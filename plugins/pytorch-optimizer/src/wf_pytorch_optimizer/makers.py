@@ -1,7 +1,7 @@
-"""How the library's optimizers are made: from parameters, from the model, around another optimizer.
+"""Makers build the library's optimizers: from parameters, from the model, or around another optimizer.
 
-A maker is called with the library's class, the run values and options that its own parameters name, and the options of
-the class; those that it fills in itself are `FILLED`.
+A maker takes the library's class, the run values and options that its signature names, and the options of the class.
+It passes the parameters `FILLED` to the class itself.
 """
 
 from __future__ import annotations
@@ -33,52 +33,56 @@ Base = Annotated[Optimizer | None, Nested("optimizer")]
 
 HELP = {
     "params": "The parameters to train.",
-    "model": "The model that is trained.",
+    "model": "The model to train.",
     "seed": "The run's seed.",
     "param_groups": "The parameters to train in two groups: hidden weight matrices, and the others.",
-    "base": "The optimizer that makes the update; torch's AdamW when not given.",
-    "lr": "Learning rate of AdamW when no base is given, 0.001 if it is not set; set base.lr with a base.",
-    "rank": "Dimensions of the subspace in which the gradients of matrices are kept.",
-    "update_proj_gap": "Updates between two choices of the subspace.",
-    "scale": "Factor of an update that comes back from the subspace.",
-    "projection_type": "Side of the matrix that is projected; std takes the shorter one.",
-    "rho": "Radius of the neighbourhood in which the loss is to be flat.",
+    "base": "The wrapped optimizer; torch's AdamW by default.",
+    "lr": "Learning rate of the default base AdamW, 0.001 by default; with another base set base.lr instead.",
+    "rank": "Dimension of the subspace to which gradients of matrices are projected.",
+    "update_proj_gap": "Number of updates between two computations of the projection.",
+    "scale": "Factor of the update after projecting it back.",
+    "projection_type": "The projected side of the matrix; std takes the shorter one.",
+    "rho": "Radius of the neighbourhood in which the loss should be flat.",
 }
 """Descriptions of the makers' parameters that the library does not document."""
 
 
 def plain(kind: Kind, params: Params, **options: Any) -> Optimizer:
-    """From the parameters."""
+    """Build from the parameters."""
     return kind(params, **options)
 
 
 def counted(
     kind: Kind, params: Params, num_iterations: Annotated[int, FromRun("total_steps")], **options: Any
 ) -> Optimizer:
-    """From the parameters and the length of the run."""
+    """Build from the parameters and the length of the run."""
     return kind(params, num_iterations=num_iterations, **options)
 
 
 def seeded(kind: Kind, params: Params, seed: int, **options: Any) -> Optimizer:
-    """From the parameters and the run's seed, for one that draws with numpy or Python's random."""
+    """Build from the parameters and the run's seed, for optimizers that draw with numpy or Python's random."""
     made: Any = kind(params, **options)
     made.seed = seed
     return made  # type: ignore[no-any-return]  # Any, to take the attribute
 
 
 def matrices(kind: Kind, params: Params, **options: Any) -> Optimizer:
-    """From parameters that are all matrices."""
+    """Build from parameters that are all matrices.
+
+    Raises:
+        UsageError: If a parameter does not have two dimensions.
+    """
     others = [list(param.shape) for param in params if param.dim() != 2]
     if others:
         raise UsageError(
-            f"it updates matrices alone, but {len(others)} of {len(params)} parameters are none, the first is of shape "
-            f"{others[0]}\n  use it with a model without biases, or pytorch-optimizer/muon, which takes both"
+            f"it updates only matrices, but {len(others)} of {len(params)} parameters are no matrices; the first has "
+            f"shape {others[0]}\n  use a model without biases, or pytorch-optimizer/muon, which takes both"
         )
     return kind(params, **options)
 
 
 def flagged(kind: Kind, param_groups: list[dict[str, Any]], **options: Any) -> Optimizer:
-    """From two groups: the hidden weight matrices, and the rest, which such an optimizer updates as AdamW does."""
+    """Build from two groups: hidden weight matrices, and the rest, which is updated by AdamW."""
     groups = [{"params": group["params"], "use_muon": group["hidden"]} for group in param_groups if group["params"]]
     return kind(groups, **options)
 
@@ -92,7 +96,7 @@ def projected(
     projection_type: Literal["std", "reverse_std", "right", "left", "full", "random"] = "std",
     **options: Any,
 ) -> Optimizer:
-    """From two groups: the matrices, whose gradients are projected, and the rest."""
+    """Build from two groups: matrices, whose gradients are projected, and the rest."""
     projection = {"rank": rank, "update_proj_gap": update_proj_gap, "scale": scale, "projection_type": projection_type}
     groups: list[dict[str, Any]] = [
         {"params": [param for param in params if param.dim() == 2], **projection},
@@ -104,7 +108,11 @@ def projected(
 def pairs(
     kind: Kind, params: Params, model: nn.Module, lora_l_dim: int = 0, lora_r_dim: int = -1, **options: Any
 ) -> Optimizer:
-    """From the pairs of LoRA factors of a model, whose names differ in ``lora_a`` and ``lora_b``."""
+    """Build from the pairs of LoRA factors of a model, named ``..lora_a..`` and ``..lora_b..``.
+
+    Raises:
+        UsageError: If another parameter is trainable, or the factors of a pair differ in rank.
+    """
     named = {name.lower(): param for name, param in model.named_parameters() if param.requires_grad}
     lefts = [name for name in named if "lora_a" in name and name.replace("lora_a", "lora_b") in named]
     found = [(named[name], named[name.replace("lora_a", "lora_b")]) for name in lefts]
@@ -112,7 +120,7 @@ def pairs(
     _check_covers(
         ordered,
         params,
-        "it updates pairs of LoRA factors alone, parameters named ..lora_a.. and ..lora_b..; freeze others",
+        "it updates only pairs of LoRA factors, named ..lora_a.. and ..lora_b..; freeze the other parameters",
     )
     for left, right in found:
         _check_rank(left.shape, right.shape, lora_l_dim, lora_r_dim)
@@ -120,15 +128,17 @@ def pairs(
 
 
 def of_model(kind: Kind, params: Params, model: nn.Module, **options: Any) -> Optimizer:
-    """From the model, whose parameters' names tell how they are updated."""
-    _check_covers(model.parameters(), params, "it updates the model's parameters alone; use a loss without any")
+    """Build from the model; the names of its parameters determine how they are updated."""
+    _check_covers(model.parameters(), params, "it updates only the model's parameters; use a loss without parameters")
     return kind(model, **options)
 
 
 def fused(kind: Kind, params: Params, model: nn.Module, **options: Any) -> Optimizer:
-    """From the model, each of whose parameters is updated as soon as its gradient is there."""
+    """Build from the model; each parameter is updated as soon as its gradient is computed."""
     if isinstance(model, DistributedDataParallel):
-        raise UsageError("it updates during the backward pass, before processes have shared their gradients; use one")
+        raise UsageError(
+            "it updates during the backward pass, before processes exchange their gradients; use one process"
+        )
     _check_no_scalars(params)
     return of_model(kind, params, model, **options)
 
@@ -136,18 +146,18 @@ def fused(kind: Kind, params: Params, model: nn.Module, **options: Any) -> Optim
 def without_scalars(
     kind: Kind, params: Params, base: Base = None, lr: float | None = None, **options: Any
 ) -> Optimizer:
-    """As `around`, for one that cannot take a parameter of no dimensions."""
+    """Like `around`, for wrappers that cannot update 0-d parameters."""
     _check_no_scalars(params)
     return around(kind, params, base, lr, **options)
 
 
 def around(kind: Kind, params: Params, base: Base = None, lr: float | None = None, **options: Any) -> Optimizer:
-    """Around another optimizer."""
+    """Build around another optimizer."""
     return kind(_base(params, base, lr), **options)
 
 
 def sharpness(kind: Kind, params: Params, base: Base = None, lr: float | None = None, **options: Any) -> Optimizer:
-    """Around another optimizer, for a flat minimum."""
+    """Build a sharpness-aware wrapper around another optimizer."""
     return kind(params, _as_class(_base(params, base, lr)), **options)
 
 
@@ -159,7 +169,7 @@ def sharpness_of_model(
     lr: float | None = None,
     **options: Any,
 ) -> Optimizer:
-    """As `sharpness`, for one that switches the model's running statistics."""
+    """Like `sharpness`, for wrappers that switch the model's running statistics off and on."""
     return kind(model, params, _as_class(_base(params, base, lr)), **options)
 
 
@@ -172,12 +182,12 @@ def surrogate_gap(
     rho: float = 0.05,
     **options: Any,
 ) -> Optimizer:
-    """As `sharpness_of_model`, with a constant radius in the place of a scheduled one."""
+    """Like `sharpness_of_model`, for GSAM, with a constant radius instead of a scheduled one."""
     return kind(params, _base(params, base, lr), model, ConstantRadius(rho), **options)
 
 
 class ConstantRadius:
-    """The value that GSAM needs for its radius."""
+    """A scheduler of GSAM's radius that always returns the same value."""
 
     def __init__(self, rho: float) -> None:
         self.rho = rho
@@ -188,29 +198,30 @@ class ConstantRadius:
 
 
 class GapSAM(GSAM):
-    """GSAM with a closure that gives the loss, and shares gradients among processes, as for other optimizers.
+    """GSAM whose closure returns the loss, and whose gradients are averaged over processes by DDP.
 
-    The library's own sharing goes uphill in each process by itself; the weights come back rounded, in each in its way.
+    The library averages them itself, after each process has perturbed its weights by its own gradient. Restoring the
+    weights then rounds differently in each process.
     """
 
     def maybe_no_sync(self) -> contextlib.AbstractContextManager[None]:
-        """Leave the sharing to the model's wrapper."""
+        """Leave the synchronization to DDP."""
         return contextlib.nullcontext()
 
     def sync_grad(self) -> None:
-        """Nothing: it is done."""
+        """Do nothing; DDP has averaged the gradients."""
 
     def step(self, closure: Any = None) -> Any:
-        """One update of two passes; the loss of the first."""
+        """Make one update from two passes; returns the loss of the first pass."""
         both: Any = lambda: (None, closure())  # noqa: E731 - the library's annotation of it is wrong
         return super().step(both)[1]
 
 
 class EarlySPlus(SPlus):
-    """SPlus that can be judged before its first update, and with parameters that have had none."""
+    """SPlus that can be evaluated before its first update, and with parameters that were never updated."""
 
     def eval(self) -> None:
-        """Put the averages into the parameters that have one."""
+        """Replace the parameters by their averages, where an average exists."""
         every = [group["params"] for group in self.param_groups]
         for group in self.param_groups:
             group["params"] = [param for param in group["params"] if "ema" in self.state.get(param, {})]
@@ -222,15 +233,15 @@ class EarlySPlus(SPlus):
 
 
 class Seeded(Optimizer):
-    """What it draws is a function of the run's seed and the step; comes before the library's class among the bases.
+    """Mixin, before the library's class: seeds the draws of each step by the run's seed and the step.
 
-    The generators of numpy and Python are shared by everything in a process, and no checkpoint holds them.
+    Other code in the process draws from the same generators of numpy and Python, and checkpoints do not hold them.
     """
 
     seed = 0
 
     def step(self, closure: Any = None) -> Any:
-        """One update."""
+        """Make one update."""
         kept = random.getstate(), np.random.get_state()
         key = (self.seed * 1_000_003 + int(self.param_groups[0].get("step", 0))) % 2**32
         random.seed(key)
@@ -243,27 +254,27 @@ class Seeded(Optimizer):
 
 
 class Fused:
-    """LOMO's updates during the backward pass, as a step with a closure; comes before the library's class."""
+    """Mixin, before the library's class: turns LOMO's updates during the backward pass into a step with a closure."""
 
     def step(self: Any, closure: Callable[[], Any]) -> Any:
-        """One update; the loss before it."""
+        """Make one update; returns the loss before it."""
         self.lr = self.param_groups[0]["lr"]
         self.num_steps = getattr(self, "num_steps", 0) + 1
         with torch.enable_grad():
             loss = closure()
-        self.grad_func(0)  # what is left where hooks have not run
+        self.grad_func(0)  # update the parameters whose hooks have not run
         return loss
 
 
 def _base(params: Params, base: Optimizer | None, lr: float | None) -> Optimizer:
-    """The optimizer that is wrapped."""
+    """The optimizer to wrap."""
     if base is None:
         return torch.optim.AdamW(params, lr=1e-3 if lr is None else lr)
     if lr is not None:
-        raise UsageError("lr is that of AdamW, which is wrapped when no base is given\n  set base.lr")
+        raise UsageError("lr is the learning rate of the default base, AdamW\n  with another base set base.lr")
     traits = traits_of(base)
     if isinstance(traits, OptimizerTraits) and (traits.step != "plain" or traits.modes):
-        need = "train and eval modes" if traits.modes else f"a step of its own kind ({traits.step})"
+        need = "train and eval modes" if traits.modes else f"a special step ({traits.step})"
         raise UsageError(
             f"its base must be a plain optimizer, but {type(base).__name__} has {need}\n  plain: sgd, adam"
         )
@@ -271,7 +282,7 @@ def _base(params: Params, base: Optimizer | None, lr: float | None) -> Optimizer
 
 
 def _as_class(base: Optimizer) -> Callable[..., Optimizer]:
-    """The finished base in the place of its class, which SAM calls with its own groups: they hold SAM's options."""
+    """A stand-in for the class of the base: SAM calls it with parameter groups that hold SAM's options."""
 
     def made(groups: list[dict[str, Any]], **_: Any) -> Optimizer:
         own = {key: value for key, value in groups[0].items() if key != "params"}
@@ -284,23 +295,23 @@ def _as_class(base: Optimizer) -> Callable[..., Optimizer]:
 
 def _check_no_scalars(params: Params) -> None:
     if any(param.dim() == 0 for param in params):
-        raise UsageError("it cannot update a parameter of no dimensions; give the scalar the shape [1]")
+        raise UsageError("it cannot update a 0-d parameter; give the scalar the shape [1]")
 
 
 def _check_rank(left: torch.Size, right: torch.Size, left_dim: int, right_dim: int) -> None:
     both = (("lora_l_dim", left_dim, left), ("lora_r_dim", right_dim, right))
     for name, dim, shape in both:
         if not -len(shape) <= dim < len(shape):
-            raise UsageError(f"{name} is {dim}, and a factor has the shape {list(shape)}")
+            raise UsageError(f"{name} is {dim}, but a factor has the shape {list(shape)}")
     if left[left_dim] != right[right_dim]:
         raise UsageError(
-            f"dimensions lora_l_dim={left_dim} of {list(left)} and lora_r_dim={right_dim} of {list(right)} must be "
-            "the rank of the pair, and differ"
+            f"lora_l_dim={left_dim} of shape {list(left)} and lora_r_dim={right_dim} of shape {list(right)} must both "
+            "select the rank of the pair, but the sizes differ"
         )
 
 
 def _check_covers(updated: Iterable[nn.Parameter], params: Params, why: str) -> None:
-    """Refuse to silently skip a trainable parameter."""
+    """Raise `UsageError` if a trainable parameter would not be updated."""
     ids = {id(param) for param in updated}
     if any(id(param) not in ids for param in params):
         raise UsageError(why)

@@ -1,4 +1,4 @@
-"""The members of the catalogue ``pytorch-optimizer/<name>``: the library's optimizers and its wrappers of others."""
+"""The members of the catalogue ``pytorch-optimizer/<name>``: the library's optimizers and its wrappers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WRAPPERS: dict[str, type[Optimizer]] = {
         library.WSAM,
     )
 }
-"""The library's optimizers that wrap another one; its `load_optimizer` does not know them."""
+"""The library's wrappers around another optimizer; its `load_optimizer` does not include them."""
 
 REFUSED: dict[str, str] = {
-    "bsam": "its step leaves the weights perturbed, so that the loss rises at every learning rate; sam trains",
-    "demo": "every process keeps a momentum of its own, and a checkpoint holds the first one's alone; sgd trains",
-    "distributedmuon": "its state is spread over processes, and a checkpoint holds the first one's alone; muon trains",
+    "bsam": "its step leaves the weights perturbed, so the loss rises at every learning rate; use sam",
+    "demo": "every process has its own momentum, and a checkpoint holds only the first process's; use sgd",
+    "distributedmuon": "its state is divided among processes, and a checkpoint holds only the first part; use muon",
 }
-"""Members that cannot be used, with the reason."""
+"""The unsupported members, with the reason."""
 
 MAKERS: dict[str, Callable[..., Optimizer]] = {
     **dict.fromkeys(("adago", "adamuon", "muon", "muonclip", "normuon"), makers.flagged),
@@ -59,18 +59,18 @@ MAKERS: dict[str, Callable[..., Optimizer]] = {
     "trac": makers.without_scalars,
     "wsam": makers.sharpness_of_model,
 }
-"""How they are made; the others from the parameters."""
+"""The maker of each member; `makers.plain` for the others."""
 
 HIDDEN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("friendlysam", "gsam", "looksam", "sam", "wsam"), ("foreach",)),  # the base has its own
+    **dict.fromkeys(("friendlysam", "gsam", "looksam", "sam", "wsam"), ("foreach",)),  # it is an option of the base
     "adalomo": ("loss_scale", "clip_grad_norm"),
     "lomo": ("clip_grad_norm",),  # it takes a second backward pass
-    "trac": ("betas",),  # one a factor, as many as the user likes; not tried yet
+    "trac": ("betas",),  # a list of any length; not tried yet
 }
-"""Options that a maker rules out."""
+"""Options of the library's class that cannot be set."""
 
 FIXED: dict[str, dict[str, Any]] = {"adalomo": {"loss_scale": 0.0}}
-"""Options that are always so."""
+"""Options with a fixed value."""
 
 MIXINS: dict[str, type] = {
     "adalomo": makers.Fused,
@@ -78,7 +78,7 @@ MIXINS: dict[str, type] = {
     "kron": makers.Seeded,
     "sara": makers.Seeded,
 }
-"""What comes before the library's class."""
+"""The mixin before the library's class."""
 
 
 REPLACED: dict[str, type[Optimizer]] = {"gsam": makers.GapSAM, "splus": makers.EarlySPlus}
@@ -102,7 +102,7 @@ MENDED: dict[str, dict[str, Any]] = {
     "schedulefreeradam": {"weight_lr_power": Annotated[float, Field(ge=0)]},
     "srmm": {"memory_length": Count | None},
 }
-"""What options may be that the library does not check, and fails on at a step."""
+"""Types of options that the library does not check; wrong values would fail at a step."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Member:
 
     @property
     def maker(self) -> Callable[..., Optimizer]:
-        """Its factory."""
+        """Its maker."""
         return MAKERS.get(self.name, makers.plain)
 
     @property
@@ -129,13 +129,13 @@ class Member:
 
     @property
     def theirs(self) -> dict[str, inspect.Parameter]:
-        """The options of the library's class that can be set, as the library has them."""
+        """The settable options of the library's class, with the library's annotations."""
         taken = {*makers.FILLED, *HIDDEN.get(self.name, ()), *(one.name for one in self.own)}
         return {name: one for name, one in parameters_of(self.kind).items() if name not in taken}
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
-        """All of them, as they are written."""
+        """The run values and options, as in a run file."""
         both = [*self.own, *filter(None, map(options.written, self.theirs.values()))]
         mended = MENDED.get(self.name, {})
         return [option(one.name, mended.get(one.name, one.annotation), one.default) for one in both]
@@ -146,13 +146,15 @@ class Member:
         return inspect.cleandoc(self.kind.__doc__ or self.name).partition("\n")[0].rstrip(".")
 
     def make(self, **values: Any) -> Optimizer:
-        """The optimizer itself."""
+        """Build the optimizer."""
         bases = (*filter(None, [MIXINS.get(self.name)]), PlainState, REPLACED.get(self.name, self.kind))
         theirs = self.theirs
         given = {name: options.given(theirs[name], one) if name in theirs else one for name, one in values.items()}
         made = type(self.kind.__name__, bases, {"__doc__": self.kind.__doc__})
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "you need to install `transformers`")  # AdaLOMO, for DeepSpeed alone
+            warnings.filterwarnings(
+                "ignore", "you need to install `transformers`"
+            )  # AdaLOMO needs it only with DeepSpeed
             return self.maker(made, **given, **FIXED.get(self.name, {}))
 
 
@@ -160,7 +162,7 @@ def member(name: str) -> Member:
     """The member with a name.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If the name is unknown.
     """
     kinds = {**OPTIMIZERS, **WRAPPERS}
     if name not in kinds:
@@ -172,11 +174,11 @@ def build(name: str, **values: Any) -> Optimizer:
     """An optimizer of pytorch-optimizer.
 
     Args:
-        name: Its name there in lower case, as ``adabelief``.
-        values: Run values and options, as `described` says them.
+        name: The library's name in lower case, such as ``adabelief``.
+        values: Run values and options in the signature of `described`.
 
     Raises:
-        UsageError: For an option out of range, or parameters that it cannot train.
+        UsageError: If the name is unknown, an option is out of range, or it cannot train the parameters.
     """
     owner = f"optimizer 'pytorch-optimizer/{name}'"
     try:
@@ -188,7 +190,7 @@ def build(name: str, **values: Any) -> Optimizer:
 
 
 def described(name: str) -> Callable[..., None]:
-    """A function with the signature and docstring that `build` has for one name; not to be called."""
+    """A function whose signature and docstring are those of `build` for one name; it must not be called."""
     one = member(name)
     more = docstring_parser.parse(one.kind.__doc__ or "").long_description
     text = "\n\n".join(filter(None, [f"{one.summary}.", more]))

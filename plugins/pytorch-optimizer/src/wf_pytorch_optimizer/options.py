@@ -1,7 +1,7 @@
-"""The options of a library's optimizer, as they can be written in a run file.
+"""The options of a library's optimizer in a form for run files.
 
-The library's annotations name tensors, dtypes, callables and numbers that stand for the values of an enum. Here a dtype
-and an enum's value are chosen by name, and what only Python code can give (a callable, a set of tensors) is left out.
+The library's options include tensors, dtypes, callables and numeric enums. In a run file a dtype or an enum member is
+given by name. Options that only Python code can set (callables, sets of tensors) are left out.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from wf_catalogues.members import writable
 
 DType = Literal["bfloat16", "float16", "float32", "float64"]
-"""The floating dtypes by name."""
+"""Names of the floating dtypes."""
 
 
 def written(parameter: inspect.Parameter) -> inspect.Parameter | None:
-    """The library's parameter as an option; None when no run file can hold a value of it."""
+    """The option for a parameter of the library; None if a run file cannot hold its values."""
     default = parameter.default
     if isinstance(default, Enum):
         annotation: Any = Literal[tuple(member.name.lower() for member in type(default))]
@@ -34,9 +34,9 @@ def written(parameter: inspect.Parameter) -> inspect.Parameter | None:
 
 
 def given(parameter: inspect.Parameter, value: Any) -> Any:
-    """The value of an option as the library takes it."""
+    """The value of an option, converted for the library."""
     if isinstance(parameter.default, Enum) and isinstance(value, str):
-        return int(getattr(type(parameter.default), value.upper()))  # as a number: a checkpoint holds no enum
+        return int(getattr(type(parameter.default), value.upper()))  # a number, because checkpoints hold no enums
     if isinstance(value, str) and torch.dtype in (parameter.annotation, *typing.get_args(parameter.annotation)):
         return getattr(torch, value)
     return value

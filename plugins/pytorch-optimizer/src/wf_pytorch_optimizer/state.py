@@ -1,7 +1,7 @@
-"""The state of optimizers that keep objects of the library in it, as plain values.
+"""Converts optimizer states with objects of the library to plain values.
 
-A checkpoint of wf holds plain values and tensors only. GaLore's projectors and Shampoo's preconditioners are objects:
-each is written as the name of its class and its attributes.
+Checkpoints hold only plain values and tensors. GaLore's projectors and Shampoo's preconditioners are objects; each is
+saved as the name of its class and its attributes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ CLASSES: dict[str, type] = {
         SQRTNGraft,
     )
 }
-"""The classes whose objects may stand in a state."""
+"""The classes of objects that occur in states."""
 
 _CLASS = "wf_class"
 
 
 class PlainState(Optimizer):
-    """Reads and writes a state without objects; comes before the library's class among the bases."""
+    """Mixin, before the library's class: reads and writes a state without objects."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The library's state, each object as a dict of its class's name and its attributes."""
+        """The library's state, with each object as a dict of its class name and its attributes."""
         state: dict[str, Any] = to_plain(super().state_dict())
         return state
 
@@ -49,14 +49,14 @@ class PlainState(Optimizer):
 
 
 def to_plain(value: Any) -> Any:
-    """The value with each object of `CLASSES` as a dict."""
+    """Replace each object of `CLASSES` by a dict."""
     if type(value).__name__ in CLASSES:
         return {_CLASS: type(value).__name__, **{name: to_plain(one) for name, one in vars(value).items()}}
     return _map(to_plain, value)
 
 
 def from_plain(value: Any, device: torch.device) -> Any:
-    """The value with each object made again, its tensors copied to a device."""
+    """Rebuild each object from its dict, with its tensors copied to a device."""
     if type(value) is dict and _CLASS in value:
         made: Any = object.__new__(CLASSES[value[_CLASS]])
         vars(made).update({name: _copied(one, device) for name, one in value.items() if name != _CLASS})
@@ -65,7 +65,7 @@ def from_plain(value: Any, device: torch.device) -> Any:
 
 
 def _copied(value: Any, device: torch.device) -> Any:
-    """An attribute of an object, which must not share memory with the state that was loaded."""
+    """A copy of an attribute, which shares no memory with the loaded state."""
     if isinstance(value, Tensor):
         return value.to(device, copy=True)
     if type(value) in (list, tuple):

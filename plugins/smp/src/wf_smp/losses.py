@@ -1,4 +1,4 @@
-"""The losses of segmentation-models-pytorch as losses of wf."""
+"""Adapts the losses of segmentation-models-pytorch to wf."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from wf_catalogues.members import Member
 Reduction = Literal["mean", "sum"]
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
-"""The library's words for its modes."""
+"""The library's names of its modes."""
 
-_LEFT_OUT = "Targets of this value are left out; -100 as everywhere in wf, where the library leaves out none."
+_LEFT_OUT = "Targets with this value are ignored; -100 as everywhere in wf. The library's default ignores none."
 _HELP = {
     "ignore_index": _LEFT_OUT,
-    "classes": "The classes that count; all when not given.",
-    "smooth": "Added to both parts of the ratio.",
-    "reduction": "Of the pixels; the classes are averaged.",
-    "smooth_factor": "Share of the target that is spread over all classes.",
-    "weight": "Factors of the single elements.",
-    "pos_weight": "Factors of the positive targets, one a label.",
-    "alpha": "Factor of positive targets, negative ones get 1 - alpha; none when not given.",
-    "gamma": "How strongly well classified targets are turned down.",
+    "classes": "The classes to include; all by default.",
+    "smooth": "Added to the numerator and the denominator.",
+    "reduction": "Reduction over the pixels; classes are averaged.",
+    "smooth_factor": "Label smoothing: the share of the target that is spread over all classes.",
+    "weight": "Factor of each element.",
+    "pos_weight": "Factor of the positive targets of each label.",
+    "alpha": "Factor of positive targets; negative targets get 1 - alpha. No factor by default.",
+    "gamma": "Focusing exponent: larger values down-weight well-classified targets more.",
 }
 _TVERSKY_HELP = {
     **_HELP,
     "alpha": "Weight of false positives.",
     "beta": "Weight of false negatives.",
-    "gamma": "Power that the loss is raised to.",
+    "gamma": "Exponent of the loss.",
 }
 
 
@@ -52,11 +52,11 @@ MEMBERS: dict[str, Member] = {
     "JaccardLoss": _region(library.JaccardLoss, "1 - intersection over union of each class over the batch, averaged"),
     "LovaszLoss": _region(library.LovaszLoss, "Lovasz-softmax, a surrogate of intersection over union"),
     "TverskyLoss": _region(
-        library.TverskyLoss, "Dice loss that weighs false positives and false negatives apart", help=_TVERSKY_HELP
+        library.TverskyLoss, "Dice loss with separate weights of false positives and negatives", help=_TVERSKY_HELP
     ),
     "FocalLoss": _loss(
         library.FocalLoss,
-        "focal loss of each class against the rest, over sigmoids",
+        "focal loss of one sigmoid per class, one-vs-rest",
         group="focal",
         fixed={"from_logits": True},
         without=("mode", "eps"),
@@ -65,39 +65,38 @@ MEMBERS: dict[str, Member] = {
     ),
     "SoftBCEWithLogitsLoss": _loss(
         library.SoftBCEWithLogitsLoss,
-        "sigmoid and binary cross-entropy of smoothed targets",
+        "binary cross-entropy of logits, with label smoothing",
         group="yes_no",
         types={"reduction": Reduction},
-        help={**_HELP, "ignore_index": "Elements of this value add nothing; the mean counts them."},
+        help={**_HELP, "ignore_index": "Elements with this value add zero to the loss, but the mean counts them."},
     ),
     "SoftCrossEntropyLoss": _loss(
         library.SoftCrossEntropyLoss,
-        "softmax cross-entropy of smoothed targets",
+        "softmax cross-entropy with label smoothing",
         group="classes",
         fixed={"dim": 1},
         defaults={"smooth_factor": 0.0},  # the library's None fails
         types={"reduction": Reduction, "smooth_factor": float},
-        help={**_HELP, "ignore_index": "Targets of this value add nothing; the mean counts them."},
+        help={**_HELP, "ignore_index": "Targets with this value add zero to the loss, but the mean counts them."},
     ),
 }
-"""The losses that can be used, by name."""
+"""The supported losses, by name."""
 
 REFUSED = {
-    "MCCLoss": "it wants probabilities of one mask of yes and no, and a mask of wf holds class indices; "
-    "smp/DiceLoss takes those",
+    "MCCLoss": "it needs the probabilities of one binary mask, but masks in wf hold class indices; use smp/DiceLoss",
 }
-"""Those that cannot, with the reason."""
+"""The unsupported losses, with the reason."""
 
 
 class FocalLoss(nn.Module):
-    """The library's focal loss, which divides by the targets that are not left out.
+    """The library's focal loss; its mean divides by the number of targets that are not ignored.
 
-    It looks at the targets for the mode of the library: class indices are whole numbers; yes or no is told by one
-    number a sample, or by several.
+    The targets determine the library's mode: integers are class indices, floats with one number per sample are binary,
+    and floats with several numbers per sample are multilabel.
 
     Args:
-        make: Makes the library's, given its mode and the value of targets that are left out.
-        ignore_index: Targets of this value are left out; of several labels a sample none is, the library fails on it.
+        make: Builds the library's loss, given its mode and the ignored target value.
+        ignore_index: Targets with this value are ignored, except for multilabel targets: the library fails there.
     """
 
     def __init__(self, make: Callable[[str, int | None], Any], ignore_index: int | None) -> None:
@@ -119,7 +118,7 @@ class FocalLoss(nn.Module):
         return loss
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """What the mean divides by: the number of targets that are not ignored, int64 and 0-d."""
+        """The divisor of the mean: the number of targets that are not ignored, int64 and 0-d."""
         value = self._left_out(self._mode(targets))
         left_out = torch.zeros_like(targets) if value is None else targets == value
         return (left_out == 0).sum()
@@ -138,11 +137,11 @@ def build(name: str, **options: Any) -> nn.Module:
     """A loss of segmentation-models-pytorch.
 
     Args:
-        name: Its class, as ``DiceLoss``.
-        options: As `described` says them.
+        name: Name of the class, such as ``DiceLoss``.
+        options: The options in the signature of `described`.
 
     Raises:
-        UsageError: For an option out of range.
+        UsageError: If an option is out of range or the name is unknown.
     """
     one = member(name)
     given = {key: torch.as_tensor(options[key]) for key in ("weight", "pos_weight") if options.get(key) is not None}
@@ -160,7 +159,7 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def described(name: str) -> Callable[..., None]:
-    """A function with the signature and docstring that `build` has for one name."""
+    """A function whose signature and docstring are those of `build` for one name."""
     return member(name).described()
 
 
@@ -168,7 +167,7 @@ def member(name: str) -> Member:
     """The member with a name.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If the name is unknown.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("loss of segmentation-models-pytorch", name, MEMBERS))
