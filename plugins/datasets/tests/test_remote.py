@@ -70,7 +70,7 @@ def test_a_folder_of_images(there: Any, tmp_path: Path) -> None:
 def test_unusable_urls_are_refused(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"no file 'memory://x/nothing\.csv'"):
         csv_file(Path("memory://x/nothing.csv"), "price")
-    with pytest.raises(UsageError, match="known to fsspec"):
+    with pytest.raises(UsageError, match="fsspec supports"):
         copied("nowhere://x/a.csv")
     with pytest.raises(DataError, match=r"needs another package: .*\n  pip install ossfs"):
         copied("oss://x/a.csv")

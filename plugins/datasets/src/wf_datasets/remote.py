@@ -1,4 +1,4 @@
-"""Files that fsspec reaches, such as ``s3://bucket/house.csv``, read with retries and a time limit."""
+"""Reads remote files by fsspec, such as ``s3://bucket/house.csv``, with retries and a timeout."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/(?!/)|([a-zA-Z][a-zA-Z0-9+.-]+(?:::[a-zA-Z0-9+.-]+)*)://")
 TIMEOUT_SEC = 60.0
-"""So long a read may take before it is tried again."""
+"""Timeout of one attempt to read."""
 TRIES = 5
-"""So often a read is tried, with pauses of 1, 2, 4 and 8 seconds."""
+"""Number of attempts to read, with pauses of 1, 2, 4 and 8 seconds between them."""
 _NO_USE = (IsADirectoryError, NotADirectoryError, PermissionError, NotImplementedError, ImportError)
 _CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
-"""Errors that stay when a read is tried again, the second ones by name: botocore may not be here."""
+"""Errors for which a retry is useless; the second ones by name, because botocore may not be installed."""
 
 
 def url_of(path: Path | str) -> str | None:
-    """The URL that a path stands for, or None: ``Path("s3://bucket/x")`` has one slash only, which is put right."""
+    """The URL in a path, or None if it has none; restores the second slash that ``Path("s3://bucket/x")`` drops."""
     text = str(path)
     found = _URL.match(text)
     if found is None or (found[1] and Path(text).exists()):
@@ -40,14 +40,14 @@ def url_of(path: Path | str) -> str | None:
 
 
 class Place:
-    """A file system of fsspec, found anew in each process, and a path on it.
+    """An fsspec file system, created in each process when needed, and a path on it.
 
     Args:
-        url: What it stands at: a URL, or a path of this machine.
+        url: A URL, or a path of this machine.
 
     Raises:
-        DataError: When the package that reads such URLs is not installed.
-        UsageError: When fsspec knows no such URLs.
+        DataError: If the package for such URLs is not installed.
+        UsageError: If fsspec does not support such URLs.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,11 +61,11 @@ class Place:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine's disk."""
+        """Whether the path is on this machine's disk."""
         return "local" in getattr(self.fs, "protocol", ())
 
     def at(self, path: str) -> str:
-        """The URL of another path of the same file system."""
+        """The URL of another path on the same file system."""
         return str(self.fs.unstrip_protocol(path)) if "://" in self.url else path
 
     def _found(self) -> tuple[Any, str]:
@@ -80,54 +80,65 @@ class Place:
             raise DataError(f"'{self.url}' needs another package: {hint}\n  pip install {_package(hint)}") from error
         except ValueError as error:
             known = ", ".join(sorted(known_implementations))
-            raise UsageError(f"'{self.url}': {_line(error)}\n  known to fsspec: {known}") from error
+            raise UsageError(f"'{self.url}': {_line(error)}\n  fsspec supports: {known}") from error
         return fs, str(path)
 
 
 def _package(hint: str) -> str:
     """The package in a hint such as 'Install s3fs to access S3'."""
     found = re.search(r"[Ii]nstall (?:the )?[\"'`]?([\w\[\]-]+)", hint)
-    return found[1] if found else "the package it names"
+    return found[1] if found else "that package"
 
 
 def tried(what: str, read: Callable[[], T], tries: int = TRIES) -> T:
-    """What `read` gives; tried again where the network fails.
+    """Call `read`, again if the network fails, and return its result.
+
+    Args:
+        what: The name of the file or folder, for messages.
+        read: Reads it.
+        tries: Number of attempts.
 
     Raises:
-        DataError: When there is nothing, when it may not be read, or when every try failed.
+        DataError: If the file does not exist, access is denied, or every attempt failed.
     """
     for number in range(1, tries + 1):
         try:
             return read()
         except DataError:
             raise
-        except Exception as raised:  # each kind of storage has its own errors
+        except Exception as raised:  # every storage library has its own errors
             error = _reason(raised)
             if isinstance(error, FileNotFoundError):
-                raise DataError(f"no file '{what}'\n  check its name, and that of the bucket or host") from raised
+                raise DataError(f"no file '{what}'\n  check its name, and the name of the bucket or host") from raised
             if isinstance(error, _NO_USE) or type(error).__name__ in _CREDENTIALS:
                 raise DataError(f"'{what}' cannot be read: {_line(error)}\n  check the credentials") from raised
             if number == tries:
                 raise DataError(
                     f"'{what}' cannot be read, tried {tries} time{'' if tries == 1 else 's'}: {_line(error)}\n"
-                    "  check the network and the credentials; a run that has begun goes on with wf resume"
+                    "  check the network and the credentials; continue an interrupted run with wf resume"
                 ) from raised
             time.sleep(2.0 ** (number - 1))
     raise AssertionError(tries)
 
 
 def _reason(error: Exception) -> BaseException:
-    """An error, or that of the network behind it: of a host that does not answer fsspec says that there is no file."""
+    """The cause of an error: fsspec raises FileNotFoundError if a host does not answer, from the network's OSError."""
     cause = error.__cause__
     hidden = isinstance(error, FileNotFoundError) and isinstance(cause, OSError)
     return cause if hidden and cause is not None else error
 
 
 def ranges(place: Place, paths: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
-    """Stretches of files, read side by side where the storage allows it.
+    """Read byte ranges of files, concurrently if the storage supports it.
+
+    Args:
+        place: The file system.
+        paths: The file of each range.
+        starts: The first byte of each range.
+        ends: The end of each range, exclusive.
 
     Raises:
-        OSError: When a read fails, ends too early, or takes longer than `TIMEOUT_SEC`.
+        OSError: If a read fails, returns too few bytes, or takes longer than `TIMEOUT_SEC`.
     """
     fs = place.fs
     if getattr(fs, "async_impl", False):
@@ -140,15 +151,15 @@ def ranges(place: Place, paths: Sequence[str], starts: Sequence[int], ends: Sequ
         found = fs.cat_ranges(list(paths), list(starts), list(ends), on_error="raise")
     for path, start, end, content in zip(paths, starts, ends, found, strict=True):
         if len(content) != end - start:
-            raise OSError(f"asked for bytes {start} to {end} of {path}, and {len(content)} bytes came")
+            raise OSError(f"requested bytes {start} to {end} of {path}, but received {len(content)} bytes")
     return list(found)
 
 
 def listed(url: str) -> list[str]:
-    """The files that a URL or a path with ``*``, ``?`` or ``[...]`` stands for, sorted.
+    """The files that match a URL or a path with ``*``, ``?`` or ``[...]``, sorted.
 
     Raises:
-        DataError: When there are none.
+        DataError: If no file matches.
     """
     place = Place(url)
     found = tried(url, lambda: sorted(place.fs.glob(place.path)))
@@ -158,23 +169,23 @@ def listed(url: str) -> list[str]:
 
 
 def has_pattern(url: str) -> bool:
-    """Whether a URL stands for several files."""
+    """Whether a URL contains a wildcard."""
     return any(sign in url.partition("://")[2] or ("://" not in url and sign in url) for sign in "*?[")
 
 
 def copied(url: str, folder: Path | None = None, tries: int = TRIES, version: str | None = None) -> Path:
-    """A file elsewhere, or a folder with all below it, as a copy on this machine.
+    """A local copy of a remote file or folder.
 
-    It is copied once for each of its versions; processes that want it at the same time wait for the first one.
+    Each version is copied once; other processes that need it at the same time wait.
 
     Args:
-        url: The URL.
-        folder: Where copies are kept; by default ``files`` in the user's data folder.
-        tries: So often a read is tried.
-        version: What tells its contents from others, where that is known: a copy is then used without asking.
+        url: The URL of the file or folder.
+        folder: The folder for copies; by default ``files`` in the user's data folder.
+        tries: Number of attempts to read.
+        version: The version of its contents, if known; an existing copy is then used without asking the storage.
 
     Raises:
-        DataError: When it is not there, cannot be read, or does not fit on the disk.
+        DataError: If it does not exist, cannot be read, or does not fit on the disk.
     """
     import hashlib
 
@@ -193,7 +204,7 @@ def copied(url: str, folder: Path | None = None, tries: int = TRIES, version: st
 
 
 def _version(place: Place) -> str:
-    """What tells a file's contents, or a folder's, from others: sizes and checksums or times, as the storage has."""
+    """The version of a file or folder: sizes, and the storage's checksums or modification times."""
     fs = place.fs
     fs.invalidate_cache()
     if fs.isdir(place.path):
@@ -205,10 +216,10 @@ def _version(place: Place) -> str:
 
 
 def version_of(url: str, tries: int = TRIES) -> tuple[int, str]:
-    """Bytes of a file, and what tells its contents from others.
+    """The size of a file in bytes, and its version: the storage's checksum or modification time.
 
     Raises:
-        DataError: When it is not there or cannot be asked for.
+        DataError: If it does not exist, is a folder, or the storage cannot be reached.
     """
     place = Place(url)
     info = tried(url, lambda: place.fs.info(place.path), tries)
@@ -238,12 +249,12 @@ def _copy(place: Place, copy: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let other processes that come here wait."""
+    """Hold an exclusive lock on a folder; other processes wait."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise DataError(f"no copy can be kept in '{folder}': {_line(error)}\n  set WF_DATA_DIR to a folder") from error
+        raise DataError(f"cannot write to '{folder}': {_line(error)}\n  set WF_DATA_DIR to another folder") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

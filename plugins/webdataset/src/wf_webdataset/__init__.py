@@ -1,1 +1,1 @@
-"""Images and classes in tar files, as WebDataset has them, for wf."""
+"""Images and classes in tar files in the WebDataset format, for wf."""

@@ -40,52 +40,51 @@ def webdataset(
     tries: int = TRIES,
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
-    """Images and their classes in tar files, as WebDataset has them: on this machine, in S3, or at other URLs.
+    """Images and their classes in tar files in the WebDataset format, on this machine, in S3, or at other URLs.
 
-    The members of a sample have one name and several endings, and follow each other: ``a/0001.jpg``, ``a/0001.cls``.
-    Before step 1 each shard is read once for its index: where each image stands, and its target. Afterwards images are
-    read when they are needed, by the processes of ``--workers``, each by one of them.
+    The members of a sample share a name, differ in their extension and follow each other: ``a/0001.jpg``,
+    ``a/0001.cls``. Before step 1 each shard is read once to build its index: the offset of each image, and its target.
+    During training the processes of ``--workers`` read the images of their batches; each image is read once an epoch.
 
     The order of an epoch is a function of the seed and the epoch: shards are shuffled, their samples divided into
     `lanes` of equal length, and shuffled within a buffer. It is the same for any number of workers and processes.
 
     Args:
-        path: The shards: ``train-{000..099}.tar``, ``s3://bucket/train-{000..099}.tar``, or with ``*``. With a URL the
-            library fsspec reads them, with the package that it needs for it, such as s3fs.
-        validation: The shards for validation. By default they are a part of the others.
-        test: The shards for testing. By default they are a part of the others.
-        inputs: The endings of the member with the image, divided by semicolons; a sample has one of them.
-        target: The ending of the member with the target. Its text is a class, or the number of one; of a ``json`` it is
-            the value of `key`. Numbers with a fraction are a regression.
-        key: The key of the target in a member ``json``.
-        class_names: The names of classes that are given by their numbers from 0 on. By default the classes are the
-            different targets of the train shards.
-        image_size: The size of every image, in pixels: one side of a square, or height and width. When not given it is
-            what the model wants, as those with pretrained weights do, or 64.
+        path: The shards: ``train-{000..099}.tar``, ``s3://bucket/train-{000..099}.tar``, or a pattern with ``*``. URLs
+            are read by fsspec, which needs a package for each storage, such as s3fs.
+        validation: The shards for validation. By default a part of the train samples.
+        test: The shards for testing. By default a part of the train samples.
+        inputs: Extensions of image members, separated by semicolons; each sample must have exactly one of them.
+        target: Extension of the target member. Its text is a class name or a class number; in a ``json`` member it is
+            the value of `key`. If there are numbers with a fraction, the task is a regression.
+        key: The key of the target in a ``json`` member.
+        class_names: The names of the classes, for targets that are numbers from 0 on. By default the classes are the
+            distinct targets of the train shards.
+        image_size: The size of every image, in pixels: one side of a square, or height and width. By default the size
+            that the model asks for (models with pretrained weights do), or 64.
         channels: 3 for colour, 1 for grey.
-        fit: How images of other shapes get that size: ``crop`` resizes them until they cover it and cuts out the
-            middle; ``pad`` keeps all of the image, with black beside it; ``squash`` changes the shape.
-        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out. When not given it is what
-            the model wants, or the smallest that covers the size.
-        reduce: Let JPEGs be decoded at a half, a quarter or an eighth of their size where that is at least twice the
-            size that is wanted: several times faster for photos, and slightly different pixels.
-        shuffle_buffer: So many samples of a lane that follow each other are shuffled among themselves.
-        lanes: So many parts of the epoch are read side by side. Processes whose number divides it read different
-            shards.
-        cache: A folder for copies: each shard is copied there as a whole when it is needed first, once for all
-            processes of a machine, and so is its index. It takes as much space as the shards, and may be deleted at any
-            time. By default each batch reads the stretches of the shards that it needs.
-        tries: So often a read is tried where the network fails, with pauses of 1, 2, 4 seconds and so on between them.
-            After that the run ends with an error, and `wf resume` goes on.
-        learned: What the run learned from its data when it began; then the classes are those.
+        fit: How images of other sizes are fitted: ``crop`` resizes them to cover the size and takes the centre;
+            ``pad`` keeps the whole image and pads it with black; ``squash`` changes the aspect ratio.
+        resize_size: For ``crop``: the length of the shorter side in pixels before the centre is cut out. By default the
+            length that the model asks for, or the smallest that covers the size.
+        reduce: Decode JPEGs at a half, a quarter or an eighth of their size if that is at least twice the requested
+            size: several times faster for photos, with slightly different pixels.
+        shuffle_buffer: Number of consecutive samples of a lane that are shuffled together.
+        lanes: Number of parts of the epoch that are read side by side. Processes read different shards if their number
+            divides it.
+        cache: A folder for copies of the shards and their indexes. Each shard is copied as a whole when it is first
+            needed, once for all processes of a machine. It needs as much space as the shards, and can be deleted at
+            any time. By default nothing is copied, and each batch reads the byte ranges that it needs.
+        tries: Number of attempts to read when the network fails, with pauses of 1, 2, 4, ... seconds between them.
+            After the last one the run ends with an error, and `wf resume` continues it.
+        learned: The values that the run derived from its data at its start; they determine the classes.
 
     Returns:
         Inputs float32 ``[C, H, W]`` from 0 to 1; targets ``class_index``, or ``real``.
 
     Raises:
-        DataError: For a shard that is missing, damaged or cannot be read, a sample without a member, a target that does
-            not fit.
-        UsageError: For an option out of range.
+        DataError: If a shard is missing, damaged or cannot be read, a sample lacks a member, or a target is invalid.
+        UsageError: If an option is out of range.
     """
     form = _form(image_size, channels, fit, resize_size, reduce)
     for name, number in (("shuffle_buffer", shuffle_buffer), ("lanes", lanes), ("tries", tries)):
@@ -123,7 +122,7 @@ def _form(
     if not 1 <= min(size) <= max(size) <= MAX_SIDE:
         raise UsageError(f"webdataset: image_size is {image_size}; it must be from 1 to {MAX_SIDE:,}")
     if fit != "crop":
-        resize_size = None  # the model's, which is for the middle of an image
+        resize_size = None  # the model's value applies only to centre crops
     if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
         raise UsageError(f"webdataset: resize_size is {resize_size}; it must be from {max(size)} to {MAX_SIDE:,}")
     return Form(size, channels, fit, resize_size, reduce)
@@ -132,7 +131,7 @@ def _form(
 def _indexes(pattern: str, wanted: Wanted, cache: Path | None, tries: int) -> list[ShardIndex]:
     urls = shards_of(pattern)
     if any("://" in url for url in urls):
-        print(f"dataset '{pattern}': reading {len(urls)} shards for their index", file=sys.stderr)
+        print(f"dataset '{pattern}': reading {len(urls)} shards to build the index", file=sys.stderr)
     return [index_of(url, wanted, cache, tries) for url in urls]
 
 
@@ -142,7 +141,7 @@ def _check_apart(indexes: Mapping[str, Sequence[ShardIndex]]) -> None:
         for index in own:
             other = seen.setdefault(index.url, split)
             if other != split:
-                raise UsageError(f"shard '{index.url}' is for both {other} and {split}: name it once")
+                raise UsageError(f"shard '{index.url}' is in both {other} and {split}\n  give it to one split")
 
 
 class _Targets:
@@ -155,12 +154,12 @@ class _Targets:
     def of(
         cls, indexes: Mapping[str, Sequence[ShardIndex]], names: Sequence[str] | None, *, is_real: bool | None
     ) -> _Targets:
-        """From the shards.
+        """The targets of the shards.
 
         Args:
             indexes: The shards of each split.
-            names: The classes, where they are known.
-            is_real: Whether it is a regression; None to see it by the train split.
+            names: The class names, if known.
+            is_real: Whether the task is a regression; None to infer it from the train split.
         """
         values = {split: [target for one in own for target in one.targets] for split, own in indexes.items()}
         if is_real is None:
@@ -172,9 +171,9 @@ class _Targets:
             numbers = all(isinstance(value, (int, float)) for value in distinct)
             names = [str(one) for one in (sorted(distinct) if numbers else sorted(distinct, key=str))]
             if len(names) < 2:
-                raise DataError(f"'{indexes['train'][0].url}' has one class only: '{names[0]}'")
+                raise DataError(f"'{indexes['train'][0].url}' has only one class: '{names[0]}'")
             texts = True
-        else:  # names of classes, or their numbers
+        else:  # the targets are class names or class numbers
             texts = any(str(value) in names for value in values["train"])
         return cls(
             "class_index",
@@ -186,18 +185,18 @@ class _Targets:
 def _real(indexes: Sequence[ShardIndex], values: Sequence[Any]) -> Tensor:
     for row, value in enumerate(values):
         if isinstance(value, str):
-            raise DataError(f"{_place(indexes, row)}: the target is '{value}', and the others are numbers")
+            raise DataError(f"{_place(indexes, row)}: the target is '{value}', but other targets are numbers")
     return torch.tensor(values, dtype=torch.float32).unsqueeze(1)
 
 
 def _classes(indexes: Sequence[ShardIndex], values: Sequence[Any], names: Sequence[str], *, texts: bool) -> Tensor:
-    """Class indices of targets, which are names of classes or their numbers."""
+    """The class indices of targets, which are class names (`texts`) or class numbers."""
     index = {name: number for number, name in enumerate(names)} if texts else {}
     found = []
     for row, value in enumerate(values):
         number = index.get(str(value)) if texts else value
         if not isinstance(number, int) or not 0 <= number < len(names):
-            hint = "the classes are those of the train shards, or of --dataset.class_names"
+            hint = "the classes come from the train shards, or from --dataset.class_names"
             raise DataError(f"{_place(indexes, row)}: {unknown('class', str(value), names, hint)}")
         found.append(number)
     return torch.tensor(found, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The samples of a shard: where each one's input stands in the tar file, and its target."""
+"""The index of a shard: the offset of each sample's input in the tar file, and its target."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from wf.errors import DataError
 from wf_datasets.remote import TRIES, Place, tried, version_of
 
 BLOCK = 4 << 20
-"""Bytes that are read ahead: small files one after the other come in one request."""
+"""Size of the read-ahead in bytes, so that one request reads many small files."""
 LARGEST_TARGET = 1 << 20
-"""A member with a target has at most so many bytes."""
+"""Maximum size of a target member in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The members of a sample that are used, by their endings."""
+    """Extensions of the members to read from each sample."""
 
     inputs: tuple[str, ...]
     target: str
     key: str
-    """Of a JSON target: its key."""
+    """The key of the target in a JSON member."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,33 +37,33 @@ class ShardIndex:
     url: str
     num_bytes: int
     version: str
-    """What tells its contents from others in the same place: a checksum or a time, as the storage has it."""
+    """The storage's checksum or modification time of the file, which changes with its contents."""
     keys: list[str]
-    """Of each sample: its name."""
+    """The name of each sample."""
     offsets: list[int]
-    """Where the input of each begins."""
+    """The offset of each input in the file, in bytes."""
     sizes: list[int]
-    """The bytes of each input."""
+    """The size of each input in bytes."""
     targets: list[Any]
-    """Its target: a number or a text."""
+    """The target of each sample: a number or a text."""
 
     def checksum(self) -> str:
-        """What tells these samples from others, wherever the file is."""
+        """A checksum of the index that does not depend on the location of the file."""
         known = json.dumps([self.num_bytes, self.keys, self.offsets, self.sizes, self.targets])
         return hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
 
 
 def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) -> ShardIndex:
-    """The samples of a shard.
+    """The index of a shard.
 
     Args:
         url: The shard.
-        wanted: The members that are used.
-        folder: Where indexes are kept, or None; with one, a shard is read for its index once.
-        tries: So often a read is tried.
+        wanted: The members to read.
+        folder: Folder in which the index is saved for later runs, or None.
+        tries: Number of attempts to read.
 
     Raises:
-        DataError: For a shard that is missing, damaged or cut off, or lacks a member of a sample.
+        DataError: If the shard is missing, damaged or truncated, or a sample lacks a member.
     """
     num_bytes, version = version_of(url, tries)
     known = [url, num_bytes, version, wanted.inputs, wanted.target, wanted.key]
@@ -88,7 +88,9 @@ def _read(url: str, num_bytes: int, version: str, wanted: Wanted) -> ShardIndex:
             given = _member(url, key, members, wanted.inputs)
             label = _member(url, key, members, (wanted.target,))
             if members[label][1] > LARGEST_TARGET:
-                raise DataError(f"'{url}', sample '{key}': {label} has {members[label][1]:,} bytes; it is no target")
+                raise DataError(
+                    f"'{url}', sample '{key}': {label} has {members[label][1]:,} bytes; too large for a target"
+                )
             found.keys.append(key)
             found.offsets.append(members[given][0])
             found.sizes.append(members[given][1])
@@ -101,7 +103,7 @@ def _read(url: str, num_bytes: int, version: str, wanted: Wanted) -> ShardIndex:
 
 
 def _samples(url: str, stream: Any, num_bytes: int) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
-    """The samples of an open shard: the name, and where each member begins and how many bytes it has."""
+    """The samples of an open shard: the name, and the offset and size in bytes of each member by extension."""
     key, members, seen = None, dict[str, tuple[int, int]](), set[str]()
     for info in _members(url, stream, num_bytes):
         folder, _, name = info.name.rpartition("/")
@@ -113,7 +115,7 @@ def _samples(url: str, stream: Any, num_bytes: int) -> Iterator[tuple[str, dict[
             if key is not None:
                 yield key, members
             if own in seen:
-                raise DataError(f"'{url}': the members of sample '{own}' do not stand together")
+                raise DataError(f"'{url}': the members of sample '{own}' do not follow each other")
             key, members = own, {}
             seen.add(own)
         members[ending.lower()] = (info.offset_data, info.size)
@@ -126,15 +128,15 @@ def _members(url: str, stream: Any, num_bytes: int) -> Iterator[tarfile.TarInfo]
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for info in tar:
                 yield info
-                tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
+                tar.members.clear()  # type: ignore[attr-defined]  # otherwise tarfile keeps every member
             end = tar.offset
     except tarfile.TarError as error:
-        raise DataError(f"'{url}' is no sound tar file: {error}\n  write or copy it again") from error
+        raise DataError(f"'{url}' is not a valid tar file: {error}\n  write or copy it again") from error
     stream.seek(end)
-    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile ends there without a word
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile does not report it
         raise DataError(
-            f"'{url}' is damaged or cut off: after byte {end:,} of {num_bytes:,} comes neither a file nor the end of "
-            "the archive\n  write or copy it again"
+            f"'{url}' is damaged or truncated: after byte {end:,} of {num_bytes:,} there is neither a file nor the end "
+            "of the archive\n  write or copy it again"
         )
 
 
@@ -144,7 +146,9 @@ def _member(url: str, key: str, members: dict[str, tuple[int, int]], endings: Se
         return there[0]
     found = ", ".join(members)
     if there:
-        raise DataError(f"'{url}': sample '{key}' has several inputs: {', '.join(there)}\n  choose: --dataset.inputs")
+        raise DataError(
+            f"'{url}': sample '{key}' has several inputs: {', '.join(there)}\n  choose one: --dataset.inputs"
+        )
     option = "--dataset.target" if len(endings) == 1 else "--dataset.inputs"
     raise DataError(
         f"'{url}': sample '{key}' has no member {' or '.join(endings)}; it has {found}\n  name another: {option}"
@@ -155,7 +159,7 @@ def _target(where: str, member: str, content: bytes, key: str) -> Any:
     try:
         text = content.decode("utf-8").strip()
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} is no text of UTF-8") from error
+        raise DataError(f"{where} is not UTF-8 text") from error
     if member.rpartition(".")[2] != "json":
         if not text:
             raise DataError(f"{where} is empty")
@@ -163,7 +167,7 @@ def _target(where: str, member: str, content: bytes, key: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{where} is no JSON: {error}") from error
+        raise DataError(f"{where} is not valid JSON: {error}") from error
     if isinstance(value, dict):
         if key not in value:
             raise DataError(f"{where} has no key '{key}'; it has {', '.join(map(str, value))}\n  set --dataset.key")

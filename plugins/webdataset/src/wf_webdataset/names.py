@@ -13,29 +13,29 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def shards_of(pattern: str) -> list[str]:
-    """The shards that a pattern stands for: ``train-{000..099}.tar``, ``{a,b}.tar``, ``*.tar``.
+    """Expand a pattern into the names of shards: ``train-{000..099}.tar``, ``{a,b}.tar``, ``*.tar``.
 
     Raises:
-        DataError: When a wildcard finds nothing, or a shard is named twice.
-        UsageError: For braces that are no pattern.
+        DataError: If a wildcard matches nothing, or a shard is named twice.
+        UsageError: If the braces are invalid.
     """
     names = expanded(pattern)
     found = [url for name in names for url in (listed(name) if has_pattern(name) else [name])]
     if len(set(found)) < len(found):
         twice = next(url for url in found if found.count(url) > 1)
-        raise DataError(f"'{pattern}' names '{twice}' twice: its samples would be trained on twice an epoch")
+        raise DataError(f"'{pattern}' names '{twice}' twice, so each epoch would use its samples twice")
     return found
 
 
 def expanded(pattern: str) -> list[str]:
-    """The names that braces stand for, in their order, as a shell expands them.
+    """Expand braces as a shell does, in the same order.
 
     Raises:
-        UsageError: For braces that are no pattern.
+        UsageError: If the braces are invalid.
     """
     parts = _BRACES.split(pattern)
     if any(sign in part for part in parts[::2] for sign in "{}"):
-        raise UsageError(f"'{pattern}': a brace without its other half, or braces within braces")
+        raise UsageError(f"'{pattern}': unbalanced or nested braces")
     choices = [[part] if place % 2 == 0 else _choices(part, pattern) for place, part in enumerate(parts)]
     return ["".join(one) for one in itertools.product(*choices)]
 
@@ -49,4 +49,4 @@ def _choices(inside: str, pattern: str) -> list[str]:
         return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
     if "," in inside:
         return inside.split(",")
-    raise UsageError(f"'{pattern}': {{{inside}}} is no pattern\n  a range is {{000..099}}, a choice {{a,b}}")
+    raise UsageError(f"'{pattern}': {{{inside}}} is not a pattern\n  write a range {{000..099}} or a choice {{a,b}}")

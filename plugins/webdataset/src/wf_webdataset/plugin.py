@@ -14,7 +14,7 @@ def wf_components() -> list[Component]:
             "dataset",
             "webdataset",
             "wf_webdataset.dataset:webdataset",
-            "images and classes in tar files (WebDataset), on this machine, in S3 or at other URLs",
+            "images and classes in tar files (WebDataset), local, in S3 or at other URLs",
             aliases=("wds",),
             traits=DatasetTraits(
                 inputs="image", files=(".tar",), reader="wf_datasets.images.image_reader:ImageReader", model="cnn"

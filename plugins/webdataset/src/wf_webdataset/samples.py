@@ -1,4 +1,4 @@
-"""Samples of shards, read by the batch and ordered so that few shards are read at a time."""
+"""Samples of shards, read in batches, in an order that reads few shards at a time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from wf_datasets.remote import TRIES, Place, copied, ranges, tried
 from wf_webdataset.index import ShardIndex
 
 GAP = 64 << 10
-"""Two stretches of a file with at most so many bytes between them are read as one."""
+"""Two byte ranges of a file with at most this many bytes between them are read as one."""
 
 
 class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
-    """The samples of shards, one shard after the other.
+    """The samples of shards, numbered shard by shard.
 
     Args:
-        indexes: The shards.
-        targets: Of each sample: int64 ``[N]``, or float32 ``[N, 1]``.
-        form: What the images become.
-        buffer: So many samples that follow each other are shuffled among themselves.
-        lanes: So many parts of the epoch's order are read side by side.
-        cache: A folder for copies of whole shards, or None to read each image from where it is.
-        tries: So often a read is tried.
+        indexes: The indexes of the shards.
+        targets: The target of each sample: int64 ``[N]``, or float32 ``[N, 1]``.
+        form: Size, channels and fit of the images.
+        buffer: Number of consecutive samples of a lane that are shuffled together.
+        lanes: Number of parts of an epoch that are read side by side.
+        cache: A folder for copies of whole shards, or None to read each image from its shard.
+        tries: Number of attempts to read.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         self._versions = [f"{index.num_bytes} {index.version}" for index in indexes]
         self._sums = [[_name(index.url), len(index.keys), index.checksum()] for index in indexes]
         self._starts = np.cumsum([0, *(len(index.keys) for index in indexes)]).tolist()
-        # arrays, which the processes that load data share; a list of many texts would be copied into each
+        # arrays, because worker processes share their memory; each process would copy a long list of strings
         self._keys = np.array([key.encode() for index in indexes for key in index.keys])
         self._offsets = np.array([offset for index in indexes for offset in index.offsets])
         self._sizes = np.array([size for index in indexes for size in index.sizes])
@@ -67,7 +67,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         """Images float32 ``[C, H, W]`` from 0 to 1, and targets.
 
         Raises:
-            DataError: When a shard cannot be read, or an image is damaged.
+            DataError: If a shard cannot be read, or an image is damaged.
         """
         contents = self._contents(sorted(set(indices)))
         return [
@@ -76,14 +76,14 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         ]
 
     def identity(self) -> list[Any]:
-        """Name, number of samples and checksum of the index of each shard, wherever they are."""
+        """The file name, number of samples and index checksum of each shard, independent of their location."""
         return self._sums
 
     def epoch_order(self, members: Tensor, generator: torch.Generator) -> Tensor:
         """Shards in a random order, divided into lanes of equal length, each shuffled within a buffer.
 
-        The sample at position p of the order is of lane ``p % lanes``. So processes whose number divides that of the
-        lanes read different shards.
+        The sample at position p of the order belongs to lane ``p % lanes``. So processes read different shards if their
+        number divides the number of lanes.
         """
         shard = torch.searchsorted(torch.tensor(self._starts[1:]), members, right=True)
         places = torch.randperm(len(self._urls), generator=generator).argsort()
@@ -96,7 +96,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         return order[order >= 0]
 
     def _contents(self, indices: Sequence[int]) -> dict[int, bytes]:
-        """The image files of samples whose numbers ascend."""
+        """The image files of samples, given in ascending order."""
         found: dict[int, bytes] = {}
         for shard, own in self._by_shard(indices):
             url, stretches = self._urls[shard], self._stretches(own)
@@ -118,7 +118,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         return list(found.items())
 
     def _stretches(self, indices: Sequence[int]) -> list[tuple[int, int, list[int]]]:
-        """Begin and end of what is read at once, and the samples in it."""
+        """The byte ranges to read: start, end, and the samples in each."""
         found: list[tuple[int, int, list[int]]] = []
         for index in indices:
             start = int(self._offsets[index])
@@ -138,9 +138,9 @@ def _name(url: str) -> str:
 
 
 def _shuffled(lane: Tensor, buffer: int, generator: torch.Generator) -> Tensor:
-    """Samples that follow each other, shuffled among themselves; the first buffer's length is drawn, too.
+    """Shuffle each buffer of consecutive samples.
 
-    So other samples meet in each epoch.
+    The length of the first buffer is random, so that each epoch divides the samples into other buffers.
     """
     begin = buffer if buffer >= len(lane) else int(torch.randint(1, buffer + 1, (), generator=generator))
     parts = [lane[:begin], *lane[begin:].split(buffer)]
