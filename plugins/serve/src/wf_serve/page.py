@@ -1,4 +1,4 @@
-"""The page at ``/docs``: what is served, and a form to try it; it loads nothing from elsewhere."""
+"""The page at ``/docs``: it describes the served model and has a form to try it. It needs no network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wf_serve.limits import Limits
 from wf_serve.records import is_image
 
 SHOWN = 200
-"""So many columns are listed."""
+"""Maximum number of columns and classes in the page."""
 _STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -41,8 +41,8 @@ def page(said: Mapping[str, Any], limits: Limits) -> str:
     """The page as HTML.
 
     Args:
-        said: What ``/`` says of the model.
-        limits: What a request may hold.
+        said: The description of the model, as returned at ``/``.
+        limits: The limits of a request.
     """
     columns, classes = said["inputs"]["columns"], said["outputs"]["class_names"]
     title = f"{said['name']}: {said['model']}"
@@ -52,20 +52,20 @@ def page(said: Mapping[str, Any], limits: Limits) -> str:
         gives = "Numbers: " + ", ".join(f"{one} [{units[one]}]" if one in units else one for one in names)
     body = [
         f"<h1>{_text(title)}</h1>",
-        f"<p>A {_text(said['task'] or 'trained')} model of wf. Inputs are raw, as in the data of its training.</p>",
-        "<h2>What it takes</h2>",
+        f"<p>A {_text(said['task'] or 'trained')} model of wf. It takes raw inputs, like its training data.</p>",
+        "<h2>Inputs</h2>",
         _columns(columns)
         if columns
         else f"<p>Nested lists of numbers: {_text(json.dumps(said['inputs']['tensor']))}</p>",
-        f"<p>At most {limits.max_records:,} records and {limits.max_bytes:,} bytes a request.</p>",
-        "<h2>What it gives</h2>",
+        f"<p>At most {limits.max_records:,} records and {limits.max_bytes:,} bytes per request.</p>",
+        "<h2>Outputs</h2>",
         f"<p>{_text(gives)}</p>",
         "<h2>Try it</h2>",
         _form(columns, said),
-        '<pre id="answer" aria-live="polite">The answer stands here.</pre>',
-        "<h2>Figures of its run</h2>",
+        '<pre id="answer" aria-live="polite">The answer appears here.</pre>',
+        "<h2>Figures of the run</h2>",
         _figures(said["figures"]),
-        '<p>For programs: <a href="openapi.json">openapi.json</a>, <a href=".">what is served</a>, '
+        '<p>For programs: <a href="openapi.json">openapi.json</a>, <a href=".">model</a>, '
         '<a href="health">health</a>.</p>',
     ]
     head = (
@@ -104,7 +104,7 @@ def _value(column: Mapping[str, Any]) -> Any:
 
 
 def _zeros(tensor: Any) -> Any:
-    """A record of the form of a lone tensor; an empty one of a tree."""
+    """A record of zeros with the shape of a tensor; an empty record for a tree or a variable shape."""
     shape = tensor.get("shape") if isinstance(tensor, Mapping) else None
     if not shape or any(size is None for size in shape):
         return []

@@ -1,4 +1,4 @@
-"""A trained model as an exported graph: written for a bundle, compared with the model, and read again."""
+"""Exports a trained model as a graph for its bundle, checks it against the model, and reads it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from wf_base.tree import Rows, Tree
 from wf_data.inputs import example_of
 
 MODEL = "model."
-"""How the names of the model's own tensors begin in a graph."""
+"""Prefix of the names of the model's tensors in a graph."""
 
 
 class Graph(nn.Module):
-    """A trained model with the preprocessing before it, as torch traces it: tensors in, tensors out, no checks.
+    """A trained model with its preprocessing, in a form that torch can trace: tensors in, tensors out, no checks.
 
     Args:
-        network: The model as `wf.load_model` gives it.
-        finishes: Whether the outputs are in the units of the dataset's targets, rather than the model's.
+        network: The result of `wf.load_model`.
+        finishes: Whether to convert the outputs to the units of the dataset's targets.
     """
 
     def __init__(self, network: Any, *, finishes: bool = True) -> None:
@@ -39,10 +39,10 @@ class Graph(nn.Module):
 
 
 class ExportedGraph(nn.Module):
-    """A graph that was read, as a model: it takes raw inputs, and has the mode of evaluation alone.
+    """A model read from a graph. It takes raw inputs and always computes in evaluation mode.
 
     Args:
-        graph: The module of a program of ``torch.export``.
+        graph: The module of a ``torch.export`` program.
     """
 
     def __init__(self, graph: nn.Module) -> None:
@@ -54,25 +54,25 @@ class ExportedGraph(nn.Module):
         return self.graph(inputs)
 
     def train(self, mode: bool = True) -> ExportedGraph:
-        """Note the mode; a graph computes as it was traced, in evaluation."""
+        """Set ``training``; it does not change the computation, which was traced in evaluation mode."""
         self.training = mode
         return self
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
-        """The tensors of the model, under the names that it has for them."""
+        """The tensors of the model, under the model's own names."""
         found = self.graph.state_dict()
         return {name.removeprefix(MODEL): value for name, value in found.items() if name.startswith(MODEL)}
 
 
 def exported(graph: nn.Module, samples: Tree, free: Tree | None = None) -> torch.export.ExportedProgram:
-    """The graph of a module in evaluation mode, for any number of samples.
+    """Export a module in evaluation mode, for any number of samples.
 
     Args:
-        graph: Takes the samples as one argument.
-        samples: Some inputs ``[N, ...]``.
-        free: The form of a sample (`wf_data.inputs.Form`), whose axes of any length stay open, too.
+        graph: The module; its argument is the samples.
+        samples: Example inputs ``[N, ...]``.
+        free: The form of a sample (`wf_data.inputs.Form`); its axes of variable length stay dynamic, too.
     """
-    if tree.length(samples) < 2:  # torch takes one sample for a constant
+    if tree.length(samples) < 2:  # torch.export would treat a batch size of 1 as a constant
         samples = tree.map_leaves(lambda leaf: torch.cat([leaf, leaf]), samples)
     batch = torch.export.Dim("batch", min=1)
     shapes = tree.map_leaves(lambda leaf: {0: batch}, samples)
@@ -83,7 +83,7 @@ def exported(graph: nn.Module, samples: Tree, free: Tree | None = None) -> torch
 
 
 def _open_axes(shapes: Tree, form: Any, batch: Any) -> Any:
-    """The axes of each leaf that may be of any length."""
+    """The dynamic axes of each leaf."""
     if isinstance(form, Mapping):
         return {key: _open_axes(shapes[key], one, batch) for key, one in form.items()}
     if isinstance(form, (tuple, list)):
@@ -93,18 +93,18 @@ def _open_axes(shapes: Tree, form: Any, batch: Any) -> Any:
 
 
 def graph_file(network: Any) -> bytes:
-    """A trained model as the content of ``graph.pt2``: raw inputs in, the bare model's outputs out.
+    """The content of ``graph.pt2`` for a trained model: it maps raw inputs to the outputs of the bare model.
 
     Args:
         network: The model with its preprocessing, on the CPU, in evaluation mode; see
             `wf_run.using.network.TrainedModel`.
 
     Raises:
-        UsageError: When it cannot be written, in words.
+        UsageError: If the model cannot be exported, with the reason.
     """
     form = network.inputs
     if form is None:
-        raise UsageError("the form of its inputs is not known")
+        raise UsageError("the form of its inputs is unknown")
     if isinstance(form, Rows):
         raise UsageError("its samples differ in size")
     graph = Graph(network, finishes=False).eval()
@@ -115,8 +115,8 @@ def graph_file(network: Any) -> bytes:
             warnings.simplefilter("ignore")
             program = exported(graph, samples, form)
             for node in program.graph.nodes:
-                node.meta.pop("stack_trace", None)  # it names folders of this machine
-            program._example_inputs = None  # the one part that would be a pickle
+                node.meta.pop("stack_trace", None)  # it contains paths of this machine
+            program._example_inputs = None  # they would be saved as a pickle
             stream = io.BytesIO()
             torch.export.save(program, stream)
             data = stream.getvalue()
@@ -134,21 +134,21 @@ def _compare(expected: Tree, found: Tree) -> None:
     for (_, mine), (_, theirs) in pairs:
         size = max(1.0, float(mine.double().abs().max())) if mine.numel() else 1.0
         if mine.shape != theirs.shape or not torch.allclose(mine.double(), theirs.double(), rtol=0, atol=1e-3 * size):
-            raise UsageError("its graph gives other outputs than the model")
+            raise UsageError("the outputs of its graph differ from those of the model")
 
 
 def read_graph(source: bytes | Path, name: str, device: torch.device | None = None) -> ExportedGraph:
-    """The model in a graph, on a device.
+    """Read a model from a graph and move it to a device.
 
-    Reading one runs code, as torch evaluates texts in it: see `wf_run.trust.guards.guard_graph`.
+    Reading a graph can run code, because torch evaluates strings in it; see `wf_run.trust.guards.guard_graph`.
 
     Args:
         source: The file, or its content.
-        name: Its name, for messages.
-        device: Where it computes; the CPU by default.
+        name: The name of the file, for messages.
+        device: The device of the model; the CPU by default.
 
     Raises:
-        DataError: For a graph that this torch cannot read.
+        DataError: If this version of torch cannot read the graph.
     """
     try:
         with warnings.catch_warnings():
