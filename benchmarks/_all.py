@@ -2,8 +2,8 @@
 
     python benchmarks/_all.py [--only NAME ...] [--keep]
 
-`make bench` runs it. Nothing else should run on the machine. The arguments below make the scripts short enough that
-all of them take about a quarter of an hour on two cores; run alone, a script takes its own defaults.
+`make bench` runs it. Nothing else should run on the machine. With the arguments below all scripts together take about a
+quarter of an hour on two cores; a script that is run alone uses its own defaults.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "tables": ("--rounds", "30"),
     "texts_by_hand": ("--steps", "150"),
 }
-"""The arguments of each script, where the defaults take too long, or vary too much."""
+"""The arguments of scripts whose defaults take too long, or give noisy figures."""
 LEFT_OUT = {"char_gpt_by_hand": "trains for ten minutes; docs/recipes/language-model.md has its figures"}
 WITH_ADAPTERS = {"csv_table", "images", "tune_trial"}
-"""The scripts that compare with libraries of the adapters, where these are installed."""
+"""The scripts that use libraries of the adapters, if they are installed."""
 
 
 def run(name: str, figures: Path) -> bool:
@@ -55,7 +55,7 @@ def run(name: str, figures: Path) -> bool:
 
 
 def table(figures: list[dict[str, object]], minutes: float) -> str:
-    """The page's section: the machine, and a row a figure."""
+    """The section of the page: the machine, and one row per figure."""
     machine = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}"
     )
@@ -72,7 +72,7 @@ def table(figures: list[dict[str, object]], minutes: float) -> str:
 
 
 def write(text: str) -> None:
-    """Put the section into the page."""
+    """Replace the section in the page."""
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
@@ -80,11 +80,15 @@ def write(text: str) -> None:
 
 
 def main() -> None:
-    """Run, print and write."""
+    """Run the scripts, print the table and write it into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = sorted(file.stem for file in HERE.glob("[!_]*.py") if file.stem not in LEFT_OUT)
     parser.add_argument(
-        "--only", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; the page stays"
+        "--only",
+        nargs="+",
+        choices=names,
+        metavar="NAME",
+        help=f"one or more of {', '.join(names)}; the page is not written",
     )
     asked = parser.parse_args()
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Figures beside their goals: each benchmark prints its own, and `make bench` collects those of all."""
+"""Figures and their goals: each benchmark prints its own, and `make bench` collects all of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 FILE = "WF_BENCH_FIGURES"
-"""The environment variable with the file to which figures are appended, one JSON object a line."""
+"""The environment variable with the name of the file to which figures are appended, one JSON object per line."""
 
 
 def figure(claim: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
-    """Print a figure beside its goal, and append it to the file that `make bench` names.
+    """Print a figure and its goal, and append both to the file that `make bench` names.
 
     Args:
-        claim: The quantity: "R3: an epoch, over the loop by hand in memory".
+        claim: The quantity: "small CNN: time of a step, relative to a hand-written loop".
         value: Its value in `unit`.
         unit: "times", "s", "MB", "calls".
         at_most: The goal, for a quantity that should be small.

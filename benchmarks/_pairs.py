@@ -1,4 +1,4 @@
-"""Steps of a run and of a loop written by hand, taken in turn in one process, so that both meet the same machine."""
+"""Times steps of a run and of a hand-written loop in turn in one process, so that the machine's load affects both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import nn
 import wf
 
 WARM = 10
-"""Pairs of steps that are left out."""
+"""Number of first pairs of steps that are not counted."""
 
 
 class InPairs(wf.Hook):
-    """Makes a step by hand after each one of the run, and takes the processor time of both.
+    """Makes a step of the hand-written loop after each step of the run, and measures the CPU time of both.
 
     Args:
-        model: The one that the steps by hand train; it ends with the weights of the run.
-        steps: Makes a step at each `next`.
+        model: The model of the hand-written loop; it must end with the weights of the run.
+        steps: Makes a hand-written step at each `next`.
     """
 
     def __init__(self, model: nn.Module, steps: Iterator[None]) -> None:
@@ -42,10 +42,10 @@ class InPairs(wf.Hook):
         self._begin = end
 
     def report(self, model: nn.Module) -> float:
-        """Print the times; returns the median of the pairs' ratios.
+        """Print the times; returns the median ratio of the pairs.
 
         Args:
-            model: The run's, whose weights must be those of the steps by hand.
+            model: The run's model; its weights must equal those of the hand-written loop.
         """
         state = model.state_dict()
         if not all(torch.equal(tensor, state[name]) for name, tensor in self.model.state_dict().items()):
@@ -53,7 +53,7 @@ class InPairs(wf.Hook):
         ours, theirs = self.ours[WARM:], self.theirs[WARM:]
         for name, times in (("wf", ours), ("by hand", theirs)):
             mean, median = (1000 * of(times) for of in (statistics.fmean, statistics.median))
-            print(f"{name:<8} {mean:.2f} ms a step, median {median:.2f} ms")
+            print(f"{name:<8} {mean:.2f} ms per step, median {median:.2f} ms")
         pair = statistics.median(map(operator.truediv, ours, theirs))
-        print(f"wf / by hand: {sum(ours) / sum(theirs):.3f} of all time, {pair:.3f} the median of the pairs")
+        print(f"wf / by hand: {sum(ours) / sum(theirs):.3f} in total, {pair:.3f} median of the pairs")
         return pair

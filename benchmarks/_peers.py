@@ -1,7 +1,7 @@
-"""Other training loops at the work of `loop_overhead.py`, each as its documentation writes it.
+"""Other libraries' training loops for the work of `loop_overhead.py`, each written as its documentation shows.
 
-Progress bars, loggers and checkpoints are turned off where there is a switch for them, so that what is measured is each
-library's way to the same forward, loss, backward and update.
+Progress bars, loggers and checkpoints are turned off if there is a switch for them, so that only the overhead of each
+library on the same forward, loss, backward and update is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 
 
 class Batches:
-    """The batches, as something that is neither a list nor a DataLoader: Lightning takes a list for many loaders."""
+    """The batches as an iterable that is not a list: Lightning treats a list as several loaders."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
@@ -32,7 +32,7 @@ class Batches:
 
 
 def ignite_engine(work: Work, epochs: int) -> nn.Module:
-    """`ignite.engine.Engine` with a step of one's own."""
+    """`ignite.engine.Engine` with a custom step."""
     from ignite.engine import Engine
 
     model, loss_of, update = work.parts()
@@ -78,7 +78,7 @@ def accelerate(work: Work, epochs: int) -> nn.Module:
 
 
 def lightning(work: Work, epochs: int) -> nn.Module:
-    """`pytorch_lightning.Trainer` and a module of one's own."""
+    """`pytorch_lightning.Trainer` with a custom module."""
     import pytorch_lightning
 
     class Module(pytorch_lightning.LightningModule):
@@ -137,12 +137,12 @@ PEERS: dict[str, tuple[str, Variant]] = {
     "Lightning": ("pytorch_lightning", lightning),
     "skorch": ("skorch", skorch),
 }
-"""What each one is called, the package that it needs, and itself."""
+"""The peers by name: the package that each needs, and its loop."""
 
 
 def installed_peers() -> dict[str, Variant]:
-    """The peers whose package is there; says which are not."""
+    """The peers whose package is installed; prints the missing packages."""
     missing = sorted({package for package, _ in PEERS.values() if importlib.util.find_spec(package) is None})
     if missing:
-        print(f"not installed, so left out: {', '.join(missing)} (pip install -r requirements-bench.txt)\n")
+        print(f"not installed, so not measured: {', '.join(missing)} (pip install -r requirements-bench.txt)\n")
     return {name: variant for name, (package, variant) in PEERS.items() if package not in missing}

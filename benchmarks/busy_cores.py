@@ -1,13 +1,12 @@
-"""Milliseconds a training step on quiet and on busy cores, with and without a limit on the spinning of idle threads.
+"""Milliseconds per training step on idle and on busy cores, with and without a limit on spinning threads.
 
     python benchmarks/busy_cores.py [--rounds N] [--steps N] [--busy N] [--all]
 
-torch computes in one OpenMP thread a core. A thread that waits for the others spins first and sleeps later;
-`GOMP_SPINCOUNT` says for how long. On busy cores a spinning thread takes the core from the one that it waits for.
-Each figure is the median of the rounds. Every round starts a fresh process for each setting, in turn, once with the
-machine to itself and once beside `--busy` processes that keep a core busy each. The last column tells whether the
-weights after the steps are those of the first setting, bit for bit. `--all` measures two more settings, a passive wait
-and one thread.
+torch computes with one OpenMP thread per core. A thread that waits for the others spins for a while before it sleeps;
+`GOMP_SPINCOUNT` sets how long. On busy cores a spinning thread takes CPU time from the threads that it waits for.
+Each figure is the median of the rounds. Every round starts a new process for each setting, once on an idle machine and
+once beside `--busy` processes that each keep a core busy. The last column says whether the weights after the steps
+equal those of the first setting bit for bit. `--all` also measures a passive wait and a single thread.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ MODELS = ("r3", "cnn", "gpt", "tabular")
 
 
 def step_of(name: str) -> tuple[Callable[[], None], list[object]]:
-    """A training step of one of the models, and the weights that it changes."""
+    """A training step of one of the models, and its weights."""
     import torch
     from torch import nn
 
@@ -62,7 +61,7 @@ def step_of(name: str) -> tuple[Callable[[], None], list[object]]:
 
 
 def measure(name: str, steps: int) -> None:
-    """Print the milliseconds a step, and a checksum of the weights."""
+    """Print the milliseconds per step, and a checksum of the weights."""
     import torch
 
     step, weights = step_of(name)
@@ -77,7 +76,7 @@ def measure(name: str, steps: int) -> None:
 
 
 def once(name: str, steps: int, setting: dict[str, str]) -> tuple[float, str]:
-    """The figures of a fresh process."""
+    """The figures of a new process."""
     unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
     environment = {key: value for key, value in os.environ.items() if key not in unset} | setting
     words = [sys.executable, __file__, "--measure", name, "--steps", str(steps)]
@@ -114,12 +113,12 @@ def main() -> None:
         finally:
             for burner in burners:
                 burner.kill()
-    print(f"{os.cpu_count()} cores, {arguments.busy} busy processes; ms a step, median of {arguments.rounds} rounds")
+    print(f"{os.cpu_count()} cores, {arguments.busy} busy processes; ms per step, median of {arguments.rounds} rounds")
     print(f"{'':8} {'':24} {'quiet':>8} {'busy':>8}  bits")
     for name in MODELS:
         for setting in settings:
             quiet, loud = (statistics.median(found[name, setting, busy]) for busy in (False, True))
-            same = "same" if bits[name, setting] == bits[name, "default"] else "others"
+            same = "same" if bits[name, setting] == bits[name, "default"] else "differ"
             print(f"{name:8} {setting:24} {quiet:8.2f} {loud:8.2f}  {same}")
 
 

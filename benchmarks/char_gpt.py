@@ -1,11 +1,11 @@
-"""The time of a step of the character GPT: wf's, and that of the loop written by hand, step by step in turn.
+"""The time of a step of the character GPT in wf and in a hand-written loop, measured in turn.
 
     python benchmarks/char_gpt.py [--steps N]
 
-The work is that of `char_gpt_by_hand.py`. A run of wf with all that `wf run` turns on but evaluations (hooks, records,
-run directory, checkpoints) has one hook more: after each step it makes the same step by hand, on a model of its own.
-The time of the processor (one thread) within that hook is the loop's by hand, all other time is wf's. Whatever else the
-machine does meets both alike. Their weights must be equal bit for bit.
+The work is the same as in `char_gpt_by_hand.py`. The run of wf has everything that `wf run` turns on (hooks, records,
+run directory, checkpoints) except evaluations, and one more hook, which makes the same step by hand after each step, on
+a second model. CPU time (one thread) inside that hook counts for the hand-written loop, all other time for wf. Load on
+the machine affects both alike. The weights of both must be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import wf
 
 
 def steps_by_hand(model: nn.Module) -> Iterator[None]:
-    """Make a step each time it is asked for the next one."""
+    """Make one step per `next`."""
     size = by_hand.RECIPE
     inputs, targets = by_hand.blocks(by_hand.splits(by_hand.TEXT)[0]["train"], size.block)
     optimizer = torch.optim.AdamW(model.parameters(), lr=size.lr, weight_decay=by_hand.WEIGHT_DECAY)
@@ -64,7 +64,7 @@ def main() -> None:
             hook=hooks,
             run_dir=Path(folder, "run"),
         )
-    figure("GPT: a step, of the loop by hand", hook.report(run.model), "times", at_most=1.02)
+    figure("GPT: time of a step, relative to a hand-written loop", hook.report(run.model), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A character-level GPT on the bundled Opticks, trained by a loop written by hand, in the manner of nanoGPT.
+"""A character-level GPT on the bundled Opticks, trained by a hand-written loop in the style of nanoGPT.
 
     python benchmarks/char_gpt_by_hand.py [--small] [--steps N] [--threads N]
 
-It prints the loss on the last batch, the loss on the validation split and the time a step. Apart from the text and the
-order of the blocks, nothing here is wf's. Written down before wf had a language model, with torch 2.14.1, one thread:
+It prints the loss of the last batch, the loss on the validation split and the time per step. Only the text and the
+order of the blocks come from wf. Measured before wf had a language model, with torch 2.14.1, one thread:
 
                      last batch   validation   perplexity
     after 1000 steps     1.5586       1.7511        5.761
@@ -31,7 +31,7 @@ WEIGHT_DECAY, SEED = 0.1, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What is trained, and for how long."""
+    """The size of the model and of the training."""
 
     layers: int
     heads: int
@@ -43,9 +43,9 @@ class Size:
 
 
 RECIPE = Size(layers=4, heads=4, width=128, block=64, batch=12, lr=1e-3, steps=1000)
-"""About what nanoGPT suggests for a laptop without a GPU."""
+"""Close to nanoGPT's settings for a laptop without a GPU."""
 SMALL = Size(layers=2, heads=4, width=64, block=64, batch=8, lr=3e-3, steps=200)
-"""For a test."""
+"""The size for a test."""
 
 
 class Attention(nn.Module):
@@ -102,7 +102,7 @@ class GPT(nn.Module):
 
 
 def splits(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The tokens of the three splits, one after the other in the text: 80, 10 and 10 % of it; and the characters."""
+    """The tokens of the three splits, consecutive parts of the text of 80, 10 and 10 %; and the characters."""
     text = path.read_text(encoding="utf-8")
     characters = sorted(set(text))
     place = {character: number for number, character in enumerate(characters)}
@@ -112,7 +112,7 @@ def splits(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def blocks(tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, [N, block]: blocks one after the other, and each one token on."""
+    """Inputs and targets, [N, block]: consecutive blocks, and the same blocks shifted by one token."""
     num = (len(tokens) - 1) // block
     return tokens[: num * block].view(num, block), tokens[1 : num * block + 1].view(num, block)
 
@@ -123,13 +123,13 @@ def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def batches(num: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """The rows of each batch, epoch after epoch, each in an order of its own."""
+    """The rows of each batch, in a new order each epoch."""
     for epoch in range(1_000_000):
         yield from torch.randperm(num, generator=stream(seed, "order", epoch)).split(batch)
 
 
 def train(size: Size, seed: int = SEED) -> tuple[nn.Module, list[Tensor], float]:
-    """The trained model, the loss of each step, and the seconds that all steps took."""
+    """Train; returns the model, the loss of each step, and the seconds of all steps."""
     parts, characters = splits(TEXT)
     inputs, targets = blocks(parts["train"], size.block)
     torch.manual_seed(seed)
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="the size of the test")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--threads", type=int, help="that torch computes with")
+    parser.add_argument("--threads", type=int, help="the number of torch's threads")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -171,7 +171,7 @@ def main() -> None:
     print(f"parameters       {sum(param.numel() for param in model.parameters()):,}")
     print(f"last batch loss  {losses[-1]:.4f}")
     print(f"validation loss  {loss:.4f} (perplexity {math.exp(loss):.3f})")
-    print(f"time a step      {1000 * seconds / size.steps:.2f} ms")
+    print(f"time per step    {1000 * seconds / size.steps:.2f} ms")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How long a checkpoint keeps training waiting, beside a blocking `torch.save` of the same state.
+"""How long a checkpoint delays training, compared with a blocking `torch.save` of the same state.
 
     python benchmarks/checkpoint_stall.py [--rounds N] [--threads N] [--megabytes N ...]
 
-A step trains a small layer while the rest of the model only has to be saved. The stall of a save is the time inside
-it, and what the steps lose until the checkpoint is durable: the processor time that they took beyond as many steps
-alone, for memory and caches are shared. What the writer itself takes of a processor is a column of its own: it is free
-where a processor is, and where none is it comes on top. `torch.save` neither waits for the disk nor has checksums;
-with an fsync it is as durable as it can be, but for that. They take turns, and the medians of the rounds are shown.
+A step trains a small layer; the rest of the model is only saved. The stall of a save is the time inside `save`, plus
+the slowdown of the steps until the checkpoint is durable: their additional CPU time, because memory and caches are
+shared with the writer. The CPU time of the writer is a separate column: it costs nothing if a core is idle, and adds to
+the training time otherwise. `torch.save` neither waits for the disk nor writes checksums; with an fsync it is durable,
+but still without checksums. The ways take turns; the table shows the medians of the rounds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Save = Callable[[], "Future[str] | None"]
 
 
 class Training:
-    """A layer that is trained, in a model of many megabytes."""
+    """Training of one small layer in a model of many megabytes."""
 
     def __init__(self, megabytes: int) -> None:
         self.model = nn.ModuleList(nn.Linear(1250, 2000, bias=False) for _ in range(megabytes // 10))
@@ -48,7 +48,7 @@ class Training:
         return {"parts": {"model": {**self.model.state_dict(), **self.layer.state_dict()}}}
 
     def step_sec(self, seconds: float = 1.0) -> float:
-        """The processor time of a step alone."""
+        """The CPU time of a step when nothing is being saved."""
         start, end, num_steps = time.thread_time(), time.perf_counter() + seconds, 0
         while time.perf_counter() < end:
             self.step()
@@ -56,7 +56,7 @@ class Training:
         return (time.thread_time() - start) / num_steps
 
     def stall(self, save: Save) -> tuple[float, ...]:
-        """Seconds inside `save`, that the steps lost meanwhile, until it was durable, and of the writer's processor."""
+        """Seconds inside `save`, lost by the steps meanwhile, until it is durable, and CPU seconds of the writer."""
         alone = self.step_sec()
         start, others = time.perf_counter(), time.process_time() - time.thread_time()
         writing = save()
@@ -88,7 +88,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> None:
         "torch.save": lambda: blocking(durable=False),
         "torch.save, fsync": lambda: blocking(durable=True),
     }
-    checkpointer.reserve(training.state()).result()  # as a run does at its first record
+    checkpointer.reserve(training.state()).result()  # a run does this at its first record
     first = training.stall(checkpoint)
     taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     for _ in range(rounds):

@@ -1,11 +1,11 @@
-"""Seconds and memory to read a table of text: `--dataset my.csv`, and pandas' fastest reader beside it.
+"""Seconds and memory to read a CSV table: `--dataset my.csv` compared with pandas' fastest reader.
 
     python benchmarks/csv_table.py [--rows N] [--columns N] [--rounds N]
 
-Both read numbers, a target among them, in fresh processes that take turns; imports do not count. wf also checks every
-cell, tells the task by the target and makes float32 inputs; where pyarrow is installed, it parses with it, too. Memory
-is the most that the process held over what it held before it read, beside the size of the numbers as float64. pandas'
-reader needs pandas and pyarrow, which `requirements-ecosystem.txt` brings
+Both read columns of numbers, one of them the target, in new processes that take turns; imports do not count. wf also
+checks every cell, infers the task from the target and makes float32 inputs; if pyarrow is installed, wf parses with it,
+too. Memory is the peak minus the memory before reading, compared with the size of the numbers as float64. pandas'
+reader needs pandas and pyarrow, which `requirements-ecosystem.txt` installs
 (`.venv/ecosystem/bin/python benchmarks/csv_table.py`).
 """
 
@@ -35,9 +35,9 @@ def write(file: Path, rows: int, columns: int) -> None:
 
 
 def measure(reader: str, file: Path) -> None:
-    """Print the seconds and the bytes that a reader takes."""
+    """Print the seconds and the megabytes that a reader takes."""
     if importlib.util.find_spec("pyarrow"):
-        import pyarrow.csv  # noqa: F401 - before the clock runs
+        import pyarrow.csv  # noqa: F401 - import it before the measurement
     if reader == "pandas":
         import pandas
 
@@ -84,11 +84,12 @@ def main() -> None:
     for reader, figures in found.items():
         print(f"{reader:8} {statistics.median(s for s, _ in figures):8.2f} {max(mb for _, mb in figures):8.0f}")
     most = max(mb for _, mb in found["wf"])
-    figure("a million rows of CSV: memory, of the numbers' own", most / numbers, "times", at_most=2)
+    figure("a million rows of CSV: memory, relative to the numbers as float64", most / numbers, "times", at_most=2)
     if there:
         ratios = [ours[0] / theirs[0] for ours, theirs in zip(found["wf"], found["pandas"], strict=True)]
         print(f"wf takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} to {max(ratios):.2f})")
-        figure("a million rows of CSV, of pandas with pyarrow", statistics.median(ratios), "times", at_most=1.5)
+        claim = "a million rows of CSV: time, relative to pandas with pyarrow"
+        figure(claim, statistics.median(ratios), "times", at_most=1.5)
     else:
         print("pandas' reader is not measured: pandas and pyarrow are not installed")
 

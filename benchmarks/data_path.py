@@ -1,14 +1,14 @@
-"""Seconds an epoch, figures and peak memory of R3 (Fashion-MNIST), beside the usual script, side by side in one run.
+"""Seconds per epoch, figures and peak memory of R3 (Fashion-MNIST) in wf and in the usual script, measured in turn.
 
     python benchmarks/data_path.py [--epochs N] [--threads N] [--serve-from memory] [--folder DIR]
 
-The usual script is torchvision's dataset with ToTensor, torch's DataLoader with batches of 64, and a loop by hand. The
-other one is `wf run examples/r3_fashion_mnist.toml`. Between them stands the same loop by hand over tensors in memory:
-what `wf` takes beyond that is what it costs. Each has a process of its own, in which epochs take turns with those of
-the others; an epoch has the evaluation of the test split with it, and the first one of each is not counted. Beside the
-seconds on the clock stand those of the processor, which another program on the machine disturbs less. Threads are as
-many as torch takes by itself, unless `--threads` or OMP_NUM_THREADS says another number. Peak memory is the most that a
-process ever held (ru_maxrss). Reading is from the four gzipped files to tensors.
+The usual script is torchvision's dataset with ToTensor, torch's DataLoader with batches of 64, and a hand-written loop.
+wf is `wf run examples/r3_fashion_mnist.toml`. The third variant is the same hand-written loop over tensors in memory:
+the difference between wf and this loop is wf's overhead. Each variant has its own process, and their epochs take turns.
+An epoch includes the evaluation of the test split; the first epoch of each is not counted. The table shows wall time
+and CPU time, which other programs on the machine disturb less. The number of threads is torch's default, unless
+`--threads` or OMP_NUM_THREADS sets it. Peak memory is the maximum of the process (ru_maxrss). Reading is from the four
+gzipped files to tensors.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 class Turns:
-    """Reports an epoch to the process that started this one, and waits until it is let go on."""
+    """Reports each epoch to the parent process, and waits for its permission to continue."""
 
     def __init__(self) -> None:
         self.report({"ready": True})
 
     def report(self, figures: dict[str, Any]) -> None:
-        """Say how the epoch was and wait; the time of the next one counts from here."""
+        """Report an epoch and wait; the time of the next epoch starts here."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print("REPORT", json.dumps({**figures, "peak_mb": peak}), flush=True)
         if sys.stdin.readline().strip() != "go":
@@ -54,7 +54,7 @@ class Turns:
         self._start, self._processor = time.perf_counter(), time.process_time()
 
     def end_epoch(self, loss: float, accuracy: float) -> None:
-        """Report an epoch that ended with these figures of the test split."""
+        """Report an epoch with these figures of the test split."""
         seconds, processor = time.perf_counter() - self._start, time.process_time() - self._processor
         self.report({"seconds": seconds, "processor": processor, "loss": loss, "accuracy": accuracy})
 
@@ -66,7 +66,7 @@ class Reporter:
         self._turns: Turns | None = None
 
     def on_epoch_start(self, run: Any) -> None:
-        """Here the epoch before has been evaluated."""
+        """Report the epoch before, which has been evaluated by now."""
         if self._turns is None:
             self._turns = Turns()
         else:
@@ -83,7 +83,7 @@ def by_wf(folder: Path, serve_from: str) -> None:
 
 
 def by_hand(folder: Path) -> None:
-    """R3 as it is usually written."""
+    """R3 by the usual script."""
     import torch
     from torchvision import datasets
     from torchvision.transforms import ToTensor
@@ -93,7 +93,7 @@ def by_hand(folder: Path) -> None:
 
 
 class Slices:
-    """Batches of tensors in memory, by hand."""
+    """Batches of tensors in memory."""
 
     def __init__(self, images: Any, labels: Any) -> None:
         self._images, self._labels = images, labels
@@ -107,7 +107,7 @@ class Slices:
 
 
 def by_tensors(folder: Path) -> None:
-    """R3 by hand, with all samples in memory."""
+    """R3 by the hand-written loop, with all samples in memory."""
     from torchvision import datasets
 
     parts = [datasets.FashionMNIST(str(folder), train=part) for part in (True, False)]
@@ -115,7 +115,7 @@ def by_tensors(folder: Path) -> None:
 
 
 def loop_by_hand(train: Any, test: Any) -> None:
-    """Model, loss, optimizer and loop as they are usually written."""
+    """The usual model, loss, optimizer and loop."""
     import torch
     from torch import nn
 
@@ -146,7 +146,7 @@ def loop_by_hand(train: Any, test: Any) -> None:
 
 
 def time_reading(folder: Path) -> None:
-    """Seconds from the gzipped files to tensors, the first time in this process."""
+    """Print the seconds from the gzipped files to tensors, the first time in this process."""
     from wf_datasets.images.mnist import fashion_mnist
 
     start = time.perf_counter()
@@ -155,7 +155,7 @@ def time_reading(folder: Path) -> None:
 
 
 class Process:
-    """One of the two, as a process that takes its turn when it is asked."""
+    """The process of one variant, which trains one epoch per turn."""
 
     def __init__(self, *args: object) -> None:
         command = [sys.executable, __file__, *map(str, args)]
@@ -164,13 +164,13 @@ class Process:
         self._read()
 
     def turn(self) -> None:
-        """Let it make one epoch."""
+        """Let it train one epoch."""
         assert self._process.stdin is not None
         print("go", file=self._process.stdin, flush=True)
         self._read()
 
     def end(self) -> None:
-        """Let it go."""
+        """End the process."""
         self._process.communicate("end\n")
 
     def _read(self) -> None:
@@ -191,7 +191,7 @@ def files_of(folder: Path) -> Iterator[Path]:
 
 
 def unpack(source: Path, folder: Path) -> None:
-    """The files as torchvision wants them, unpacked, and as they come, for wf."""
+    """Copy the files for wf, and unpack them into the folder where torchvision looks for them."""
     raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for file in files_of(source):
@@ -201,7 +201,7 @@ def unpack(source: Path, folder: Path) -> None:
 
 def measure(source: Path, epochs: int, serve_from: str) -> None:
     """Measure and print the table."""
-    threads = os.environ.get("OMP_NUM_THREADS", "torch's own number of")
+    threads = os.environ.get("OMP_NUM_THREADS", "torch's default number of")
     print(
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {threads} threads, "
         f"torch {version('torch')}, load {os.getloadavg()[0]:.1f}; medians of {epochs} epochs"
@@ -221,7 +221,7 @@ def measure(source: Path, epochs: int, serve_from: str) -> None:
         for process in each.values():
             process.end()
     hand, ours = (each[name].reports[1:] for name in ("usual script", "wf"))
-    print(f"\n{'':16}{'s an epoch':>12}{'processor':>12}{'peak MB':>10}{'test loss':>12}{'accuracy':>10}")
+    print(f"\n{'':16}{'s per epoch':>12}{'processor':>12}{'peak MB':>10}{'test loss':>12}{'accuracy':>10}")
     for name, process in each.items():
         clock, processor = (_median(process.reports[2:], unit) for unit in ("seconds", "processor"))
         last = process.reports[-1]
@@ -236,16 +236,17 @@ def measure(source: Path, epochs: int, serve_from: str) -> None:
         ratios = [one[unit] / other[unit] for one, other in zip(hand[1:], ours[1:], strict=True)]
         span = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"times faster, {unit:11} {span}")
-    print(f"memory more than script   {ours[-1]['peak_mb'] - hand[-1]['peak_mb']:.0f} MB")
+    print(f"memory beyond the script  {ours[-1]['peak_mb'] - hand[-1]['peak_mb']:.0f} MB")
     print(f"same figures every epoch  {'yes' if same else 'NO'}")
     print(f"reading the gzipped files {min(reading):.2f} s")
     memory = [
         one["processor"] / other["processor"]
         for one, other in zip(ours[1:], each["tensors by hand"].reports[2:], strict=True)
     ]
-    figure("R3: an epoch, of the loop by hand over tensors in memory", statistics.median(memory), "times", at_most=1.05)
+    claim = "R3: time of an epoch, relative to a hand-written loop over tensors in memory"
+    figure(claim, statistics.median(memory), "times", at_most=1.05)
     faster = [one["seconds"] / other["seconds"] for one, other in zip(hand[1:], ours[1:], strict=True)]
-    figure("R3: an epoch of the usual script, of wf's", statistics.median(faster), "times", at_least=2.6)
+    figure("R3: speedup of an epoch over the usual script", statistics.median(faster), "times", at_least=2.6)
 
 
 def _median(reports: list[dict[str, Any]], unit: str) -> float:

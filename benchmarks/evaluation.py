@@ -1,9 +1,9 @@
-"""What share of R3's epoch an evaluation of its test split takes: in the run's batches, and in larger ones.
+"""The time of an evaluation of R3's test split as a share of its epoch, by the batch size of the evaluation.
 
     python benchmarks/evaluation.py [--rounds N]
 
 R3 is a multilayer perceptron 784-512-512-10 on 60,000 images in batches of 64; 10,000 are evaluated after each epoch.
-The images here are noise: the arithmetic is the same. Seconds are those of the processor, the shortest of the rounds.
+The images here are noise; the arithmetic is the same. Times are CPU seconds, the shortest of the rounds.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import wf
 from wf import Hook, Loop
 
 TRAIN, TEST, PART = 60_000, 10_000, 0.1
-"""Images; of those for training the part that is trained on, as all batches take as long."""
+"""Numbers of images, and the part of the training images to train on: all batches take equally long."""
 
 
 class Clock(Hook):
-    """The seconds of the processor of each epoch's steps."""
+    """Measures the CPU seconds of the steps of each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def on_epoch_start(self, run: Loop) -> None:
-        """Begin."""
+        """Start the clock."""
         self._began = time.process_time()
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """End, before the evaluation."""
+        """Stop the clock, before the evaluation."""
         if "epoch_loss" in record:
             self.seconds.append(time.process_time() - self._began)
 

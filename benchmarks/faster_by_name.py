@@ -1,12 +1,12 @@
-"""What each way to a faster run gains, and what it does to the weights: every one against the plain path.
+"""Speed and numerical effect of each option that can make a run faster, compared with the plain run.
 
 Usage: python benchmarks/faster_by_name.py [--samples N] [--epochs N] [--threads N]
 
-A small convolutional network on images in memory, trained by `wf.build(...).fit()` on the CPU and, where there is one,
-on a CUDA device. Shown are the fastest epoch after the first, which compiles and captures, and of the weights
-after the first epoch the largest difference from the plain run's, beside the largest way that a weight has gone. What a
-device has not is left out with the reason. On CUDA a second table has R3's network (28x28 images, two hidden layers of
-512) against the usual script: PIL images, ToTensor, DataLoader, batches of 64.
+A small convolutional network on images in memory is trained by `wf.build(...).fit()` on the CPU and, if available, on a
+CUDA device. The table shows the fastest epoch after the first (the first one compiles and captures), and the largest
+difference of a weight to the plain run after the first epoch; below it the largest change of a weight in that epoch.
+If a device does not support an option, the table gives the reason. On CUDA a second table compares R3's network (28x28
+images, two hidden layers of 512) with the usual script: PIL images, ToTensor, DataLoader, batches of 64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wf.errors import UsageError
 
 PLAIN = "plain"
 ADAM = {"use": "adam", "eps": 1e-3}
-"""Adam divides gradients by their size, so with a small eps those that are nothing but rounding move weights, too."""
+"""Adam divides gradients by their size, so with a small eps mere rounding errors would change the weights visibly."""
 VARIANTS: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "--accumulate 4, batches of 16": {"accumulate": 4, "batch_size": 16},
@@ -39,11 +39,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "--trainer graphed": {"trainer": "graphed"},
 }
 SLOW = {"cpu": ("--precision fp16",)}
-"""One epoch of these, so that nobody waits."""
+"""Variants that are trained for a single epoch because they are slow."""
 
 
 class Watch:
-    """Notes when each epoch ends, and the weights at the end of the first."""
+    """Records the time at the end of each epoch, and the weights after the first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -51,12 +51,12 @@ class Watch:
         self.weights: list[Tensor] = []
 
     def on_epoch_start(self, run: wf.Loop) -> None:
-        """The beginning of the first."""
+        """Record the start of the first epoch."""
         if not self.times:
             self._note()
 
     def on_epoch_end(self, run: wf.Loop) -> None:
-        """The end of each."""
+        """Record the end of each epoch."""
         self._note()
         if not self.weights:
             self.weights = [parameter.detach().cpu().clone() for parameter in self.model.parameters()]
@@ -67,13 +67,13 @@ class Watch:
         self.times.append(time.perf_counter())
 
     def epoch_sec(self) -> float:
-        """The fastest epoch but for the first, where there are others."""
+        """Seconds of the fastest epoch after the first; of the first if there is only one."""
         seconds = [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
         return min(seconds[1:] or seconds)
 
 
 def trained(settings: dict[str, Any]) -> tuple[Watch, list[Tensor]]:
-    """A run, and the weights that it began with."""
+    """Train a run; returns its times and its initial weights."""
     watch = Watch()
     plain = {"split": "100/0/0", "eval_splits": [], "metric": [], "hook": [watch], "optimizer": ADAM, "seed": 0}
     experiment = wf.build({**plain, **settings}, save=False, quiet=True)
@@ -84,15 +84,15 @@ def trained(settings: dict[str, Any]) -> tuple[Watch, list[Tensor]]:
 
 
 def farthest(ones: list[Tensor], others: list[Tensor]) -> float:
-    """The largest difference of two lists of tensors."""
+    """The largest absolute difference between two lists of tensors."""
     return max(float((one - other).abs().max()) for one, other in zip(ones, others, strict=True))
 
 
 def table(device: str, settings: dict[str, Any], epochs: int) -> None:
     """Train and print every variant."""
-    trained({**settings, "device": device, "epochs": 1})  # what is slow only the first time
+    trained({**settings, "device": device, "epochs": 1})  # warm up
     reference, began = trained({**settings, "device": device, "epochs": epochs})
-    print(f"{'':<32}{'s an epoch':>11}{'of plain':>10}{'difference':>12}")
+    print(f"{'':<32}{'s/epoch':>11}{'of plain':>10}{'difference':>12}")
     for name, more in VARIANTS.items():
         num = 1 if name in SLOW.get(device, ()) else epochs
         try:
@@ -103,11 +103,11 @@ def table(device: str, settings: dict[str, Any], epochs: int) -> None:
         share = watch.epoch_sec() / reference.epoch_sec()
         difference = farthest(watch.weights, reference.weights)
         print(f"{name:<32}{watch.epoch_sec():>11.3f}{share:>10.2f}{difference:>12.1e}", flush=True)
-    print(f"the weights went up to {farthest(reference.weights, began):.1e} in the first epoch\n")
+    print(f"largest change of a weight in the first epoch: {farthest(reference.weights, began):.1e}\n")
 
 
 def usual_script(images: Tensor, targets: Tensor, device: str, epochs: int) -> float:
-    """Seconds an epoch of the script that most people write for Fashion-MNIST."""
+    """Seconds per epoch of the usual script for Fashion-MNIST."""
     from PIL import Image
     from torchvision.transforms import ToTensor
 
@@ -140,11 +140,11 @@ def usual_script(images: Tensor, targets: Tensor, device: str, epochs: int) -> f
 
 
 def r3(device: str, num_samples: int, epochs: int) -> None:
-    """R3's network on images like its, by name and by the usual script."""
+    """Compare R3's network on random images of its size with the usual script."""
     torch.manual_seed(0)
     images, targets = torch.randint(256, (num_samples, 28, 28), dtype=torch.uint8), torch.randint(10, (num_samples,))
     print(f"R3's network on {device}, {num_samples:,} images of 28x28, batches of 64")
-    print(f"{'the usual script':<32}{usual_script(images, targets, device, epochs):>11.3f} s an epoch")
+    print(f"{'the usual script':<32}{usual_script(images, targets, device, epochs):>11.3f} s per epoch")
     inputs = images.unsqueeze(1).to(torch.float32).div(255)
     table(
         device, {"dataset": (inputs, targets), "model": {"use": "mlp", "hidden": [512, 512]}, "batch_size": 64}, epochs
@@ -166,7 +166,7 @@ def measure(num_samples: int, epochs: int, threads: int | None) -> None:
     if torch.cuda.is_available():
         r3("cuda", 60_000, 3)
     else:
-        print("R3's network against the usual script: left out, there is no CUDA device")
+        print("R3's network and the usual script: not measured, no CUDA device found")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Fine-tuning of torchvision/resnet18 on a folder of images: a hand-written script, and wf by name.
+"""Fine-tuning of torchvision/resnet18 on a folder of images, in wf and in a hand-written script.
 
     python benchmarks/fine_tune.py [--rounds N] [--images N] [--size PIXELS]
 
-Both read the same files, in the same order, from the same weights, and train the backbone at a tenth of the head's
-learning rate. The weights afterwards are compared bit for bit, and the time of an epoch's steps, reading the files
-included, in seconds of the processor: the shortest of the rounds, which alternate.
+Both read the same files in the same order, start from the same weights, and train the backbone at a tenth of the head's
+learning rate. The final weights are compared bit for bit. Times are the CPU seconds of an epoch's steps, including
+reading the files; the rounds alternate, and the shortest counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSES, BATCH, SEED, RATE = ("cross", "ring", "square"), 8, 42, 1e-3
 
 
 def draw(folder: Path, num: int) -> Path:
-    """Draw so many images of each class for training and some for validation; their shapes differ."""
+    """Draw `num` images of each class for training and some for validation, in different sizes."""
     numbers = random.Random(0)
     for split, count in (("train", num), ("val", max(2, num // 4))):
         for label in CLASSES:
@@ -53,14 +53,14 @@ def draw(folder: Path, num: int) -> Path:
 
 
 def weights_in(folder: Path) -> Path:
-    """A file of weights of the architecture, with the head of 1,000 classes. They are drawn: there is no network."""
+    """A file of random weights of the architecture, with a head of 1,000 classes. It needs no network."""
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), folder / "weights.pth")
     return folder / "weights.pth"
 
 
 def by_hand(photos: Path, weights: Path, size: int, epochs: int) -> tuple[dict[str, Tensor], list[float]]:
-    """The script; gives the weights and the seconds of each epoch."""
+    """The hand-written script; returns the weights and the seconds of each epoch."""
     preset = ImageClassification(crop_size=size, resize_size=size)
     files = [(file, n) for n, label in enumerate(CLASSES) for file in sorted((photos / "train" / label).iterdir())]
     torch.manual_seed(SEED)
@@ -93,23 +93,23 @@ def by_hand(photos: Path, weights: Path, size: int, epochs: int) -> tuple[dict[s
 
 
 class Clock(Hook):
-    """The seconds of the processor of each epoch's steps."""
+    """Measures the CPU seconds of the steps of each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def on_epoch_start(self, run: Loop) -> None:
-        """Begin."""
+        """Start the clock."""
         self._began = time.process_time()
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """End, before the evaluation."""
+        """Stop the clock, before the evaluation."""
         if "epoch_loss" in record:
             self.seconds.append(time.process_time() - self._began)
 
 
 def by_name(photos: Path, weights: Path, size: int, epochs: int) -> tuple[dict[str, Tensor], list[float]]:
-    """The same by name."""
+    """The same by wf; returns the weights and the seconds of each epoch."""
     clock = Clock()
     run = wf.build(
         dataset={"use": "image-folder", "path": str(photos)},
@@ -128,7 +128,7 @@ def by_name(photos: Path, weights: Path, size: int, epochs: int) -> tuple[dict[s
 
 
 def measure(rounds: int, num: int, size: int) -> None:
-    """Compare and print."""
+    """Compare both and print the figures."""
     with tempfile.TemporaryDirectory() as folder:
         photos, weights = draw(Path(folder) / "photos", num), weights_in(Path(folder))
         hand, name = [], []
@@ -142,15 +142,16 @@ def measure(rounds: int, num: int, size: int) -> None:
     steps = -(-num * len(CLASSES) // BATCH)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {num * len(CLASSES)} images of {size} pixels")
     print(f"weights after 2 epochs: equal bit for bit, in {rounds} rounds")
-    print(f"by hand  {min(hand) / steps * 1000:8.1f} ms a step")
-    print(f"by name  {min(name) / steps * 1000:8.1f} ms a step  ({min(name) / min(hand) - 1:+.1%})")
-    figure("fine-tuned ResNet-18: a step, of the script by hand", min(name) / min(hand), "times", at_most=1.02)
+    print(f"by hand  {min(hand) / steps * 1000:8.1f} ms per step")
+    print(f"wf       {min(name) / steps * 1000:8.1f} ms per step  ({min(name) / min(hand) - 1:+.1%})")
+    ratio = min(name) / min(hand)
+    figure("fine-tuned ResNet-18: time of a step, relative to a hand-written script", ratio, "times", at_most=1.02)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=16, help="of each class")
+    parser.add_argument("--images", type=int, default=16, help="images per class")
     parser.add_argument("--size", type=int, default=112)
     arguments = parser.parse_args()
     measure(arguments.rounds, arguments.images, arguments.size)

@@ -1,10 +1,10 @@
-"""How what the loop costs grows with batch size, model size, listening hooks, logging interval and dataset size.
+"""How the overhead of the loop grows with batch size, model size, number of hooks, logging interval and dataset size.
 
     python benchmarks/growth.py [--steps N] [--rounds N] [--plot FILE]
 
-Everything is a difference to the hand-written loop at the same work, a step: Python calls, which do not vary, and
-microseconds, as `loop_overhead.py` takes them. A large model's step takes so long that the difference of two of them
-is mostly noise; the calls tell there.
+Each figure is the difference to a hand-written loop with the same work, per step: Python calls, which are
+deterministic, and microseconds, measured as in `loop_overhead.py`. For a large model the difference of the times is
+mostly noise; look at the calls there.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from wf import Hook, Loop
 
 
 class Listening(Hook):
-    """Listens to each step, and does nothing."""
+    """Handles every step, and does nothing."""
 
     def on_step_end(self, run: Loop) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Deaf(Hook):
-    """Listens to what does not happen at a step."""
+    """Handles an event outside of steps."""
 
     def on_run_end(self, run: Loop) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Point(NamedTuple):
-    """One measurement: what grows, how large it is, and what is measured."""
+    """One measurement: the quantity that grows, its value, the work, and the loop to measure."""
 
     axis: str
     value: int
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 def points() -> Iterator[Point]:
-    """All that is measured."""
+    """All measurements."""
     for size in (8, 64, 512, 4096):
         yield Point("samples in a batch", size, Work(batch_size=size), whole_run)
     for hidden in (0, 16, 128, 1024):
@@ -63,21 +63,21 @@ def points() -> Iterator[Point]:
 
 
 def measure(steps: int, rounds: int) -> list[tuple[Point, float, float]]:
-    """Measure and print the table; gives each point with its calls and its microseconds."""
-    print(f"torch {torch.__version__}, 1 thread, {rounds} rounds of {steps} steps; over the hand-written loop\n")
-    print(f"{'':<28}{'':>8}{'calls a step':>14}{'us a step':>11}")
+    """Measure and print the table; returns each point with its calls and its microseconds."""
+    print(f"torch {torch.__version__}, 1 thread, {rounds} rounds of {steps} steps; beyond the hand-written loop\n")
+    print(f"{'':<28}{'':>8}{'calls per step':>16}{'us per step':>13}")
     found = []
     for point in points():
         calls = calls_a_step(point.variant, point.work) - calls_a_step(hand_written, point.work)
         times = microseconds({"wf": point.variant, "by hand": hand_written}, point.work, steps, rounds)
         over = times["wf"] - times["by hand"]
         found.append((point, calls, over))
-        print(f"{point.axis:<28}{point.value:>8,}{calls:>14.1f}{over:>11.1f}", flush=True)
+        print(f"{point.axis:<28}{point.value:>8,}{calls:>16.1f}{over:>13.1f}", flush=True)
     return found
 
 
 def draw(found: list[tuple[Point, float, float]], file: Path) -> None:
-    """Draw the calls, which do not vary, a panel for each axis."""
+    """Draw the calls, which are deterministic, with one panel per quantity."""
     import matplotlib
 
     matplotlib.rcParams["svg.fonttype"] = "none"
@@ -91,7 +91,7 @@ def draw(found: list[tuple[Point, float, float]], file: Path) -> None:
         panel.set_xticks(range(len(chosen)), [f"{point.value:,}" for point, _, _ in chosen])
         panel.set_xlabel(axis)
         panel.axhline(0, color="gray", linewidth=0.8)
-    figure.supylabel("Python calls a step over the hand-written loop")
+    figure.supylabel("Python calls per step beyond the hand-written loop")
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -99,7 +99,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--plot", type=Path, help="where the figure is drawn: a .svg or .png")
+    parser.add_argument("--plot", type=Path, help="file for the figure, .svg or .png")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     measured = measure(arguments.steps, arguments.rounds)

@@ -1,13 +1,13 @@
-"""What the loop costs over a hand-written one: microseconds and Python calls a step, side by side in one run.
+"""The overhead of the loop over a hand-written one: microseconds and Python calls per step, measured in turn.
 
     python benchmarks/loop_overhead.py [--steps N] [--rounds N] [--optimizer sgd|adam] [--peers]
 
-The work is a tiny linear model on batches that are there already, so that nearly all time is overhead. Each figure is
-marginal: what a run of many epochs takes beyond a run of few, a step, so that starting up is not in it and all that
-happens at log intervals and at the ends of epochs is. Time is that of the processor; the variants take turns, and the
-shortest times of the rounds count, as whatever else runs only adds to them. Calls are those of Python functions,
-counted with `sys.setprofile`; they do not vary from run to run. Peers are measured where they are installed
-(requirements-bench.txt); the weights of every variant must be those of the hand-written loop bit for bit.
+The work is a tiny linear model on prepared batches, so that nearly all time is overhead. Each figure is marginal: the
+difference between a run of many epochs and a run of few, divided by the steps. So it excludes the start and includes
+the work at log intervals and at the ends of epochs. Times are CPU times; the variants take turns, and the shortest
+times of the rounds count, because other load only adds to them. Calls are Python function calls, counted by
+`sys.setprofile`; they are deterministic. `--peers` measures other libraries, if installed (requirements-bench.txt). The
+weights of every variant must equal those of the hand-written loop bit for bit.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained on what."""
+    """A model and its data."""
 
     optimizer: str = "sgd"
     batch_size: int = 32
     batches: int = 100
-    """In an epoch."""
+    """Batches per epoch."""
     hidden: int = 0
     """Units of a hidden layer; 0 for a linear model."""
 
@@ -56,7 +56,7 @@ class Work:
         return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
 
     def parts(self) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
-        """A fresh model, loss and optimizer, the same every time."""
+        """A new model, loss and optimizer, always with the same weights."""
         torch.manual_seed(0)
         model: nn.Module = nn.Linear(FEATURES, 1)
         if self.hidden:
@@ -66,7 +66,7 @@ class Work:
 
 FEATURES = 8
 Variant = Callable[[Work, int], nn.Module]
-"""Trains a fresh model for a number of epochs, and gives it."""
+"""Trains a new model for a number of epochs, and returns it."""
 
 
 def hand_written(work: Work, epochs: int) -> nn.Module:
@@ -83,7 +83,7 @@ def hand_written(work: Work, epochs: int) -> nn.Module:
 
 
 def bare_loop(work: Work, epochs: int, hooks: tuple[Any, ...] = (), log_every: int = 100) -> nn.Module:
-    """`wf.Loop` with the supervised trainer and no hooks but those given."""
+    """`wf.Loop` with the supervised trainer and only the given hooks."""
     trainer = Registry.discover().find("trainer", "supervised").load()
     model, loss_of, update = work.parts()
     made = trainer(model, loss_of, update, None, "epoch", "validation/loss")
@@ -92,7 +92,7 @@ def bare_loop(work: Work, epochs: int, hooks: tuple[Any, ...] = (), log_every: i
 
 
 def whole_run(work: Work, epochs: int, **settings: Any) -> nn.Module:
-    """All that `wf run` turns on: hooks, records, run directory and checkpoints; there is nothing to evaluate."""
+    """A run with everything that `wf run` turns on: hooks, records, run directory and checkpoints; no evaluation."""
     inputs, targets = (torch.cat(tensors) for tensors in zip(*work.data, strict=True))
     folder = tempfile.mkdtemp()
     try:
@@ -112,7 +112,7 @@ def whole_run(work: Work, epochs: int, **settings: Any) -> nn.Module:
                 **settings,
             },
         )
-        with redirect_stderr(StringIO()):  # the lines of progress
+        with redirect_stderr(StringIO()):  # hide the progress lines
             return run.fit().model
     finally:
         shutil.rmtree(folder)
@@ -126,7 +126,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def count_calls(run: Callable[[], object]) -> int:
-    """Python function calls that `run` makes in this thread."""
+    """The number of Python function calls that `run` makes in this thread."""
     calls = 0
 
     def profile(_frame: Any, event: str, _arg: Any) -> None:
@@ -134,7 +134,7 @@ def count_calls(run: Callable[[], object]) -> int:
         calls += event == "call"
 
     before = sys.getprofile()
-    gc.disable()  # what listens to the collector would be counted
+    gc.disable()  # callbacks of the garbage collector would be counted
     sys.setprofile(profile)
     try:
         run()
@@ -145,15 +145,15 @@ def count_calls(run: Callable[[], object]) -> int:
 
 
 def calls_a_step(variant: Variant, work: Work) -> float:
-    """Python function calls of one more step, all that happens now and then included."""
+    """Python function calls per additional step, including the work at log intervals and ends of epochs."""
     few, many = 1, 4
-    variant(work, 1)  # what happens only once
+    variant(work, 1)  # warm up: imports and caches
     more = count_calls(lambda: variant(work, many)) - count_calls(lambda: variant(work, few))
     return more / ((many - few) * work.batches)
 
 
 def microseconds(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int) -> dict[str, float]:
-    """The marginal microseconds of the processor a step of each variant, from the shortest times of the rounds."""
+    """The marginal CPU microseconds per step of each variant, from the shortest times of the rounds."""
     few, many = 1, 1 + max(1, steps // work.batches)
     times: dict[tuple[str, int], list[float]] = {(name, epochs): [] for name in variants for epochs in (few, many)}
     for _ in range(rounds):
@@ -177,7 +177,7 @@ def measure(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int
     times = microseconds(variants, work, steps, rounds)
     print(f"python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, 1 thread")
     print(f"{work.optimizer}, {rounds} rounds of {steps} steps\n")
-    print(f"{'':<20}{'us a step':>10}{'us over':>10}{'calls a step':>14}{'calls over':>12}  same bits")
+    print(f"{'':<20}{'us/step':>10}{'us over':>10}{'calls/step':>14}{'calls over':>12}  same bits")
     bare_calls = calls_a_step(hand_written, work)
     for name, variant in variants.items():
         calls = calls_a_step(variant, work)
@@ -185,7 +185,7 @@ def measure(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int
         same = "yes" if same_bits(variant(work, 3), reference) else "NO"
         print(f"{name:<20}{times[name]:>10.1f}{over:>10.1f}{calls:>14.1f}{more_calls:>12.1f}  {same}")
         if name == "wf run, complete":
-            figure("Python calls of a step beyond the loop by hand", more_calls, "calls", at_most=0)
+            figure("Python calls per step beyond a hand-written loop", more_calls, "calls", at_most=0)
 
 
 if __name__ == "__main__":
@@ -193,7 +193,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--optimizer", choices=[*OPTIMIZERS], default="sgd")
-    parser.add_argument("--peers", action="store_true", help="other loops, too, where they are installed")
+    parser.add_argument("--peers", action="store_true", help="measure other libraries, too, if installed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     measured = dict(VARIANTS)

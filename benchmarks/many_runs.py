@@ -1,4 +1,4 @@
-"""The time of ``wf runs`` over 2,000 runs: wall clock and processor."""
+"""The time of ``wf runs`` over 2,000 runs: wall time and CPU time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the registry grows: `wf` with 300 installed plugin distributions that bring 10,000 components.
+"""How `wf` scales with the registry: 300 installed plugin distributions with 10,000 components.
 
-Makes the distributions in a temporary folder, as an installer would leave them there, and runs `wf` on them as a user
-does. Prints the median wall time of whole commands, start of Python included, and the peak memory of one.
+The script creates the distributions in a temporary folder, in the form of an installation, and runs `wf` with them. It
+prints the median wall time of whole commands, including the start of Python, and the peak memory of each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def wf_components():
             "loss",
             name,
             "{package}.losses:Loss",
-            summary="one of many losses that differ in nothing but their names",
+            summary="one of many losses that differ only in their names",
             traits=TRAITS,
         )
         for name in ({names},)
@@ -51,7 +51,7 @@ class Loss:
 
 
 def install(site: Path, num_plugins: int, num_components: int) -> None:
-    """Leave the distributions in a folder: a package and its metadata each."""
+    """Write the distributions into a folder: a package and its metadata each."""
     for number in range(num_plugins):
         name = f"wf-scale-{number:04}"
         package = name.replace("-", "_")
@@ -69,13 +69,13 @@ def install(site: Path, num_plugins: int, num_components: int) -> None:
 
 
 def run(args: list[str], site: Path) -> subprocess.CompletedProcess[str]:
-    """A command line in a process of its own."""
+    """Run a command line in a new process."""
     command = [sys.executable, "-P", "-m", "wf_cli", *args]
     return subprocess.run(command, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, check=True, cwd=site)
 
 
 def median_sec(args: list[str], site: Path, repeats: int) -> float:
-    """The median wall time of a command line, after a first run that compiles what is imported."""
+    """The median wall time of a command line, after a first run that compiles the modules."""
     run(args, site)
     times = []
     for _ in range(repeats):
@@ -88,7 +88,7 @@ def median_sec(args: list[str], site: Path, repeats: int) -> float:
 def peak_mb(args: list[str], site: Path) -> float:
     """The peak resident memory of a command line in MB."""
     usage = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss"
-    if Path("/proc/self/status").exists():  # there ru_maxrss begins with that of the process that started this one
+    if Path("/proc/self/status").exists():  # on Linux ru_maxrss includes the parent's peak
         usage = "int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     code = (
         "import re, resource, sys\nfrom wf_cli.main import main\n"

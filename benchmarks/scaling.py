@@ -1,9 +1,9 @@
 """The arithmetic of docs/scaling.md: devices, checkpoints, restarts and many runs.
 
     python benchmarks/scaling.py             print the tables
-    python benchmarks/scaling.py --measure   measure what this machine can say, and print the tables with it
+    python benchmarks/scaling.py --measure   measure some inputs on this machine first
 
-Nothing here was run on more than this machine: the tables follow from the numbers in `Inputs`, each with its source.
+The tables are computed from the numbers in `Inputs`, each with its source; nothing was run on several machines.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ MODELS = {"25 M": 25e6, "1 B": 1e9, "7 B": 7e9, "70 B": 70e9}
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What the tables are computed from."""
+    """The inputs of the tables."""
 
     write_bytes_sec: float = 0.22e9
-    """Of one process's writer, checksums and fsync included: docs/durability.md, 1 GB in 4.5 s."""
+    """Write rate of one process, including checksums and fsync: docs/durability.md, 1 GB in 4.5 s."""
     copy_bytes_sec: float = 11e9
-    """The stall of a save, one copy in memory: docs/durability.md."""
+    """Copy rate in memory, which determines the stall of a save: docs/durability.md."""
     run_sec: float = 0.00035
-    """Of `wf runs` for each run: docs/command-line.md, 0.7 s for 2,000."""
+    """Time of `wf runs` per run: docs/command-line.md, 0.7 s for 2,000."""
     start_sec: float = 3.5
-    """From the command to the first step, without connecting: measured by --measure."""
+    """Time from the command to the first step, without connecting processes: measured by --measure."""
     permutation_sec: float = 4.5e-8
-    """Of torch.randperm for each number: measured by --measure."""
+    """Time of torch.randperm per number: measured by --measure."""
     order_bytes: int = 8
-    """Of an order of samples in each process, for each sample: int64."""
+    """Size of an order of samples in each process, per sample: int64."""
     state_bytes: int = 12
-    """For each parameter in a checkpoint: float32 weights and the two moments of Adam."""
+    """Size of a checkpoint per parameter: float32 weights and the two moments of Adam."""
     device_bytes: int = 16
-    """For each parameter on a device in training: those and float32 gradients, without activations."""
+    """Memory of a device in training per parameter: the state and float32 gradients, without activations."""
     device_memory: float = 141e9
     """NVIDIA H200, data sheet."""
     device_flops: float = 0.4 * 989e12
-    """40 % of the dense bfloat16 rate of NVIDIA H100 and H200, data sheet; 38 to 43 % are those of Llama 3, table 4."""
+    """40 % of the dense bfloat16 rate of NVIDIA H100 and H200, data sheet; Llama 3 reached 38 to 43 %, table 4."""
     link_bytes_sec: float = 50e9
-    """Between machines for each device: 400 Gb/s, the network of Llama 3, section 3.3.1."""
+    """Network rate between machines per device: 400 Gb/s, the network of Llama 3, section 3.3.1."""
     devices_of_machine: int = 8
-    """They share what their machine has read of a file."""
+    """Devices per machine; they share one read of a file."""
     tokens: int = 8192
-    """Of each device in a step."""
+    """Tokens of each device per step."""
     failure_sec: float = 16384 * 54 * 24 * HOUR / 419
     """Device time between unexpected interruptions: 419 in 54 days on 16,384 devices, Llama 3, section 3.3.4."""
     storage_bytes_sec: float = 100e9
-    """Of a shared file system; Llama 3 had 2 TB/s, section 3.3.1."""
+    """Rate of a shared file system; Llama 3 had 2 TB/s, section 3.3.1."""
 
 
 def measured() -> Inputs:
-    """The inputs that this machine can give."""
+    """The inputs, with those that can be measured on this machine."""
     given = Inputs()
     start = time.process_time()
     torch.randperm(20_000_000)
@@ -89,7 +89,7 @@ def measured() -> Inputs:
 
 
 def _write_rate(tensors: dict[str, Tensor]) -> float:
-    """Bytes a second until a checkpoint is durable."""
+    """The rate in bytes per second of writing a checkpoint durably."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         checkpointer = DirectoryCheckpointer(Path(folder) / "run", "validation/loss", {}, keep_last=1)
         start = time.perf_counter()
@@ -98,7 +98,7 @@ def _write_rate(tensors: dict[str, Tensor]) -> float:
 
 
 def _start() -> float:
-    """Processor seconds of a run of one small epoch, nearly all of which is its start."""
+    """CPU seconds of a run of one small epoch; nearly all of it is the start."""
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-P", "-m", "wf_cli", "run", "--dataset", "iris", "--epochs", "1", "--quiet"]
         subprocess.run(line, cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -107,7 +107,7 @@ def _start() -> float:
 
 
 def steps(own: Inputs) -> Iterable[list[str]]:
-    """Data-parallel steps: computing, and adding up gradients over a ring."""
+    """Data-parallel steps: computation, and a ring all-reduce of the gradients."""
     for name, params in MODELS.items():
         computing = 6 * params * own.tokens / own.device_flops
         fits = own.device_bytes * params < own.device_memory
@@ -120,7 +120,7 @@ def steps(own: Inputs) -> Iterable[list[str]]:
 
 
 def checkpoints(own: Inputs) -> Iterable[list[str]]:
-    """Bytes of a checkpoint, and seconds to write and read it."""
+    """The size of a checkpoint, and the time to write and read it."""
     for name, params in MODELS.items():
         size = own.state_bytes * params
         alone = size / own.write_bytes_sec
@@ -137,7 +137,7 @@ def checkpoints(own: Inputs) -> Iterable[list[str]]:
 
 
 def cadence(own: Inputs, params: float = 7e9) -> Iterable[list[str]]:
-    """Young's interval and the share of time lost, for saves that wait for the disk and saves that do not."""
+    """Young's interval and the share of time lost, for blocking, asynchronous and sharded saves."""
     size = own.state_bytes * params
     write = size / own.write_bytes_sec
     for devices in DEVICES:
@@ -157,26 +157,26 @@ def cadence(own: Inputs, params: float = 7e9) -> Iterable[list[str]]:
 
 
 def _reading(own: Inputs, size: float, devices: int) -> float:
-    """Seconds until every process has read a checkpoint: each reads all of it, and a machine fetches it once."""
+    """Seconds until every process has read the whole checkpoint, which each machine fetches once."""
     machines = -(-devices // own.devices_of_machine)
     return machines * size / own.storage_bytes_sec
 
 
 def lost(interval: float, stall: float, durable: float, again: float, between: float) -> float:
-    """The share of the time that saves and failures take, to first order (Young 1974; Daly 2006).
+    """The share of time lost by saves and failures, to first order (Young 1974; Daly 2006).
 
     Args:
         interval: Seconds from one save to the next.
-        stall: Those that a save keeps training waiting.
-        durable: Those until it can be resumed from; what is trained meanwhile is lost with it.
-        again: Those from a failure to the next step.
-        between: Those from one failure to the next.
+        stall: Seconds for which a save blocks training.
+        durable: Seconds until the save is durable; a failure before that loses the save.
+        again: Seconds from a failure to the next step.
+        between: Seconds between two failures.
     """
     return stall / interval + (interval / 2 + (durable - stall) + again) / between
 
 
 def runs(own: Inputs) -> Iterable[list[str]]:
-    """What grows with the number of runs and of samples."""
+    """Costs that grow with the number of runs and of samples."""
     for number in (2_000, 10_000, 100_000, 1_000_000):
         yield [f"wf runs, {number:,} runs", _time(own.run_sec * number), ""]
     for number in (10**6, 10**8, 10**9, 10**10):

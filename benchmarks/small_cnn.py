@@ -1,11 +1,11 @@
-"""The time of a step of a small convolutional network on images: wf's, and that of the loop written by hand.
+"""The time of a step of a small convolutional network on images, in wf and in a hand-written loop, measured in turn.
 
     python benchmarks/small_cnn.py [--steps N] [--batch-size N]
 
-The images are in memory as bytes, 3x32x32, and are divided by 255 a batch at a time. A run of wf with all that `wf run`
-turns on but evaluations has one hook more: after each step it makes the same step by hand, on a model of its own, on
-the samples that wf's order gives next. The time of the processor (one thread) within that hook is the loop's by hand,
-all other time is wf's. Whatever else the machine does meets both alike. Their weights must be equal bit for bit.
+The images are in memory as bytes, 3x32x32, and each batch is divided by 255. The run of wf has everything that `wf run`
+turns on except evaluations, and one more hook, which makes the same step by hand after each step, on a second model and
+on the same samples. CPU time (one thread) inside that hook counts for the hand-written loop, all other time for wf.
+Load on the machine affects both alike. The weights of both must be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ SEED = 42
 
 
 def data(num: int) -> tuple[Tensor, Tensor]:
-    """Images that have nothing to do with their classes."""
+    """Random images with random classes."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (num, 3, 32, 32), generator=generator, dtype=torch.uint8)
     return images, torch.randint(10, (num,), generator=generator)
 
 
 def steps_by_hand(model: nn.Module, images: Tensor, targets: Tensor, batch_size: int) -> Iterator[None]:
-    """Make a step each time it is asked for the next one."""
+    """Make one step per `next`."""
     optimizer = torch.optim.Adam(model.parameters())
     for rows in torch.randperm(len(images), generator=stream(SEED, "order", 0)).split(batch_size):
         inputs = images.index_select(0, rows).to(torch.float32).div_(255)
@@ -75,7 +75,7 @@ def main() -> None:
             hook=["progress", "learning-rate-log", "divergence-guard", hook],
             run_dir=Path(folder, "run"),
         )
-    figure("small CNN: a step, of the loop by hand", hook.report(run.model), "times", at_most=1.02)
+    figure("small CNN: time of a step, relative to a hand-written loop", hook.report(run.model), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

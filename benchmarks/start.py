@@ -1,11 +1,11 @@
-"""Seconds until a command answers; seconds until the first training step of `wf run`, and of a bare script beside it.
+"""Start-up times: of commands, and until the first training step of `wf run`, compared with a bare script.
 
     python benchmarks/start.py [--rounds N] [--modules]
 
-The bare script does with torch what the run does with it: the same model, loss, optimizer and batch, and nothing else.
-The two take turns, each in a fresh process that ends after its first step. The shortest time of each counts, as
-whatever else runs only adds to it, and so do the shortest seconds of the processor. `--modules` lists what `wf run`
-imports beside what the bare script does, and how long that takes. The first row of `wf compare` is its first figure.
+The bare script uses torch alone for the same model, loss, optimizer and batch. The two take turns, each in a new
+process that ends after its first step. The shortest wall time and CPU time of each count, because other load only adds
+to them. `--modules` lists the modules that `wf run` imports and the bare script does not, and their import times. For
+`wf compare` the time until its first row is measured.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ WF = ("run", "--dataset", "synthetic", "--model", "mlp", "--optimizer", "adam", 
 
 
 def once(command: list[str], folder: Path) -> tuple[float, float]:
-    """Seconds on the clock and of the processor of a command."""
+    """Wall time and CPU time of a command, in seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -63,7 +63,7 @@ def once(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """What is compared."""
+    """The commands to compare."""
     (folder / "bare.py").write_text(BARE)
     (folder / "leave.py").write_text(LEAVE)
     return {"bare script": [sys.executable, "bare.py"], "wf run": [sys.executable, "-m", "wf_cli", *WF]}
@@ -81,7 +81,7 @@ def measure(rounds: int) -> None:
         for number in range(rounds + 1):
             for name, command in both.items():
                 taken = once(command, Path(temporary))
-                if number:  # the first one reads files that no cache has
+                if number:  # the first round reads files that are not cached yet
                     times[name].append(taken)
     shortest = {name: [min(one) for one in zip(*taken, strict=True)] for name, taken in times.items()}
     print(f"{'':14}{'seconds':>10}{'processor':>12}")
@@ -89,16 +89,16 @@ def measure(rounds: int) -> None:
         print(f"{name:14}{taken[0]:10.2f}{taken[1]:12.2f}")
     more = [one - other for one, other in zip(shortest["wf run"], shortest["bare script"], strict=True)]
     print(f"{'wf takes more':14}{more[0]:10.2f}{more[1]:12.2f}\n")
-    figure("first step of wf run, more than of a bare script", more[0], "s", at_most=0.2)
+    figure("first step of wf run: time beyond a bare script", more[0], "s", at_most=0.2)
     for words in COMMANDS:
         command = [sys.executable, "-m", "wf_cli", *words]
         seconds = min(once(command, Path.cwd())[0] for _ in range(rounds))
         figure(f"wf {' '.join(words)}", seconds, "s", at_most=0.12)
-    figure("wf compare: its first row", first_row(), "s", at_most=5)
+    figure("wf compare: time to the first row", first_row(), "s", at_most=5)
 
 
 def first_row() -> float:
-    """Seconds until the first figure of a comparison of two losses stands in the terminal."""
+    """Seconds until a comparison of two losses prints its first figure."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         words = "compare --dataset iris --epochs 20 --vary loss=ce,focal --repeats 2"
@@ -116,7 +116,7 @@ def first_row() -> float:
 
 
 def list_modules() -> None:
-    """Print the packages whose modules take longest to import, beside torch's own, and the longest modules."""
+    """Print the packages and modules that take longest to import, among those that the bare script does not import."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         spent: dict[str, dict[str, int]] = {}
@@ -141,9 +141,9 @@ def list_modules() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--modules", action="store_true", help="list what is imported instead")
+    parser.add_argument("--modules", action="store_true", help="list the imported modules instead")
     arguments = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' second command does not compile again
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # let the commands use compiled bytecode, as for users
     if arguments.modules:
         list_modules()
     else:

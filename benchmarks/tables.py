@@ -1,10 +1,10 @@
-"""Microseconds a training step of a table with embeddings and scaled targets, beside the loop by hand.
+"""Microseconds per training step on a table with embeddings and scaled targets, in wf and in a hand-written loop.
 
     python benchmarks/tables.py [--steps N] [--rounds N] [--hidden N]
 
 Both train the model `tabular` on batches of 32 rows: 20 numbers, two embedded columns of 1,000 categories, a scaled
-target. They take turns, an epoch each; the figure is the least time of the processor (one thread) of all rounds, which
-other programs on the machine disturb the least. With a small `--hidden` little but the overhead is left.
+target. Their epochs take turns; the figure is the shortest CPU time (one thread) of all rounds, which other programs on
+the machine disturb least. With a small `--hidden` nearly all time is overhead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FACTS = {"numbers": [f"n{place}" for place in range(20)], "categories": {"a": 10
 
 
 def data(steps: int) -> Dataset:
-    """Rows for an epoch of so many steps; they have nothing to do with their targets."""
+    """Random rows with random targets, for an epoch of `steps` steps."""
     torch.manual_seed(0)
     num = steps * BATCH
     inputs = {"numbers": torch.randn(num, 20), "categories": torch.randint(1, 1001, (num, 2))}
@@ -35,7 +35,7 @@ def data(steps: int) -> Dataset:
 
 
 def by_hand(steps: int, hidden: int) -> Iterator[None]:
-    """Rounds of the loop that people write."""
+    """Epochs of a hand-written loop."""
     samples: Any = data(steps).train
     std, mean = torch.std_mean(samples.targets)
     torch.manual_seed(42)
@@ -52,7 +52,7 @@ def by_hand(steps: int, hidden: int) -> Iterator[None]:
 
 
 def by_name(steps: int, hidden: int) -> Iterator[None]:
-    """Rounds of wf's loop, without evaluations and records."""
+    """Epochs of wf's steps, without evaluations and records."""
     run = wf.build(
         dataset=data(steps),
         model={"use": "tabular", "hidden": [hidden, hidden]},
@@ -90,10 +90,10 @@ def main() -> None:
             if number:
                 found[name].append((time.process_time() - start) / asked.steps * 1e6)
     for name, values in found.items():
-        print(f"{name:8} {min(values):8.1f} us a step")
+        print(f"{name:8} {min(values):8.1f} us per step")
     ratio = min(found["wf"]) / min(found["by hand"])
     print(f"wf takes {100 * (ratio - 1):+.1f} %")
-    figure("table with embeddings: a step, of the loop by hand", ratio, "times", at_most=1.02)
+    figure("table with embeddings: time of a step, relative to a hand-written loop", ratio, "times", at_most=1.02)
 
 
 if __name__ == "__main__":

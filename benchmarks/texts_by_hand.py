@@ -1,12 +1,12 @@
-"""Classes of texts: the time of a step of wf's, and that of the usual script written by hand, step by step in turn.
+"""Text classification: the time of a step in wf and in a hand-written script, measured in turn.
 
     python benchmarks/texts_by_hand.py [--steps N]
 
-The work is sentences of three authors (2,100, which come with wf) and a transformer encoder of two layers. The script
-reads a CSV file, makes a vocabulary, pads each batch and trains; nothing in it but the order of the samples is wf's. A
-run of wf with all that `wf run` turns on but evaluations has one hook more: after each step it makes the same step by
-hand, on a model of its own. The time of the processor (one thread) within that hook is the script's, all other time is
-wf's. Their weights must be equal bit for bit.
+The data are 2,100 sentences of three authors, which come with wf; the model is a transformer encoder of two layers. The
+script reads a CSV file, makes a vocabulary, pads each batch and trains; only the order of the samples comes from wf.
+The run of wf has everything that `wf run` turns on except evaluations, and one more hook, which makes the same step by
+hand after each step, on a second model. CPU time (one thread) inside that hook counts for the script, all other time
+for wf. The weights of both must be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wf_base import stream
 SEED, BATCH, LR, LONGEST = 0, 32, 1e-3, 64
 LAYERS, HEADS, WIDTH = 2, 4, 128
 WARM = 10
-"""So many first steps are not counted."""
+"""Number of first steps that are not counted."""
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
@@ -91,7 +91,7 @@ class Classifier(nn.Module):
 
 
 def write(path: Path) -> None:
-    """The sentences as a table."""
+    """Write the sentences as a CSV table."""
     lines = files("wf_datasets").joinpath("authors.tsv").read_text(encoding="ascii").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     with path.open("w", newline="") as file:
@@ -101,7 +101,7 @@ def write(path: Path) -> None:
 
 
 def read(path: Path) -> tuple[list[Tensor], Tensor, int, int]:
-    """The texts as tokens, their classes, and how many tokens and classes there are."""
+    """The token ids of the texts, their classes, the size of the vocabulary and the number of classes."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     words = [WORD.findall(row["text"].lower()) for row in rows]
@@ -114,7 +114,7 @@ def read(path: Path) -> tuple[list[Tensor], Tensor, int, int]:
 
 
 def steps(path: Path) -> Iterator[nn.Module]:
-    """Make a step each time it is asked for the next one; gives the model."""
+    """Make one step per `next`; yields the model."""
     texts, labels, vocab_size, num_classes = read(path)
     torch.manual_seed(SEED)
     model = Classifier(vocab_size, num_classes).train()
@@ -130,7 +130,7 @@ def steps(path: Path) -> Iterator[nn.Module]:
 
 
 def run(path: Path, num_steps: int, **settings: Any) -> Any:
-    """The same by wf."""
+    """The same training by wf."""
     return wf.run(
         dataset={"use": "texts", "path": str(path), "max_tokens": LONGEST},
         model={"use": "text-encoder", "layers": LAYERS, "heads": HEADS, "width": WIDTH, "dropout": 0.0},
@@ -145,7 +145,7 @@ def run(path: Path, num_steps: int, **settings: Any) -> Any:
 
 
 class ByHand(wf.Hook):
-    """Makes the same steps by hand, and takes the time of both."""
+    """Makes the same steps by hand, and measures the time of both."""
 
     def __init__(self, path: Path) -> None:
         self._steps = steps(path)
@@ -182,10 +182,11 @@ def main() -> None:
     ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
     for name, times in (("wf", ours), ("by hand", theirs)):
-        print(f"{name:<8} median {1000 * statistics.median(times):.2f} ms a step")
+        print(f"{name:<8} median {1000 * statistics.median(times):.2f} ms per step")
     whole = sum(ours) / sum(theirs)
-    print(f"wf / by hand: {whole:.3f} of all time, {statistics.median(ratios):.3f} the median of the pairs")
-    figure("classes of texts: a step, of the script by hand", statistics.median(ratios), "times", at_most=1.02)
+    print(f"wf / by hand: {whole:.3f} in total, {statistics.median(ratios):.3f} median of the pairs")
+    claim = "text classification: time of a step, relative to a hand-written script"
+    figure(claim, statistics.median(ratios), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

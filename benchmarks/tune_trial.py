@@ -1,11 +1,11 @@
-"""The time that a trial of `wf tune` takes on top of the same epochs in a bare loop, and until the first row is shown.
+"""The time of a trial of `wf tune` beyond the same epochs in a bare loop, and the time until its first row.
 
     .venv/ecosystem/bin/python benchmarks/tune_trial.py [--trials N] [--epochs N]
 
-The trials train the model of `digits` one after the other; what counts is the time from one row to the next. The bare
-loop is a function: the same model, optimizer, batches and epochs, and an evaluation of the validation split after each
-epoch. Both run in one thread. The medians count, and the seconds of the processor beside them, which a busy machine
-changes less.
+The trials train the model of `digits` one after the other; the time of a trial is the time from one row to the next.
+The bare loop is a function with the same model, optimizer, batches and epochs, and an evaluation of the validation
+split after each epoch. Both run in one thread. The table shows medians, and CPU seconds, which a busy machine changes
+less.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEARCH = ("--dataset", "digits", "--vary", "optimizer.lr=log(1e-4,1e-1)", "--fin
 
 
 def search(trials: int, epochs: int, folder: Path) -> tuple[float, list[float], float]:
-    """Seconds to the first row, from each row to the next one, and of the processor."""
+    """Seconds to the first row, seconds from each row to the next, and CPU seconds."""
     command = [sys.executable, "-m", "wf_cli", "tune", *SEARCH, "--epochs", str(epochs)]
     command += ["--trials", str(trials), "--name", f"trials-{trials}", "--device", "cpu"]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -46,7 +46,7 @@ def search(trials: int, epochs: int, folder: Path) -> tuple[float, list[float], 
 
 
 def bare(epochs: int, rounds: int) -> tuple[list[float], float]:
-    """Seconds of each round of the bare loop, and of the processor for one."""
+    """Seconds of each round of the bare loop, and CPU seconds per round."""
     import torch
     from torch import nn
 
@@ -90,7 +90,7 @@ def main() -> None:
         f"load {os.getloadavg()[0]:.1f}; medians of {asked.trials - 1}\n"
     )
     with tempfile.TemporaryDirectory() as temporary:
-        search(1, 1, Path(temporary))  # compiles and reads what the others find ready
+        search(1, 1, Path(temporary))  # warm up: compile modules and fill the file cache
         few, _, processor_few = search(2, asked.epochs, Path(temporary))
         first, gaps, processor = search(asked.trials, asked.epochs, Path(temporary))
     per_trial = (processor - processor_few) / (asked.trials - 2)
