@@ -78,7 +78,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WF_DISABLE_PLUGIN_AUTOLOAD", "1")
     assert of("settings", examined(Settings(files=(tmp_path / "settings.toml",)))) == [
         ("ok", str(tmp_path / "settings.toml"), "read"),
-        ("note", "WF_DISABLE_PLUGIN_AUTOLOAD", "is set: no installed plugin is loaded, only what -p names"),
+        ("note", "WF_DISABLE_PLUGIN_AUTOLOAD", "is set: only plugins given by -p are loaded"),
     ]
     found = examining.unreadable_settings(ValueError("bad\n  line"))
     assert (found.level, found.message) == ("problem", "bad line; no plugin was checked")
@@ -121,7 +121,7 @@ def test_declarations_that_fail_when_loaded_again(tmp_path: Path) -> None:
     assert why == "the process ended with code 7 without output"
     assert of("light-import", examining.light_imports(costs, why)) == [
         ("note", "heavy", "declaring its components takes 900 ms and imports torch; every command waits for it"),
-        ("note", "all", f"it is unknown whether other plugins import the same: {why}"),
+        ("note", "all", f"cannot check whether other plugins import the same modules: {why}"),
     ]
 
 

@@ -116,7 +116,7 @@ def test_torch_of_this_environment() -> None:
         ),
         (
             f"import os\nos.kill(os.getpid(), {int(signal.SIGSEGV)})",
-            "the process was ended by signal 11",
+            "the process was killed by signal 11",
             "pip install --force-reinstall torch",
         ),
         ("", "AttributeError: module 'torch' has no attribute 'cuda'", "pip install --force-reinstall torch"),

@@ -75,8 +75,8 @@ def test_a_search_that_finds_nothing(wf: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("list kinds --fits digits", ["--fits is about components, and kinds are none", "wf list kinds"]),
-        ("show setting", ["'setting' is no component", "wf list settings", "wf show setting NAME"]),
+        ("list kinds --fits digits", ["--fits lists components, but kinds are not components", "wf list kinds"]),
+        ("show setting", ["'setting' is not a component", "wf list settings", "wf show setting NAME"]),
     ],
 )
 def test_component_requests_about_kinds_and_settings_are_refused(wf: Any, line: str, words: list[str]) -> None:

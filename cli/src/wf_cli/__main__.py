@@ -24,21 +24,21 @@ def process() -> NoReturn:
 
 
 def limit_spinning() -> None:
-    """Let torch's idle threads sleep soon, unless the user has set how they wait.
+    """Limit how long idle threads of torch spin before they sleep, unless the user has set it.
 
-    A thread that waits for others spins, by default so long that it takes busy cores from the threads that it waits
-    for. OpenMP reads the variable once, when torch is imported. `docs/speed.md` has the figures.
+    By default a waiting thread spins for so long that it takes CPU time from the threads that it waits for, if all
+    cores are busy. OpenMP reads the variable once, when torch is imported. `docs/speed.md` has the figures.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process as Python does, but without finalizing the interpreter.
+    """Exit as Python does, but without finalizing the interpreter.
 
-    Torch's threads outlive their work, and one that wakes up during finalization aborts the process
-    ("terminate called without an active exception") although all work is done. An interrupted run has waited
-    for its threads, or was told by a second signal not to.
+    Torch's idle threads keep running. A thread that wakes up during finalization aborts the process ("terminate called
+    without an active exception"), although all work is done. After an interruption this function does not wait for
+    threads: the run has already waited for them, unless a second signal told it not to.
     """
     if code != INTERRUPTED:
         threading._shutdown()  # type: ignore[attr-defined]  # stops idle executor threads and waits for all threads

@@ -1,4 +1,4 @@
-"""Parsing of arguments that click does not know: ``--loss.gamma 2``, and ``-p`` anywhere on the line."""
+"""Parsing of arguments that click cannot parse: ``--loss.gamma 2``, and ``-p`` anywhere on the command line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EVERYWHERE = (
     ("--strict", "End with code 3 if any plugin cannot be loaded."),
     ("--traceback", "Show the traceback of errors."),
 )
-"""Options that every command takes, with their help."""
+"""Options of every command, with their help."""
 
 
 @dataclass
 class Everywhere:
-    """Values of the options that every command takes."""
+    """Values of the options of every command."""
 
     plugins: list[str] = field(default_factory=list)
     trust: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     gets a list of its values; later code knows whether the option takes a list.
 
     Raises:
-        UsageError: For an unknown kind, or an option without the name of its component where a run may have several.
+        UsageError: For an unknown kind, or for an option without its component's name if the kind may have several.
     """
     document: dict[str, Any] = {}
     rest: list[str] = []
@@ -184,7 +184,7 @@ def _split_name(kind: str, keys: list[str]) -> tuple[str, list[str]]:
     end = next((index for index, key in enumerate(keys) if ":" in key), 0) + 1
     if len(keys) <= end:
         raise UsageError(
-            f"--{'.'.join((kind, *keys))}: a run may have several {kind}s, so name the one that you mean\n"
+            f"--{'.'.join((kind, *keys))}: a run may have several {kind}s, so name one of them\n"
             f"  write: --{kind}.NAME.OPTION VALUE"
         )
     return ".".join(keys[:end]), keys[end:]

@@ -1,4 +1,4 @@
-"""The commands of a command line: those of its plugins, and the shell's own, which no setting disables."""
+"""The commands of the command line: commands of plugins, and wf's own, which no setting disables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wf_cli.output import diverted_stdout
 
 KIND = "command"
 OWN = "wf_cli.plugin"
-"""The module that declares the shell's own commands, which are needed to find out why others are missing."""
+"""The module that declares wf's own commands. They always work, so that missing commands can be diagnosed."""
 SECTIONS = ("Train", "See what there is", "Use a run", "Write a plugin")
 """The first sections of the help, in order; others follow alphabetically."""
 
@@ -28,18 +28,19 @@ _REGISTRY, _COMMANDS, _PROBLEM = ("wf_cli.registry", "wf_cli.commands", "wf_cli.
 
 
 def everywhere_of(ctx: click.Context) -> Everywhere:
-    """The options that every command takes, as given on this command line."""
+    """The options of every command, as given on this command line."""
     found: Any = ctx.find_root().obj
     return found if isinstance(found, Everywhere) else Everywhere()
 
 
 def line_registry(ctx: click.Context) -> Registry:
-    """The registry for this command line, without the plugins of a run file, which the line may disable by name.
+    """The registry for this command line, without the plugins of a run file.
 
-    It is created once; adding the plugins of a run file later does not reload the others.
+    It is created once; adding the plugins of a run file later does not reload the others. The command line may disable
+    a plugin that only the run file names.
 
     Raises:
-        UsageError: For a plugin on the line that does not exist, or unreadable settings.
+        UsageError: If a plugin on the command line does not exist, or settings cannot be read.
     """
     meta: dict[str, Any] = ctx.meta
     if _REGISTRY not in meta:
@@ -74,8 +75,8 @@ def find(ctx: click.Context, word: str) -> Entry:
         word: ``NAME``, or ``NAME@DISTRIBUTION``.
 
     Raises:
-        UsageError: For an unknown command, with the closest names, or a command that several plugins declare.
-        PluginError: For a command of a plugin that is not loaded.
+        UsageError: If the command is unknown (with the closest names), or several plugins declare it.
+        PluginError: If the command's plugin is not loaded.
     """
     registry, problem = commands_of(ctx)
     bare, _, provider = word.partition("@")
@@ -136,7 +137,7 @@ def declared(entry: Entry) -> Command:
 
 
 def sections(registry: Registry) -> Mapping[str, Mapping[str, Command]]:
-    """Commands by section, as shown in the help; if several plugins declare a name, the provider is appended."""
+    """Commands by section, in the order of the help; if several plugins declare a name, the provider is appended."""
     rows = [(declared(entry), registry.full_name(entry)) for entry in registry.entries(KIND)]
     rows.sort(key=lambda row: (_place(row[0].section), row[0].order, row[1]))
     return {
@@ -150,5 +151,5 @@ def _place(section: str) -> tuple[int, str]:
 
 
 def examples(found: Mapping[str, Mapping[str, Command]]) -> Sequence[tuple[str, str]]:
-    """The examples for newcomers that commands declare."""
+    """The examples for first steps that commands declare."""
     return [example for commands in found.values() for command in commands.values() for example in command.examples]

@@ -39,12 +39,12 @@ def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]
 
 
 def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
-    """Create the registry of the plugins that this command line asks for, including failed ones.
+    """Create the registry of the plugins for this command line, including failed ones.
 
     Args:
         ctx: The click context.
         of_run: Additional plugins, from a run file.
-        ask: Called for permission before those are loaded.
+        ask: Called before plugins of a run file are loaded; raises an error to refuse them.
     """
     line, registry = everywhere_of(ctx), line_registry(ctx)
     names, loaded = dict.fromkeys(line.plugins), registry.plugins
@@ -54,7 +54,7 @@ def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = N
 
 
 def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
-    """Like `discover`; warns about a plugin that cannot be loaded, or raises if the line asked for it.
+    """Like `discover`; warns about a plugin that cannot be loaded, or raises if ``-p`` or a run file names it.
 
     Raises:
         PluginError: If a plugin given by ``-p`` or a run file cannot be loaded, or any plugin with ``--strict``.
@@ -64,7 +64,7 @@ def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None 
     for plugin in broken:
         if plugin.details and everywhere_of(ctx).traceback:
             echo(plugin.details, err=True)
-        if plugin.distribution is None:  # only the line or the run file names it
+        if plugin.distribution is None:  # named by -p or a run file
             raise PluginError(_explain(plugin))
     if not everywhere_of(ctx).strict:
         for fix in dict.fromkeys(plugin.fix for plugin in broken):
@@ -74,11 +74,11 @@ def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None 
 
 
 def of_line(ctx: click.Context, **keys: Any) -> dict[str, Any]:
-    """Arguments for opening a run directory from this line: the registry, the code it names, and the trusted checksums.
+    """Arguments for opening a run directory: the registry, code named on the command line, and trusted checksums.
 
     Args:
         ctx: The click context.
-        keys: Further settings on the line, as run-file keys.
+        keys: Further settings on the command line, as run-file keys.
     """
     everywhere = everywhere_of(ctx)
     line = {**keys, "plugins": [*everywhere.plugins, *keys.get("plugins", [])]}
@@ -89,7 +89,7 @@ def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
     """With ``--strict``, refuse plugins that cannot be loaded.
 
     Raises:
-        PluginError: Naming each of them.
+        PluginError: If any plugin cannot be loaded; the message names each.
     """
     broken = [plugin for plugin in plugins if plugin.status in ("failed", "incompatible")]
     if broken and everywhere_of(ctx).strict:
@@ -97,7 +97,7 @@ def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
 
 
 def _explain(plugin: Plugin, *others: Plugin) -> str:
-    """Why a plugin is not there, and why not others that the same would help."""
+    """The reason why a plugin is not loaded, and the names of others with the same reason."""
     state = "does not support this wf" if plugin.status == "incompatible" else "could not be loaded"
     leave = "" if plugin.distribution is None else f"\n  or disable it: -p no:{plugin.name}"
     more = f"\n  for the same reason: {', '.join(one.name for one in others)}" if others else ""

@@ -1,4 +1,4 @@
-"""``wf``: the command group, options of every command, and error output."""
+"""``wf``: the command group, the options of every command, and error messages."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def _past_click() -> Iterator[None]:
 
 
 class WfGroup(click.Group):
-    """A click group that imports a command when it is needed, and explains unknown ones."""
+    """A click group that imports a command only when it runs, and explains unknown commands."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """As in click, with errors carried past it."""
+        """As in click, but errors that click would swallow get past it."""
         with _past_click():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As in click, with errors carried past it and attributed to a plugin."""
+        """As in click, but errors that click would swallow get past it, and errors are attributed to plugins."""
         with _past_click():
             try:
                 return super().invoke(ctx)
@@ -134,8 +134,7 @@ class WfGroup(click.Group):
     options_metavar="",
     epilog=(
         "wf COMMAND --help explains a command. Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 a plugin cannot be "
-        "loaded, 4 data missing or invalid, 5 diverged, 129, 130 or 143 interrupted, 141 the reader of the output has "
-        "gone."
+        "loaded, 4 data missing or invalid, 5 diverged, 129, 130 or 143 interrupted, 141 the output pipe was closed."
     ),
 )
 @click.version_option(wf.__version__, prog_name="wf")
@@ -232,7 +231,7 @@ def _explain_bug(error: BaseException) -> int:
 def _explain_output(error: BaseException) -> int:
     """The exit code for an error in writing our own output; 0 for any other error.
 
-    If the reader has closed the pipe (``wf list | head``), wf ends silently like other programs.
+    If the reader has closed the pipe (``wf list | head``), wf exits silently like other programs.
     """
     if not isinstance(error, OSError):
         return 0
@@ -250,7 +249,7 @@ NAMING = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
 
 
 def _explain_name(error: BaseException, *, show: bool) -> int:
-    """The exit code for a file name that cannot be used, wherever it was used; 0 for any other error."""
+    """The exit code for an error caused by an unusable file name; 0 for any other error."""
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         shown = error.object[max(0, error.start - 40) : error.end + 40]
         return _say(f"a name is not UTF-8: {shown}\n  rename it", UsageError.exit_code, show=show)
@@ -269,7 +268,7 @@ def _is_closed(descriptor: int) -> bool:
 
 
 def _discard(descriptors: Sequence[int], code: int) -> int:
-    """Redirect what Python still writes at exit to nowhere; returns the code."""
+    """Discard all further output to these descriptors; returns the code."""
     for descriptor in descriptors:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return code
@@ -279,7 +278,7 @@ class _Handler(logging.Handler):
     """Log records on standard error, formatted like other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record, of several processes the first one's; logging itself reports one that cannot be formatted."""
+        """Print a record; of several processes only the first one prints. Logging reports records with bad formats."""
         if not (is_first() or getattr(record, "of_process", False)):
             return
         try:

@@ -24,7 +24,7 @@ _COMMAND = re.compile(r"\b(wf|pip|python|torchrun) [a-z-]")
 _results: list[TextIO] = []
 """The original standard output, while it is reserved for results."""
 _phase: list[str] = []
-"""What the terminal says is being done, while it does."""
+"""The phase shown on the terminal, if any."""
 
 
 def keep_stdout() -> None:
@@ -63,9 +63,9 @@ def diverted_stdout() -> Iterator[None]:
 
 
 def prepare_streams() -> None:
-    """Make sure that every write succeeds: to nowhere if a stream is closed, escaped if it cannot be encoded.
+    """Make every write succeed: open closed streams on the null device, and escape text that cannot be encoded.
 
-    Otherwise the first opened file would get a closed descriptor's number, and output would be written into it.
+    Otherwise the first file that is opened would get the number of a closed descriptor and receive the output.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -82,9 +82,9 @@ def prepare_streams() -> None:
 
 
 class Messages(TextIOWrapper):
-    """Standard error that never raises: once its reader has gone, or its disk is full, it discards output.
+    """Standard error that never raises: if its pipe is closed or its disk is full, it discards output.
 
-    Messages are about a run; being unable to show them must not end the run or cost a checkpoint.
+    A run must not end or lose a checkpoint because a message cannot be shown.
 
     Args:
         stream: Standard error as Python opened it.
@@ -112,7 +112,7 @@ class Messages(TextIOWrapper):
             super().flush()
 
     def _give_up(self) -> None:
-        """From now on redirect the descriptor itself to nowhere, for child processes and C code as well."""
+        """Redirect the descriptor itself to the null device, for child processes and C code as well."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._descriptor)
         os.close(nowhere)
@@ -158,7 +158,7 @@ def _fitted_line(line: str, width: int) -> str:
 
 
 def begin_phase(text: str) -> None:
-    """Show on a terminal what is being done; whatever is written next takes its place. Elsewhere nothing is shown."""
+    """Show the current phase on a terminal, until the next output replaces it; nothing if stderr is no terminal."""
     if not is_live(sys.stderr):
         return
     end_phase()
@@ -168,7 +168,7 @@ def begin_phase(text: str) -> None:
 
 
 def end_phase() -> None:
-    """Take away what `begin_phase` shows."""
+    """Clear the text of `begin_phase`."""
     if _phase:
         _phase.clear()
         sys.stderr.write("\x1b[2K")
@@ -193,7 +193,7 @@ def print_json(value: Any) -> None:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Rows as aligned columns; the last column is wrapped at the terminal's width, below the others if they fill it."""
+    """Rows as aligned columns. The last column is wrapped at the terminal's width, or put below if it has no room."""
     if not rows:
         return ""
     num_columns = max(len(row) for row in rows)
@@ -248,12 +248,12 @@ def figures(
     rows: Sequence[str] = ("train", "validation", "test"),
     class_names: Sequence[str] = (),
 ) -> str:
-    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices of the last one below it.
+    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split, then lists and matrices of the last split.
 
     Args:
         metrics: The figures.
-        rows: The rows of the table; of two that a name begins with, it is in the longer one.
-        class_names: The names of the places of a list, where it has as many.
+        rows: The splits; a figure belongs to the longest one that its name starts with.
+        class_names: Labels for the elements of lists with the same length.
     """
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for key, value in metrics.items():
@@ -287,7 +287,7 @@ def number(value: Any) -> str:
 
 
 def _matrix(value: list[Any], class_names: Sequence[str]) -> list[str]:
-    """A list as a line of numbers, one of lists as a line each; with the names of classes where there are as many."""
+    """A list as one line, a matrix as one line per row; labelled by class names if the lengths agree."""
     is_square = bool(value) and isinstance(value[0], list)
     cells = [[number(cell) for cell in row] for row in (value if is_square else [value])]
     num_columns = max(map(len, cells), default=0)
@@ -298,7 +298,7 @@ def _matrix(value: list[Any], class_names: Sequence[str]) -> list[str]:
     first = "true \\ predicted" if is_square else ""
     left = min(max(len(first), *map(len, names)), 24) if is_square else 0
     room = (terminal_width() - 2 - left) // num_columns - 2
-    column = max(width, min(room, max(map(len, names))))  # cut where the terminal is narrow
+    column = max(width, min(room, max(map(len, names))))  # shortened if the terminal is narrow
     head = f"{first:<{left}}" + "".join(f"  {name[:column]:>{column}}" for name in names)
     labels = names if is_square else [""]
     body = [

@@ -20,7 +20,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="show",
             section="See what there is",
-            summary="One component: its options, documentation, traits, provider and place.",
+            summary="Show one component: options, documentation, traits, provider and source file.",
             target="wf_cli.listing.showing:show",
             order=20,
             examples=(("wf show focal", "Show one component and its options."),),
@@ -28,7 +28,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="list-plugins",
             section="See what there is",
-            summary="The plugins: name, version, status and components.",
+            summary="List the plugins: name, version, status and components.",
             target="wf_cli.listing.listing:list_plugins",
             order=30,
         ),

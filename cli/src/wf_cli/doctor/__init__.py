@@ -1,1 +1,1 @@
-"""``wf doctor``: whether the installation is in order, and where it runs."""
+"""``wf doctor``: checks the installation and its environment."""

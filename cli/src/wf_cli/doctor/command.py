@@ -35,7 +35,7 @@ MARKS = {"note": "note", "problem": "PROBLEM"}
 def doctor(ctx: click.Context, as_json: bool) -> int:
     """Check the installation: python, torch, plugins, names, settings and folders.
 
-    Nothing is changed. Exit code 0 without problems, else 1; notes are worth knowing but are not problems.
+    It changes nothing. Exit code 0 without problems, else 1; notes are not problems.
     """
     about_plugins, registry = _look_at_plugins(ctx)  # before torch, so that it does not disturb the timings
     findings = [surroundings.python(), surroundings.wf_itself(), *surroundings.torch(), *about_plugins]

@@ -34,7 +34,7 @@ CHECKS: dict[str, str] = {
     "command": "each command can be imported",
     "shared-name": "names and aliases that several plugins use",
     "pin": "each pin refers to a plugin that has the name",
-    "allow-list": "no allow-list is empty, and each name in it is that of an installed plugin",
+    "allow-list": "no allow-list is empty, and each name in it is an installed plugin",
     "data-folder": "the folder of downloaded datasets, and its contents",
     "runs-folder": "run directories can be written below the working directory",
 }
@@ -100,7 +100,7 @@ def settings_read(settings: Settings) -> Iterator[Finding]:
         yield Finding(level="note", check="settings", subject="settings", message=why, fix=fix)
     name = "WF_DISABLE_PLUGIN_AUTOLOAD"
     if os.environ.get(name, "") not in ("", "0"):
-        message = "is set: no installed plugin is loaded, only what -p names"
+        message = "is set: only plugins given by -p are loaded"
         yield Finding(level="note", check="settings", subject=name, message=message, fix=f"unset {name}")
 
 
@@ -121,8 +121,8 @@ def declaration_costs(
 ) -> tuple[dict[str, Cost], str]:
     """The cost of each loaded plugin's declaration, and the reason if some could not be measured.
 
-    A heavy module counts for the plugin that imports it first. So as long as there is such a plugin, the others are
-    loaded again without it, in a separate process.
+    A heavy module is attributed to the plugin that imports it first. So the other plugins are loaded again without that
+    plugin, in a separate process, until no plugin imports a heavy module.
     """
     costs: dict[str, Cost] = {p.name: (p.pulled_in, p.import_ms) for p in plugins if p.status == "ok"}
     heavy = {name for name, (modules, _) in costs.items() if modules}
@@ -139,7 +139,7 @@ def declaration_costs(
 
 
 def light_imports(costs: Mapping[str, Cost], why: str = "") -> Iterator[Finding]:
-    """Slow or heavy declarations, for which every command waits."""
+    """Slow or heavy declarations, which delay every command."""
     for name, (modules, milliseconds) in costs.items():
         if modules or milliseconds > SLOW_MS:
             imports = f" and imports {', '.join(modules)}" if modules else ""
@@ -147,7 +147,7 @@ def light_imports(costs: Mapping[str, Cost], why: str = "") -> Iterator[Finding]
             fix = "its author can write targets as strings, 'package.module:Attr', and move heavy imports there"
             yield Finding(level="note", check="light-import", subject=name, message=message, fix=fix)
     if why:
-        message = f"it is unknown whether other plugins import the same: {why}"
+        message = f"cannot check whether other plugins import the same modules: {why}"
         yield Finding(level="note", check="light-import", subject="all", message=message)
 
 
@@ -156,7 +156,7 @@ def changes(plugins: Iterable[Plugin]) -> Iterator[Finding]:
     for plugin in plugins:
         if plugin.changed:
             message = f"importing it changes {', '.join(plugin.changed)}; restored unless noted"
-            fix = "its author can move this to where a component is made, or disable it: -p no:" + plugin.name
+            fix = "its author can move this into a component's factory; to disable the plugin: -p no:" + plugin.name
             yield Finding(level="note", check="process", subject=plugin.name, message=message, fix=fix)
 
 
@@ -184,7 +184,7 @@ def targets(plugins: Iterable[Plugin]) -> Iterator[Finding]:
 
 
 def forms(plugins: Iterable[Plugin], registry: Registry) -> Iterator[Finding]:
-    """Forms of targets and predictions in traits that no task and no link declares."""
+    """Forms of targets and predictions in traits that neither a task nor a link declares."""
     for plugin in plugins:
         for part in plugin.components:
             several = part.groups.values() if isinstance(part, Catalogue) else ()
@@ -202,7 +202,7 @@ def forms(plugins: Iterable[Plugin], registry: Registry) -> Iterator[Finding]:
 
 
 def shared_names(registry: Registry) -> Iterator[Finding]:
-    """Names that several plugins use, and whether a pin decides which one is meant."""
+    """Names that several plugins use, and the pins that choose one of them."""
     for kind, name in registry.shared_names():
         entries, pin = registry.providers(kind, name), registry.pins.get((kind, plain_name(name)))
         owners = [entry.distribution for entry in entries] or _owners(registry, kind, name.removesuffix("/*"))

@@ -1,7 +1,7 @@
 """Checks of wf's environment: the interpreter, wf itself, torch and its accelerators, the folders that it writes to.
 
-Each check yields findings and never raises. torch is imported in a separate process, so that even a crash is only a
-finding.
+Each check yields findings and never raises. torch is imported in a separate process, so that even a crash of torch
+becomes a finding.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Finding:
     """The result of one check."""
 
     level: Level
-    """``ok``; ``note``: works, and is worth knowing; ``problem``: something does not work."""
+    """``ok``; ``note``: works, but may surprise; ``problem``: something does not work."""
     check: str
     """The check: a key of `wf_cli.doctor.examining.CHECKS`."""
     subject: str
@@ -119,7 +119,7 @@ def torch() -> Iterator[Finding]:
 
 
 def in_a_process(code: str, *args: str) -> tuple[Any, str]:
-    """The last line that a fresh interpreter prints, parsed as JSON; or None, and the reason."""
+    """Run code in a new interpreter; returns its last output line, parsed as JSON, or None and the reason."""
     command = [sys.executable, "-P", "-c", code, *args]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
@@ -129,7 +129,7 @@ def in_a_process(code: str, *args: str) -> tuple[Any, str]:
     except OSError as error:
         return None, f"{sys.executable} {NO_START}: {describe(error)}"
     if done.returncode < 0:
-        return None, f"the process was ended by signal {-done.returncode}"
+        return None, f"the process was killed by signal {-done.returncode}"
     if done.returncode or not done.stdout.strip():
         said = done.stderr.strip().splitlines()
         return None, said[-1] if said else f"the process ended with code {done.returncode} without output"

@@ -1,1 +1,1 @@
-"""``wf list`` and ``wf show``: components, declarations, words, and what fits what."""
+"""``wf list`` and ``wf show``: components, plugins, vocabularies, and compatible components."""

@@ -1,4 +1,4 @@
-"""The component that words name, and its record for ``--json``."""
+"""Finds the component that the user names, and makes its record for ``--json``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
 
 def _explain_unknown(registry: Registry, word: str) -> str:
     if words := word_kind(word):
-        return f"'{word}' is no component\n  to list them: wf list {words}s   one of them: wf show {words} NAME"
+        return f"'{word}' is not a component\n  to list all: wf list {words}s   to show one: wf show {words} NAME"
     if word in summaries() or word in plurals():
         return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
     if ":" in word:
@@ -61,7 +61,7 @@ def kind_of(word: str, registry: Registry) -> str:
     """The kind that a word names, in the singular or plural.
 
     Raises:
-        UsageError: For any other word; the name of a component is explained.
+        UsageError: If the word is not a kind; the message says so if it is a component.
     """
     try:
         return read_kind(word)
@@ -75,7 +75,7 @@ def kind_of(word: str, registry: Registry) -> str:
 
 
 def component_record(entry: Entry) -> dict[str, Any]:
-    """A component as ``--json`` prints it."""
+    """The record of a component for ``--json``."""
     component, plugin = entry.component, entry.plugin
     return {
         "kind": component.kind,

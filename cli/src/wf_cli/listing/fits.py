@@ -1,4 +1,4 @@
-"""``wf list KIND --fits NAME``: the components that fit another one, judged by their traits."""
+"""``wf list KIND --fits NAME``: the components that fit another one, according to their traits."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
 
     Args:
         registry: The registry to search.
-        wanted: The kind to list; among several components with the name, it selects the one that is related to it.
+        wanted: The kind to list; if several components have the name, those of related kinds are preferred.
         word: The name.
 
     Returns:
-        None if there is no such component.
+        The component; None if there is none with that name.
 
     Raises:
-        UsageError: For an ambiguous name.
+        UsageError: If the name is ambiguous.
     """
     if pair := split_kind(word):
         return registry.find(*pair)
@@ -60,7 +60,7 @@ def _of_form(registry: Registry, word: str) -> Entry | None:
 
 
 def unknown_note(found: list[tuple[Entry, Verdict]], wanted: str | None) -> str:
-    """The components whose traits say too little; empty if there are none."""
+    """A note on components whose traits do not decide; empty if there are none."""
     reasons: dict[tuple[str, ...], list[str]] = {}
     for entry, verdict in found:
         if verdict.fits is None:
@@ -70,7 +70,7 @@ def unknown_note(found: list[tuple[Entry, Verdict]], wanted: str | None) -> str:
 
 
 def nothing_note(found: list[tuple[Entry, Verdict]], other: Entry) -> str:
-    """Message that nothing is known to fit, with the reason if it is the same for all."""
+    """The message that nothing is known to fit, with the reason if all have the same one."""
     why = {verdict.why[0] for _, verdict in found if verdict.fits is False}
     kinds = " or ".join(dict.fromkeys(plural(entry.component.kind) for entry, _ in found)) or "components"
     reason = f": {why.pop()}" if len(why) == 1 else ""

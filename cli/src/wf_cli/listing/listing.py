@@ -38,7 +38,7 @@ JSON = click.option("--json", "as_json", is_flag=True, callback=keep_stdout_if, 
 @JSON
 @click.pass_context
 def list_plugins(ctx: click.Context, as_json: bool) -> None:
-    """The plugins: name, version, status and components."""
+    """List the plugins: name, version, status and components."""
     plugins = discover(ctx).plugins
     if as_json:
         print_json([_plugin_record(plugin) for plugin in plugins])
@@ -69,12 +69,12 @@ def list_components(
 ) -> None:
     """List components, of one KIND (losses, models, ...) or of all kinds.
 
-    KIND may also be kinds, settings, values or conditions: the words that plugins add to.
+    KIND may also be kinds, settings, values or conditions, which plugins can add, too.
     """
     registry = registry_of(ctx)
     if kind and (words := word_kind(kind)) and (fits is None or words not in summaries()):
         if fits is not None:
-            raise UsageError(f"--fits is about components, and {words}s are none\n  to list them: wf list {words}s")
+            raise UsageError(f"--fits lists components, but {words}s are not components\n  use: wf list {words}s")
         _list_words(words, search, as_json=as_json)
         return
     wanted = kind_of(kind, registry) if kind else None
@@ -107,7 +107,7 @@ def _list_words(kind: str, search: str | None, *, as_json: bool) -> None:
 
 
 def _left_out(plugins: Iterable[Plugin]) -> str:
-    """A hint that plugins which are not loaded may provide more, for the end of a list."""
+    """A hint for the end of a list: plugins that are not loaded may have more."""
     missing = [plugin for plugin in plugins if plugin.status != "ok"]
     if not missing:
         return ""
@@ -118,7 +118,7 @@ def _left_out(plugins: Iterable[Plugin]) -> str:
 def _list_fitting(
     registry: Registry, wanted: str | None, word: str, *, catalogues: bool, search: str | None, as_json: bool
 ) -> None:
-    """``wf list --fits``: catalogue members are counted, or listed one by one."""
+    """``wf list --fits``; members of catalogues are counted, or listed with ``--all``."""
     other = find_other(registry, wanted, word) or find_any(registry, (word,))
     found = fitting_entries(registry, wanted, other)
     if search is not None:
@@ -179,7 +179,7 @@ def _plugin_record(plugin: Plugin) -> dict[str, Any]:
 
 
 def _plugin_block(plugin: Plugin) -> str:
-    """A plugin on one line, and below it its components or the reason why it has none."""
+    """A plugin on one line; below it its components, or the reason why it is not loaded."""
     head = [plugin.name, plugin.version or plugin.module, plugin.status]
     if plugin.distribution not in (None, plugin.name):
         head.insert(1, f"({plugin.distribution})")
@@ -218,5 +218,5 @@ def _kinds() -> list[str]:
 
 
 def complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:
-    """The words that begin as typed."""
+    """The words that start with the typed text."""
     return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(typed)]

@@ -35,7 +35,7 @@ from wf_cli.output import definitions, echo, paragraphs, print_json, table
 @JSON
 @click.pass_context
 def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool) -> None:
-    """One component: its options, documentation, traits, provider and place.
+    """Show one component: options, documentation, traits, provider and source file.
 
     KIND may also be kind, setting, value or condition.
     """
@@ -79,7 +79,7 @@ def _shortest(place: str) -> str:
     """A path, relative to the working directory if that is shorter."""
     try:
         return min(place, os.path.relpath(place), key=len)
-    except OSError:  # the working directory is gone
+    except OSError:  # the working directory was deleted
         return place
 
 
@@ -90,11 +90,11 @@ def title(entry: Entry) -> str:
 
 
 def options_table(entry: Entry, use: str) -> str:
-    """A component's options: spelling, type, default and description.
+    """The table of a component's options: how to write them, type, default and description.
 
     Args:
         entry: The component.
-        use: Its name in the run.
+        use: The name by which the run uses it.
     """
     params = entry.params()
     if not params:
@@ -124,11 +124,11 @@ def _source(entry: Entry) -> str:
     try:
         return entry.source().rstrip()
     except (TypeError, OSError) as error:
-        raise UsageError(f"{title(entry)} has no Python source that can be shown: {error}") from error
+        raise UsageError(f"the source of {title(entry)} cannot be shown: {error}") from error
 
 
 def _documentation(entry: Entry) -> str:
-    """The docstring without its sections: arguments are in the table of options, the rest is for programmers."""
+    """The docstring without sections such as ``Args:``, which the table of options replaces."""
     kept, skipping = [], False
     for line in entry.doc().splitlines():
         if line.rstrip() in ("Args:", "Arguments:", "Parameters:", "Returns:", "Raises:"):

@@ -1,4 +1,4 @@
-"""Words that plugins add to: kinds, run-file keys, run values and conditions, for ``wf list`` and ``wf show``."""
+"""Vocabularies for ``wf list`` and ``wf show``: kinds, run-file keys, run values and conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wf.parameters import NULL, type_name
 
 
 def word_kind(text: str) -> str | None:
-    """The vocabulary that a word names, in the singular or plural; None for none."""
+    """The vocabulary with this name, in the singular or plural; None if there is none."""
     singular = text.lower().removesuffix("s")
     return singular if singular in VOCABULARIES else None
 
@@ -19,8 +19,8 @@ def word_rows(kind: str, search: str | None = None) -> list[tuple[str, str, str]
     """Name, owner and summary of each word of a vocabulary.
 
     Args:
-        kind: Its key in `VOCABULARIES`.
-        search: A text that name or summary must hold.
+        kind: The vocabulary, a key of `VOCABULARIES`.
+        search: Keep only words whose name or summary contains this text.
     """
     words = VOCABULARIES[kind]
     rows = [(name, words.owner(name), str(word.facts()["summary"])) for name, word in words.items()]
@@ -28,10 +28,10 @@ def word_rows(kind: str, search: str | None = None) -> list[tuple[str, str, str]
 
 
 def word_record(kind: str, name: str) -> dict[str, Any]:
-    """A word as ``--json`` prints it.
+    """The record of a word for ``--json``.
 
     Raises:
-        UsageError: For an unknown word.
+        UsageError: If the word is unknown.
     """
     word = _find(kind, name)
     facts = word.facts()
@@ -41,10 +41,10 @@ def word_record(kind: str, name: str) -> dict[str, Any]:
 
 
 def word_table(kind: str, name: str) -> list[tuple[str, str]]:
-    """The facts about a word, for a table.
+    """The properties of a word, as rows of a table.
 
     Raises:
-        UsageError: For an unknown word.
+        UsageError: If the word is unknown.
     """
     record = word_record(kind, name)
     facts = {key: value for key, value in record.items() if key not in ("kind", "name", "summary")}
