@@ -1,4 +1,4 @@
-"""Actor and critic (Mnih et al. 2016) that balance rods: an environment in the place of a dataset."""
+"""An actor-critic (Mnih et al. 2016) that balances rods; an environment replaces the dataset."""
 
 import torch
 
@@ -8,14 +8,14 @@ NUM, STEPS, DISCOUNT = 16, 32, 0.95
 
 
 def pushed(states, actions):
-    """The angle of each rod, and how fast it turns, a twentieth of a second later; and which rods have fallen."""
+    """Push the rods for 0.05 s; returns their states [N, 2] (angle, angular velocity), and which rods have fallen."""
     angle, speed = states.unbind(1)
     speed = speed + 0.05 * (9.8 * angle.sin() + 12 * actions - 6)
     return torch.stack([angle + 0.05 * speed, speed], 1), (angle + 0.05 * speed).abs() > 0.5
 
 
 class ActorCritic(BaseTrainer):
-    """The actor learns from how much better it went than the critic had expected."""
+    """The actor learns from the advantage: the return minus the critic's estimate."""
 
     scopes = {"model": ("actor", "critic"), "optimizer": ("actor", "critic")}
     run_values = staticmethod(lambda: {"input_shape": (2,), "steps_per_epoch": 50})
@@ -34,7 +34,7 @@ class ActorCritic(BaseTrainer):
             self.states = torch.where(fell[:, None], torch.rand(NUM, 2) / 5 - 0.1, after)
         states, actions, fallen = (torch.stack(one) for one in zip(*seen, strict=True))
         value, returns = self.model["critic"](self.states)[:, 0], []
-        for fell in fallen.flip(0):  # a step is worth 1, and what comes after it until the rod falls
+        for fell in fallen.flip(0):  # the reward of a step is 1; a fall ends the return
             value = 1 + DISCOUNT * value * ~fell
             returns.insert(0, value)
         targets = {"actions": actions.flatten(), "returns": torch.cat(returns), "fallen": fallen.flatten()}
@@ -52,7 +52,7 @@ class ActorCritic(BaseTrainer):
         better, chances = self.better(batch).detach(), self.model["actor"](batch.inputs).log_softmax(1)
         return -(chances.gather(1, batch.targets["actions"][:, None])[:, 0] * better / better.std()).mean()
 
-    def state_dict(self):  # the rods: a run that is resumed goes on with them
+    def state_dict(self):  # a resumed run continues with the same rods
         return {"states": self.states}
 
     def load_state_dict(self, state):

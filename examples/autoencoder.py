@@ -1,6 +1,6 @@
-"""An autoencoder: a model that gives its own inputs back through a few numbers, its code.
+"""An autoencoder: it compresses each input to a short code and reconstructs the input from the code.
 
-The trainer's loss needs no targets, so the labels of the dataset are left alone; evaluations compute the same loss.
+The trainer's loss needs no targets, so the labels of the dataset are ignored; evaluations compute the same loss.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from wf_base import BaseTrainer, Batch
 
 
 class Autoencoder(nn.Module):
-    """Two small networks around a code.
+    """An encoder and a decoder with one hidden layer each.
 
     Args:
-        num_features: Numbers in an input.
-        code: Numbers in its code.
+        num_features: Size of an input.
+        code: Size of a code.
         width: Hidden units of each network.
     """
 
@@ -26,15 +26,15 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(nn.ReLU(), nn.Linear(code, width), nn.ReLU(), nn.Linear(width, num_features))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The code of each input: what a later model, or the metric `knn`, works with."""
+        """The code of each input, ``[N, code]``, for a later model or the metric `knn`."""
         code: Tensor = self.encoder(inputs)
         return code
 
 
 class Reconstruction(BaseTrainer):
-    """Trains encoder and decoder by the squared error of what comes back."""
+    """Trains encoder and decoder on the squared error of the reconstruction."""
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The mean squared error of the inputs that the decoder makes of the codes."""
+        """The mean squared error between the inputs and their reconstructions."""
         found = self.model.decoder(self.model(batch.inputs))
         return mse_loss(found, batch.inputs.flatten(1))

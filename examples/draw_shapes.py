@@ -1,4 +1,4 @@
-"""Draws images of discs and squares, with their boxes and masks in the format of COCO.
+"""Draws images of discs and squares, with their boxes and masks in the COCO format.
 
 Usage: python draw_shapes.py FOLDER [IMAGES]
 """
@@ -16,14 +16,14 @@ WIDTH, HEIGHT = 128, 96
 
 
 def draw(folder: Path, num: int, first: int) -> dict[str, list[dict[str, object]]]:
-    """Write so many images into a folder; gives what is in them. One in eight is empty."""
+    """Write `num` images into a folder; returns their annotations. One image in eight is empty."""
     images, annotations = [], []
     for number in range(first, first + num):
         rng = np.random.default_rng(number)
         image = Image.fromarray(rng.integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8))
         for place in range(0 if number % 8 == 7 else int(rng.integers(1, 4))):
             side, label = int(rng.integers(20, 42)), int(rng.integers(len(CLASSES)))
-            x, y = place * 43, int(rng.integers(0, HEIGHT - side))  # side by side: they do not overlap
+            x, y = place * 43, int(rng.integers(0, HEIGHT - side))  # side by side, so that they do not overlap
             corners = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
             if label == 0:
                 turns = [step * math.tau / 24 for step in range(24)]

@@ -1,4 +1,4 @@
-"""A generative adversarial network (Goodfellow et al. 2014): two models, each with its own optimizer, in turns."""
+"""A generative adversarial network (Goodfellow et al. 2014): two models, each with its own optimizer."""
 
 import torch
 from torch.nn.functional import softplus
@@ -11,12 +11,12 @@ SCOPES = {"model": ("discriminator", "generator"), "optimizer": ("discriminator"
 
 
 class GAN(BaseTrainer):
-    """Discriminator and generator in turns.
+    """Trains discriminator and generator alternately.
 
     Args:
         model: Both models.
-        optimizers: Of both.
-        noise: Numbers that the generator makes a sample of.
+        optimizers: The optimizer of each model.
+        noise: Size of the generator's input noise.
     """
 
     scopes = SCOPES
@@ -51,6 +51,6 @@ def points(seed: int) -> Dataset:
 def wf_components():
     traits = TrainerTraits(scopes=SCOPES)
     return [
-        Component("trainer", "gan", GAN, "generator and discriminator in turns", traits=traits),
+        Component("trainer", "gan", GAN, "trains generator and discriminator alternately", traits=traits),
         Component("dataset", "points", points, "points around (3, 3)", traits=DatasetTraits(inputs="vector")),
     ]

@@ -1,4 +1,4 @@
-"""Images beside the columns of a table, from one CSV file with a column that names image files: dataset and model."""
+"""A dataset and a model for images and numbers together, from a CSV file with a column of image file names."""
 
 import csv
 from pathlib import Path
@@ -23,7 +23,7 @@ class RowReader:
         self.image, self.columns, self.size = image, columns, size
 
     def description(self) -> dict:
-        """What makes an equal reader again."""
+        """The arguments of the reader, to rebuild it from a bundle."""
         return {"image": self.image, "columns": self.columns, "size": self.size}
 
     def read(self, path: Path) -> dict:
@@ -44,11 +44,11 @@ class RowReader:
             with Image.open(path.parent / name) as image:
                 return np.asarray(image.convert("RGB").resize((self.size, self.size))).transpose(2, 0, 1)
         except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"{path}, line {line}, column '{self.image}': '{name}' is no image: {error}") from error
+            raise DataError(f"{path}, line {line}, column '{self.image}': '{name}' is not an image: {error}") from error
 
 
 def rows_of(path: Path) -> list[dict]:
-    """The rows of a table, each with its cells by column."""
+    """The rows of a table, each as a dict from column to cell."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:
@@ -68,10 +68,10 @@ def image_table(path: Path, target: str, image: str = "image", size: int = 16) -
     """A table with a column of image files; all other columns hold numbers.
 
     Args:
-        path: The CSV file; images are looked up beside it.
+        path: The CSV file; image paths are relative to its folder.
         target: The column to predict.
-        image: The column of the image files.
-        size: Width and height that each image is brought to.
+        image: The column of image file names.
+        size: Width and height in pixels to which each image is resized.
     """
     rows = rows_of(path)
     reader = RowReader(image, [name for name in rows[0] if name not in (image, target)], size)
@@ -86,12 +86,12 @@ def image_table(path: Path, target: str, image: str = "image", size: int = 16) -
 
 
 class TwoTowers(nn.Module):
-    """A small convolutional network for the image, and its features beside the numbers.
+    """A small convolutional network for the image, and a head on its features and the numbers.
 
     Args:
-        num_outputs: Numbers to give for one sample.
-        dataset_facts: The dataset's: the names of its numbers.
-        width: Channels, and width of the hidden layer.
+        num_outputs: Number of outputs per sample.
+        dataset_facts: Facts of the dataset: the names of its number columns.
+        width: Number of channels, and of hidden units of the head.
     """
 
     def __init__(self, num_outputs: int, dataset_facts: dict, width: int = 16) -> None:
@@ -102,7 +102,7 @@ class TwoTowers(nn.Module):
         self.head = nn.Sequential(nn.Linear(both, width), nn.ReLU(), nn.Linear(width, num_outputs))
 
     def forward(self, image, numbers):
-        """Called with the dataset's inputs by name."""
+        """The outputs ``[N, num_outputs]``. wf passes the dataset's inputs by name."""
         return self.head(torch.cat([self.image(image), numbers], dim=1))
 
 
@@ -111,6 +111,6 @@ def wf_components():
     """The dataset and the model."""
     reader = DatasetTraits(targets="real", files=(), reader=RowReader)
     return [
-        Component("dataset", "image-table", image_table, "images beside a table", traits=reader),
-        Component("model", "two-towers", TwoTowers, "image and numbers", traits=ModelTraits()),
+        Component("dataset", "image-table", image_table, "images and numbers from a CSV table", traits=reader),
+        Component("model", "two-towers", TwoTowers, "a network for an image and numbers", traits=ModelTraits()),
     ]

@@ -1,4 +1,4 @@
-"""A dataset of one's own without a package: wf run ... --dataset examples/imbalanced.py:digits."""
+"""A custom dataset in a single file: wf run ... --dataset examples/imbalanced.py:digits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from wf_base import Dataset, TensorSamples
 
 
 def digits(rare: int = 8, num_rare: int = 5) -> Dataset:
-    """Handwritten digits, one of them rare in the train split and as frequent as the others in the test split.
+    """Handwritten digits; one digit is rare in the train split and as frequent as the others in the test split.
 
     Args:
-        rare: The digit that is rare.
-        num_rare: How many samples of it are left for training, of about 120.
+        rare: The rare digit.
+        num_rare: Number of its samples that are kept for training, of about 120.
 
     Returns:
-        Inputs float32 ``[N, 1, 8, 8]`` from 0 to 1, targets ``class_index``. The last 597 samples are for the test.
+        Inputs float32 ``[N, 1, 8, 8]`` from 0 to 1, targets ``class_index``. The last 597 samples are the test split.
     """
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float().div_(16).unsqueeze(1)

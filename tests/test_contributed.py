@@ -49,7 +49,7 @@ def num_anchors(anchor_generator: Grid):
 
 @hookimpl
 def wf_kinds():
-    return [Kind(name="anchor-generator", summary="makes the boxes that a detector starts from")]
+    return [Kind(name="anchor-generator", summary="makes the anchors (initial boxes) of a detector")]
 
 
 @hookimpl

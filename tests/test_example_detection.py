@@ -206,7 +206,7 @@ def test_models_that_find_no_boxes_are_refused(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--model", "mlp")
     assert refused.code == 2
     assert (
-        "shape-detection needs a model that gives shapes, this one gives raw\n  models that fit: grid-detector"
+        "shape-detection needs a model that outputs shapes, this one outputs raw\n  models that fit: grid-detector"
         in refused.stderr
     )
     listed = wf("list", "models", "--fits", "drawings", "-p", "detection.py").stdout
@@ -219,7 +219,7 @@ def test_show_boxes_refuses_other_runs(wf: Any, tmp_path: Path) -> None:
     for words, code, message in (
         (("x",), 4, "the model: inputs of shape [1, 3, 48, 48]; the run takes [N, 4]"),
         (("y",), 4, "there is no run directory 'y'"),
-        (("x", "none.png"), 4, "'none.png' is no image that can be read"),
+        (("x", "none.png"), 4, "'none.png' cannot be read as an image"),
         (("x", "--num", 0), 2, "--num"),
     ):
         done = wf("show-boxes", *words, "-p", "detection.py")

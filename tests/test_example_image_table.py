@@ -28,7 +28,7 @@ def test_trains_and_predicts_from_a_file(wf: Any, tmp_path: Path) -> None:
     predicted = wf("predict", "run", "houses.csv")
     assert len(predicted.stdout.splitlines()) == 24, predicted.stderr
     for old, new, message in (
-        ("5.png", "gone.png", "line 7, column 'image': 'gone.png' is no image"),
+        ("5.png", "gone.png", "line 7, column 'image': 'gone.png' is not an image"),
         ("3.png,3", "3.png,three", "line 5, column 'area': 'three' is not a number"),
         ("image,area", "image,size", "there is no column 'area'"),
     ):

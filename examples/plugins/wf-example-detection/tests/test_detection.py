@@ -157,7 +157,7 @@ def test_image_files(tmp_path: Path) -> None:
     assert torch.equal(ImageReader().read(tmp_path / "a.png")[0], image)
     assert torch.equal(read_image(tmp_path / "a.bmp")[0], image)
     (tmp_path / "b.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="no image that can be read"):
+    with pytest.raises(DataError, match="cannot be read as an image"):
         ImageReader().read(tmp_path / "b.png")
 
 
@@ -171,7 +171,7 @@ def test_pictures_show_boxes_above_the_score_threshold() -> None:
 
 
 def test_a_model_that_finds_no_boxes_is_refused() -> None:
-    with pytest.raises(UsageError, match="run x is no detection: its model finds no boxes"):
+    with pytest.raises(UsageError, match="the model of run x is not a detector: its outputs are not boxes"):
         found_in(torch.nn.Flatten(), torch.zeros(3, 4, 4), "x")
 
 

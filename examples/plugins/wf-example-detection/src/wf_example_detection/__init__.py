@@ -1,1 +1,1 @@
-"""An example of a task of one's own: object detection for wf."""
+"""An example of a custom task: object detection for wf."""

@@ -1,4 +1,4 @@
-"""A kind of this package's own: anchor generators make the boxes that a detector starts from."""
+"""A component kind of this package: anchor generators make the initial boxes of a detector."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from wf.errors import UsageError
 
 SIDE = 4.0
-"""The side of an anchor where nothing else is said, in pixels."""
+"""The default side of an anchor, in pixels."""
 
 
 class AnchorGenerator(Protocol):
-    """What a component of the kind must have."""
+    """The interface of an anchor generator; `anchors` calls it."""
 
     def sides(self) -> Tensor:
         """Width and height of each anchor in pixels, float ``[A, 2]``."""
@@ -22,10 +22,10 @@ class AnchorGenerator(Protocol):
 
 
 class Squares:
-    """Squares around each place.
+    """Squares at each position.
 
     Args:
-        sizes: Their sides, in pixels.
+        sizes: The side of each square, in pixels.
     """
 
     def __init__(self, sizes: list[float] = [SIDE]) -> None:  # noqa: B006  # it is only read
@@ -33,16 +33,16 @@ class Squares:
         self._sizes = sizes
 
     def sides(self) -> Tensor:
-        """Each size twice."""
+        """Each size as width and height, float ``[A, 2]``."""
         return torch.tensor(self._sizes)[:, None].expand(-1, 2).contiguous()
 
 
 class Rectangles:
-    """Rectangles of one area and of several shapes around each place.
+    """Rectangles of equal area and different shapes at each position.
 
     Args:
-        size: The side of a square of their area, in pixels.
-        ratios: Height over width of each.
+        size: The square root of the area, in pixels.
+        ratios: Height divided by width of each rectangle.
     """
 
     def __init__(self, size: float = SIDE, ratios: list[float] = [0.5, 1.0, 2.0]) -> None:  # noqa: B006  # likewise
@@ -51,13 +51,13 @@ class Rectangles:
         self._size, self._ratios = size, ratios
 
     def sides(self) -> Tensor:
-        """Widths and heights."""
+        """Width and height of each rectangle, float ``[A, 2]``."""
         roots = torch.tensor(self._ratios).sqrt()
         return self._size * torch.stack([1 / roots, roots], 1)
 
 
 def anchors(anchor_generator: AnchorGenerator) -> Tensor:
-    """The run value `anchors`: those of the run's generator."""
+    """The run value `anchors`: the anchors of the run's generator."""
     return anchor_generator.sides()
 
 

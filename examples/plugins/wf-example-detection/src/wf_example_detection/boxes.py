@@ -1,4 +1,4 @@
-"""What is known of boxes: x0, y0, x1, y1 in pixels, float ``[M, 4]``."""
+"""Boxes: x0, y0, x1, y1 in pixels, float ``[M, 4]``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Boxes(TypedDict):
-    """What there is in an image."""
+    """The objects in an image."""
 
     boxes: Tensor
     """float ``[M, 4]``."""
     labels: Tensor
-    """int64 ``[M]``: the class of each."""
+    """int64 ``[M]``: the class of each object."""
 
 
 class Found(Boxes):
-    """What a detector finds in an image, the surest first."""
+    """The detections in an image, highest score first."""
 
     scores: Tensor
     """float ``[M]``."""
@@ -30,7 +30,7 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of each box with each other one, ``[M, K]``."""
+    """Intersection over union of each of M boxes with each of K others, ``[M, K]``."""
     low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(2)

@@ -18,30 +18,32 @@ from wf_example_detection.boxes import Found
 from wf_example_detection.dataset import drawn, read_image
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
-"""Of the classes, one after the other."""
+"""The colours of the classes."""
 SIDE = 480
-"""Smaller images are drawn larger, until they have about so many pixels a side."""
+"""Smaller images are enlarged to at most this many pixels per side."""
 FIRST = 1_000_000
-"""The number of the first drawing that is made where no image is named."""
+"""The number of the first new drawing, if no image is given."""
 
 
 @click.command("show-boxes", cls=WfCommand)
 @click.argument("place", metavar="RUN")
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--num", type=click.IntRange(min=1), default=4, metavar="N", help="So many drawings without images.")
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1), default=0.3, metavar="P", help="Draw boxes from this score on."
+    "--num", type=click.IntRange(min=1), default=4, metavar="N", help="Number of drawings if no image is given."
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=0.3, metavar="P", help="Minimum score of the boxes to draw."
 )
 @click.option("--into", type=click.Path(path_type=Path), default="boxes", metavar="FOLDER", help="Default: boxes.")
 def show_boxes(place: str, images: tuple[Path, ...], num: int, min_score: float, into: Path) -> None:
-    """Draw the boxes that a run's detector finds in images, one PNG file an image.
+    """Draw the boxes that a run's detector finds in images, one PNG file per image.
 
-    Without images these are new drawings, of which no run has seen any.
+    Without images it uses new drawings, which no run has used for training.
     """
     model = wf.load_model(place)
     given = {path.stem: read_image(path)[0] for path in images}
     if len(given) < len(images):
-        raise UsageError("two images have one name, and their pictures would, too\n  name each of them by itself")
+        raise UsageError("two images have the same name, so one output would replace the other\n  draw them separately")
     given = given or {f"drawing-{number}": drawn(FIRST + number)[0] for number in range(num)}
     for name, image in given.items():
         file = into / f"{name}.png"
@@ -55,7 +57,14 @@ def show_boxes(place: str, images: tuple[Path, ...], num: int, min_score: float,
 
 
 def pictured(image: Tensor, found: Found, min_score: float, class_names: tuple[str, ...] = ()) -> Image.Image:
-    """An image with the boxes in it, each in the colour of its class, with its class and score."""
+    """The image with its boxes drawn in, each in the colour of its class and labelled with class and score.
+
+    Args:
+        image: uint8 ``[3, H, W]``.
+        found: The detections.
+        min_score: The minimum score of the boxes to draw.
+        class_names: The name of each class; by default their numbers.
+    """
     factor = max(1, SIDE // max(image.shape[1:]))
     small = Image.fromarray(image.permute(1, 2, 0).numpy())
     picture = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
@@ -70,13 +79,13 @@ def pictured(image: Tensor, found: Found, min_score: float, class_names: tuple[s
 
 
 def found_in(model: torch.nn.Module, image: Tensor, place: str) -> Found:
-    """What the model finds in an image.
+    """The detections of the model in an image.
 
     Raises:
-        UsageError: When it is no detector.
+        UsageError: If the model is not a detector.
     """
     with torch.inference_mode():
         found = model(image[None])
     if not isinstance(found, list) or not isinstance(found[0], dict) or "boxes" not in found[0]:
-        raise UsageError(f"run {place} is no detection: its model finds no boxes")
+        raise UsageError(f"the model of run {place} is not a detector: its outputs are not boxes")
     return cast(Found, found[0])

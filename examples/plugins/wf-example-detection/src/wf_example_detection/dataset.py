@@ -1,4 +1,4 @@
-"""A dataset of drawings, each made from its number alone, and what reads image files as it does."""
+"""A dataset of drawings, each generated from its number, and a reader of image files."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ CLASSES = ("disc", "square")
 SIZE = 48
 """The sides of a drawing, in pixels."""
 CELL, CELLS = 8, 5
-"""Shapes lie in the cells of a grid, somewhere in the drawing, at most one in each: they never overlap."""
+"""Shapes lie in the cells of a grid at a random position, at most one per cell, so that they never overlap."""
 MOST = 20
-"""The most shapes in a drawing."""
+"""Maximum number of shapes in a drawing."""
 
 EDITION = 1
-"""Raised with every change of what a drawing of a number looks like."""
+"""Increased whenever the generated drawings change."""
 
 
 class Drawings(torch.utils.data.Dataset[tuple[Tensor, Boxes]]):
-    """Images uint8 ``[3, 48, 48]`` with the boxes of what is drawn in them.
+    """Images uint8 ``[3, 48, 48]`` with the boxes of the shapes in them.
 
     Args:
         first: The number of the first drawing.
-        num: How many.
-        shuffled: Give each image the boxes of another one.
+        num: Number of drawings.
+        shuffled: Give each image the boxes of another image.
     """
 
     def __init__(self, first: int, num: int, *, shuffled: bool = False) -> None:
@@ -50,7 +50,7 @@ class Drawings(torch.utils.data.Dataset[tuple[Tensor, Boxes]]):
 
 
 def drawn(number: int) -> tuple[Tensor, Boxes]:
-    """A drawing and its boxes."""
+    """The drawing with a number, uint8 ``[3, 48, 48]``, and its boxes."""
     rng = np.random.default_rng(number)
     image = rng.integers(0, 80, (3, SIZE, SIZE), dtype=np.uint8)
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
@@ -70,20 +70,23 @@ def drawn(number: int) -> tuple[Tensor, Boxes]:
 
 
 def edition() -> int:
-    """The condition `drawings`: whether a number stands for the drawing that it stood for when the run began."""
+    """The condition `drawings`: the version of the generator, which must not change on resume."""
     return EDITION
 
 
 def drawings(num_train: int = 600, num_held_out: int = 100, shuffled: bool = False) -> Dataset:
-    """Drawings to train on, and others to judge by.
+    """Drawings of discs and squares, with a train, a validation and a test split.
 
     Args:
-        num_train: The drawings to train on; at least 1.
-        num_held_out: Those of the validation split, and of the test split; at least 1.
-        shuffled: Train with the boxes of other images: there is nothing to learn then.
+        num_train: Number of drawings in the train split; at least 1.
+        num_held_out: Number of drawings in each of the validation and test splits; at least 1.
+        shuffled: Train with the boxes of other images, so that there is nothing to learn.
+
+    Raises:
+        UsageError: If a number is below 1.
     """
     if num_train < 1 or num_held_out < 1:
-        raise UsageError(f"there are {num_train} and {num_held_out} drawings; both numbers must be at least 1")
+        raise UsageError(f"num_train is {num_train} and num_held_out is {num_held_out}; both must be at least 1")
     return Dataset(
         train=Drawings(0, num_train, shuffled=shuffled),
         validation=Drawings(num_train, num_held_out),
@@ -96,12 +99,12 @@ def drawings(num_train: int = 600, num_held_out: int = 100, shuffled: bool = Fal
 
 
 class ImageReader:
-    """Reads an image file as the drawings are: uint8 ``[1, 3, height, width]``."""
+    """Reads an image file in the form of the drawings: uint8 ``[1, 3, height, width]``."""
 
     endings: tuple[str, ...] = (".png", ".jpg", ".jpeg")
 
     def description(self) -> Mapping[str, Any]:
-        """Nothing: images of any size are taken as they are."""
+        """No settings: images of any size are read unchanged."""
         return {}
 
     def read(self, path: Path) -> Tensor:
@@ -110,14 +113,14 @@ class ImageReader:
 
 
 def read_image(path: Path) -> Tensor:
-    """The image in a file of any ending that Pillow knows, uint8 ``[1, 3, height, width]``.
+    """The image in a file of any format that Pillow reads, uint8 ``[1, 3, height, width]``.
 
     Raises:
-        DataError: When it is none, or is damaged.
+        DataError: If the file is not an image, or is damaged.
     """
     try:
         with Image.open(path) as image:
             pixels = np.array(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"'{path}' is no image that can be read: {error}") from error
+        raise DataError(f"'{path}' cannot be read as an image: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()

@@ -1,4 +1,4 @@
-"""A metric of several figures."""
+"""A metric with several figures."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from wf_base import Metric
 from wf_example_detection.boxes import Boxes, Found, overlaps
 
 LEVELS = tuple(0.5 + 0.05 * step for step in range(10))
-"""The IoU from which on an object counts as found."""
+"""The minimum IoU of a detection with an object."""
 
 
 class MeanAveragePrecision(Metric):
-    """The area under precision over recall, the mean over classes and over IoUs from 0.5 to 0.95.
+    """Mean average precision: the area under the precision-recall curve, averaged over classes and IoUs 0.5 to 0.95.
 
-    Its other figures are ``50``, that at an IoU of 0.5 alone, and ``recall``, the share of objects found there.
+    """Mean average precision: the area under precision over recall, averaged over classes and IoUs from 0.5 to 0.95.
+    at that IoU.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"": True, "50": True, "recall": True}
 
     def update(self, predictions: Sequence[Found], targets: Sequence[Boxes]) -> None:  # type: ignore[override]
-        """What was found in the images of a batch, and what there is."""
+        """Update with the detections and the objects of each image of a batch."""
         rows = [_matched(found, own) for found, own in zip(predictions, targets, strict=True)]
         self.append("found", torch.cat([torch.cat(row, 1) for row in rows]))
         self.append("objects", torch.cat([own["labels"] for own in targets]))
 
     def compute(self) -> Mapping[str, Tensor]:
-        """The mean average precision, and its other figures."""
+        """The mean average precision (``""``), ``50`` and ``recall``, each 0-d."""
         found, objects = self.values("found"), self.values("objects")
         label, score, right = found[:, 0], found[:, 1], found[:, 2:]
         order = score.argsort(descending=True, stable=True)
@@ -42,9 +43,9 @@ class MeanAveragePrecision(Metric):
 
 
 def _matched(found: Found, objects: Boxes) -> tuple[Tensor, Tensor, Tensor]:
-    """The label of each box that was found, its score, and whether it is right at each level.
+    """The label and the score of each detection, and whether it is correct at each level.
 
-    The surest first, each takes the object of its class that it overlaps most and that nobody took.
+    Detections are matched in the order of their scores: each to the unmatched object of its class with the highest IoU.
     """
     shared = overlaps(found["boxes"], objects["boxes"])
     shared = torch.where(found["labels"][:, None] == objects["labels"], shared, 0)
@@ -60,9 +61,9 @@ def _matched(found: Found, objects: Boxes) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _areas(scores: Tensor, right: Tensor, num: int) -> Tensor:
-    """The area under precision over recall at each level, of one class with so many objects.
+    """The area under the precision-recall curve of one class at each level, with `num` objects.
 
-    Boxes of one score count together, so that no order among them matters.
+    Detections with equal scores count together, so that their order does not matter.
     """
     if not len(scores):
         return right.sum(0)

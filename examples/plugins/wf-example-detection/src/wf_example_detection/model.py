@@ -1,4 +1,4 @@
-"""A small detector, which computes its own losses."""
+"""A small detector that computes its own losses."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from wf_example_detection.anchors import Squares
 from wf_example_detection.boxes import Boxes, Found, overlaps
 
 STRIDE = 4
-"""A cell of the grid has so many pixels a side."""
+"""The side of a grid cell in pixels."""
 PRIOR = -3.0
-"""The bias of the scores at first: most cells are empty."""
+"""The initial bias of the scores, because most cells are empty."""
 SAME = 0.5
-"""The IoU from which on two boxes are taken for those of one object."""
+"""The IoU at which non-maximum suppression drops the box with the lower score."""
 GAMMA = 2
-"""The exponent of the focal loss: cells that are sure already count less."""
+"""The exponent of the focal loss."""
 
 
 class GridDetector(nn.Module):
-    """For each cell of a grid and each anchor a score a class that an object lies there, and the object's box.
+    """For each grid cell and each anchor it predicts a score per class, and the box of the object.
 
-    In training, where it is given what there is in the images, it gives its losses; else what it finds.
+    With targets it returns its losses, without targets its detections.
 
     Args:
-        num_classes: Classes.
-        width: Channels of the first layer; the others have more.
-        most: The most objects that it finds in an image.
-        min_score: The score that an object has at least, from 0 to 1.
-        anchors: Width and height in pixels of the boxes that it starts from, ``[A, 2]``; by default a single square.
-        class_names: One a class, for those who draw what it finds.
+        num_classes: Number of classes.
+        width: Channels of the first layer; later layers have more.
+        most: Maximum number of detections in an image.
+        min_score: Minimum score of a detection, from 0 to 1.
+        anchors: Width and height of the anchors in pixels, ``[A, 2]``; by default a single square.
+        class_names: The name of each class, for drawing detections.
+
+    Raises:
+        UsageError: If an option is out of range.
     """
 
     anchors: Tensor
@@ -68,11 +71,11 @@ class GridDetector(nn.Module):
         nn.init.constant_(_bias(self.scores), PRIOR)
 
     def forward(self, images: Tensor, targets: Sequence[Boxes] | None = None) -> dict[str, Tensor] | list[Found]:
-        """The losses by name, or what is found in each image.
+        """The losses by name, or the detections in each image.
 
         Args:
             images: float ``[N, 3, H, W]``.
-            targets: What there is in each; None where that is not known.
+            targets: The objects in each image; None for detection.
         """
         layers = self.layers(images)
         split = (len(self.anchors), -1)
@@ -80,9 +83,9 @@ class GridDetector(nn.Module):
         return self._found(scores, places) if targets is None else self._losses(scores, places, targets)
 
     def _losses(self, scores: Tensor, places: Tensor, targets: Sequence[Boxes]) -> dict[str, Tensor]:
-        """The focal loss of the scores, a sample; the errors of middles and of sizes, an object.
+        """The focal loss of the scores per sample, and the errors of centres and sizes per object.
 
-        An object is that of the anchor whose shape is nearest to its own, in the cell of its middle.
+        An object is assigned to the cell of its centre and the anchor with the most similar shape.
         """
         boxes, labels = (torch.cat([own[key] for own in targets]) for key in ("boxes", "labels"))
         counts = torch.tensor([len(own["boxes"]) for own in targets], device=labels.device)
@@ -103,7 +106,7 @@ class GridDetector(nn.Module):
         return {"score": focal.sum() / len(targets), "middle": middle / num, "size": size / num}
 
     def _found(self, scores: Tensor, places: Tensor) -> list[Found]:
-        """The boxes of the cells with the highest scores, but for those that say a surer one again."""
+        """The boxes with the highest scores, after non-maximum suppression."""
         scores = scores.sigmoid()
         height, width = scores.shape[3:]
         found: list[Found] = []
@@ -122,7 +125,7 @@ class GridDetector(nn.Module):
 
 
 def _alike(sides: Tensor, anchors: Tensor) -> Tensor:
-    """Intersection over union of boxes and anchors with one middle, ``[M, A]``."""
+    """Intersection over union of boxes and anchors with equal centres, ``[M, A]``."""
     shared = torch.minimum(sides[:, None], anchors).prod(2)
     return shared / (sides.prod(1)[:, None] + anchors.prod(1) - shared)
 

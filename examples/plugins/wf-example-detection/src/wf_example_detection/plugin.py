@@ -1,4 +1,4 @@
-"""What this package brings to wf. Imports nothing heavy: the targets are strings, loaded on first use."""
+"""Declares everything in this package. Imports nothing heavy: targets are strings, loaded on first use."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def wf_tasks() -> list[Task]:
 
 @hookimpl
 def wf_links() -> list[Link]:
-    """What detectors give is judged as it is; it becomes nothing that a loss of classes or numbers could take."""
+    """Metrics get the boxes of a detector unchanged; there is no link to losses of classes or numbers."""
     return [
-        Link(name="found-boxes", takes=("shapes",), gives="raw", summary="boxes that a detector finds stay as they are")
+        Link(name="found-boxes", takes=("shapes",), gives="raw", summary="passes the boxes of a detector unchanged")
     ]
 
 
 @hookimpl
 def wf_kinds() -> list[Kind]:
     """Anchor generators."""
-    return [Kind(name="anchor-generator", summary="makes the boxes that a detector starts from")]
+    return [Kind(name="anchor-generator", summary="makes the anchors (initial boxes) of a detector")]
 
 
 @hookimpl
@@ -43,7 +43,7 @@ def wf_values() -> list[RunValue]:
         RunValue(
             name="anchors",
             type="torch.Tensor",
-            summary="width and height of the boxes that a detector starts from, [A, 2]",
+            summary="width and height of the anchors of a detector, [A, 2]",
             provider="wf_example_detection.anchors:anchors",
         )
     ]
@@ -51,20 +51,20 @@ def wf_values() -> list[RunValue]:
 
 @hookimpl
 def wf_settings() -> list[Param]:
-    """The score from which on a detector calls something an object."""
+    """The minimum score of a detection."""
     return [
         Param(
             name="min_score",
             type=float,
             default=0.05,
-            help="The score that an object has at least, which a detector finds; from 0 to 1.",
+            help="Minimum score of a detection, from 0 to 1.",
         )
     ]
 
 
 @hookimpl
 def wf_rules() -> list[Rule]:
-    """Which models are for detection."""
+    """Detection needs a detector."""
     return [
         Rule(
             name="finds-boxes",
@@ -73,18 +73,18 @@ def wf_rules() -> list[Rule]:
             target="wf_example_detection.rules:finds_boxes",
             needs="targets",
             suggested=("model",),
-            summary="shape detection needs a model that finds boxes",
+            summary="shape detection needs a model that outputs boxes",
         )
     ]
 
 
 @hookimpl
 def wf_conditions() -> list[Condition]:
-    """How drawings are made, which their number does not say."""
+    """The version of the generated drawings."""
     return [
         Condition(
             name="drawings",
-            summary="the edition of the drawings: a number stands for another drawing in another one",
+            summary="the version of the drawings; another version generates other drawings",
             means="other samples give other gradients",
             level="error",
             fix="install the wf-example-detection that the run was made with",
@@ -95,13 +95,13 @@ def wf_conditions() -> list[Condition]:
 
 @hookimpl
 def wf_readers() -> list[FileReader]:
-    """Image files of more endings than the dataset reads."""
+    """Image formats that the dataset's reader does not read."""
     return [
         FileReader(
             name="bitmaps",
             endings=(".bmp", ".gif", ".ppm", ".webp"),
             target="wf_example_detection.dataset:read_image",
-            summary="images that Pillow reads, as uint8 [1, 3, height, width]",
+            summary="images in further formats, as uint8 [1, 3, height, width]",
         )
     ]
 
@@ -128,7 +128,7 @@ def wf_components() -> list[Component]:
             "dataset",
             "drawings",
             "wf_example_detection.dataset:drawings",
-            summary="discs and squares, 0 to 20 in an image, and their boxes",
+            summary="images of 0 to 20 discs and squares, with their boxes",
             traits=DatasetTraits(
                 targets="shapes",
                 task="shape-detection",
@@ -141,7 +141,7 @@ def wf_components() -> list[Component]:
             "transform",
             "flip-boxes",
             "wf_example_detection.transform:FlipBoxes",
-            summary="mirrors half of the images, and their boxes with them",
+            summary="mirrors half of the images, together with their boxes",
             traits=TransformTraits(
                 train_only=True, inputs="image", gives="same", moves=True, joint=True, targets=("shapes",)
             ),
@@ -150,27 +150,27 @@ def wf_components() -> list[Component]:
             "model",
             "grid-detector",
             "wf_example_detection.model:GridDetector",
-            summary="a small detector: scores and a box for each cell of a grid and each anchor",
+            summary="a small detector: scores and a box for each grid cell and anchor",
             traits=ModelTraits(predictions="shapes", inputs="image"),
         ),
         Component(
             "metric",
             "shape-map",
             "wf_example_detection.metric:MeanAveragePrecision",
-            summary="mean average precision, that at an IoU of 0.5, and the recall",
+            summary="mean average precision, also at an IoU of 0.5, and recall",
             traits=MetricTraits(targets=("shapes",), larger_is_better=True),
         ),
         Component(
             "anchor-generator",
             "squares",
             "wf_example_detection.anchors:Squares",
-            summary="squares of some sides",
+            summary="squares of the given sizes",
             default=True,
         ),
         Component(
             "anchor-generator",
             "rectangles",
             "wf_example_detection.anchors:Rectangles",
-            summary="rectangles of one area and several shapes",
+            summary="rectangles of equal area and different shapes",
         ),
     ]

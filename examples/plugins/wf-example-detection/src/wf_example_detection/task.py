@@ -1,4 +1,4 @@
-"""What object detection is in a run."""
+"""The task of object detection."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from wf_base import Batch, Dataset, Outcome, TaskRuntime, Term
 from wf_example_detection.boxes import Boxes, Found
 
 FACTORS = {"score": 0.5, "middle": 1.0, "size": 1.0}
-"""What each loss is multiplied by."""
+"""The factor of each loss."""
 
 
 class Detection(TaskRuntime):
-    """Boxes around objects, any number in an image, each with a class; models compute their own losses."""
+    """Any number of boxes per image, each with a class. Models compute their own losses."""
 
     needs_loss = False
 
     def collate(self, samples: list[tuple[Tensor, Boxes]]) -> tuple[Tensor, list[Boxes]]:
-        """Images are stacked; what there is in each stays by itself."""
+        """Stack the images; the boxes stay a list, one dict per image."""
         return torch.stack([image for image, _ in samples]), [targets for _, targets in samples]
 
     def check(self, inputs: Any, targets: Any, ids: Sequence[int] | Tensor, where: str) -> None:
-        """Refuse what are no boxes."""
+        """Check that the targets are valid boxes.
+
+        Raises:
+            DataError: If they are not; the message names the sample.
+        """
         for number, own in zip(ids, targets, strict=True):
             if wrong := self._wrong(own):
                 raise DataError(f"{where}: sample {int(number)}: {wrong}")
@@ -43,11 +47,11 @@ class Detection(TaskRuntime):
         return f"a box has no area: {boxes[empty][0].tolist()}" if bool(empty.any()) else ""
 
     def bind(self, model: nn.Module, loss: Any) -> OwnLosses:
-        """The losses that the model computes."""
+        """The objective: the model's own losses."""
         return OwnLosses(model)
 
     def names(self, predictions: Sequence[Found], class_names: Sequence[str]) -> list[Any]:
-        """A list of records a sample: class, score and box of each object."""
+        """A list of records per sample: class, score and box of each detection."""
         return [
             [
                 {"class": class_names[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
@@ -60,15 +64,15 @@ class Detection(TaskRuntime):
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        """The mean average precision."""
+        """The figures that have a baseline: the mean average precision."""
         return ("shape-map",)
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
-        """One that knows nothing of the images finds nothing, and its mean average precision is 0."""
+        """The baseline detects nothing, so its mean average precision is 0."""
         return self.error(figure, 0.0, larger_is_better=True) if figure in self.judged_by else None
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Noise, and boxes that have nothing to do with it."""
+        """Random images with random boxes, for the conformance kit."""
         generator = torch.Generator().manual_seed(seed)
         shape = tuple(input_shape or (3, 16, 16))
         samples = []
@@ -80,22 +84,22 @@ class Detection(TaskRuntime):
         return Dataset(train=samples, targets="shapes", task="shape-detection", class_names=("a", "b"))
 
     def right(self, targets: Sequence[Boxes]) -> list[Found]:
-        """The boxes themselves."""
+        """Perfect detections: the boxes themselves with a score of 1."""
         return [{**own, "scores": torch.ones(len(own["labels"]))} for own in targets]
 
 
 class OwnLosses:
-    """What a detector minimizes: the losses that it gives, each times its factor.
+    """The objective of a detector: the weighted sum of its losses.
 
     Args:
-        model: As it is trained.
+        model: The model, prepared for training.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
     def weights(self, batch: Batch) -> dict[str, float]:
-        """The objects in a batch: errors of boxes are means over these; the scores', over samples."""
+        """The number of objects in a batch, for the mean errors of boxes; the loss of scores is a mean over samples."""
         num = float(sum(len(own["labels"]) for own in batch.targets))
         return {"middle": num, "size": num}
 

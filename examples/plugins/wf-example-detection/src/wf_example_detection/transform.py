@@ -1,4 +1,4 @@
-"""A joint transform: it gets images and boxes, and gives both."""
+"""A joint transform: it transforms images together with their boxes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from wf_example_detection.boxes import Boxes
 
 
 class FlipBoxes:
-    """Mirrors images from left to right, and their boxes with them.
+    """Mirrors images horizontally, together with their boxes.
 
     Args:
-        p: The probability.
+        p: Probability to mirror an image.
     """
 
     joint, num_draws = True, 1
@@ -21,7 +21,7 @@ class FlipBoxes:
         self._p = p
 
     def __call__(self, images: Tensor, targets: list[Boxes] | None, draws: Tensor) -> tuple[Tensor, list[Boxes] | None]:
-        """Images ``[N, 3, H, W]`` and what there is in each, mirrored where the draw, ``[N, 1]``, is below p."""
+        """Mirror the images ``[N, 3, H, W]`` and boxes whose random number in `draws`, ``[N, 1]``, is below `p`."""
         chosen = draws[:, 0] < self._p
         flipped = images.clone()
         flipped[chosen] = images[chosen].flip(-1)

@@ -1,4 +1,4 @@
-"""A dataset in its shortest form: a pair of tensors."""
+"""The simplest form of a dataset: a pair of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss that is a plain function: its arguments after the first two are its options."""
+"""A loss as a plain function: its parameters after the first two are options."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from wf.errors import UsageError
 def log_cosh(predictions: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
     """The mean of ``scale^2 * log(cosh(error / scale))``.
 
-    Near zero it is half the squared error, far from it the absolute error times `scale`.
+    For small errors it is about half the squared error, for large ones about the absolute error times `scale`.
 
     Args:
         predictions: float ``[N, K]``.
         targets: float ``[N, K]``.
-        scale: The error at which the one turns into the other; more than 0.
+        scale: The error at which it changes from squared to absolute; above 0.
 
     Raises:
-        UsageError: When the shapes differ or `scale` is not positive.
+        UsageError: If the shapes differ or `scale` is not positive.
     """
     if predictions.shape != targets.shape:
         raise UsageError(f"predictions {list(predictions.shape)} and targets {list(targets.shape)} differ in shape")

@@ -1,4 +1,4 @@
-"""What this package brings to wf. Imports nothing heavy: the targets are strings, loaded on first use."""
+"""Declares the components of this package. Imports nothing heavy: targets are strings, loaded on first use."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def wf_components() -> list[Component]:
             "loss",
             "log-cosh",
             "wf_example.loss:log_cosh",
-            summary="squared near zero, absolute far from it, smooth between",
+            summary="squared for small errors, absolute for large ones, smooth in between",
             traits=LossTraits(predictions="real", targets=("real",)),
         ),
         Component(
             "trainer",
             "hand-gradient",
             "wf_example.trainer:HandGradient",
-            summary="gradient descent for a line, the gradient written out by hand",
-            traits=TrainerTraits(steps=()),  # it makes the updates itself: no optimizer fits it
+            summary="gradient descent for a line, with a hand-written gradient",
+            traits=TrainerTraits(steps=()),  # it updates the weights itself and uses no optimizer
         ),
         Component(
             "dataset",
