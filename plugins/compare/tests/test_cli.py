@@ -443,7 +443,7 @@ def test_a_row_without_its_run_file_is_refused(wf: Any, folder: Path, trained: P
     for line in (["c"], ["--resume", "c"]):
         refused = wf("compare", *line)
         assert refused.code == 4
-        assert "runs/c/sgd/run.toml is missing, so it is unknown what row 'sgd' is" in refused.stderr
+        assert "runs/c/sgd/run.toml is missing, so the settings of row 'sgd' are unknown" in refused.stderr
         assert "wf compare runs/c/*/ " in refused.stderr
     rows = (trained / "adam", trained / "sgd")
     assert wf("compare", *rows).code == 0

@@ -98,7 +98,7 @@ def test_defect_is_caught_by_its_check_alone(planted: Planted, package: Package)
         ("BlendedShorter", "transform-shape: it turns [5] into [4] in training, and evaluation sees [5]"),
         ("BlendedInPlace", "transform-deterministic: it changes its inputs in place"),
         ("BlendedAnew", "transform-deterministic: it gives other outputs the second time"),
-        ("BlendedAlone", "transform-batches: a sample's output depends on what is beside it in the batch"),
+        ("BlendedAlone", "transform-batches: a sample's output depends on other samples in the batch"),
     ],
 )
 def test_transforms_that_mix_samples(name: str, found: str, package: Package) -> None:

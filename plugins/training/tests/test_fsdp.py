@@ -161,9 +161,9 @@ def test_units_by_name() -> None:
     assert _named(model, ["blocks.*", "blocks.1.0"]) == [model.blocks[1][0], *model.blocks], "inner modules come first"
     with pytest.raises(UsageError, match=r"(?s)no module is called 'layers\.\*'.*embed, blocks"):
         _named(model, ["layers.*"])
-    with pytest.raises(UsageError, match=r"'blocks' is never called\n  say the modules in it: blocks\.\*"):
+    with pytest.raises(UsageError, match=r"'blocks' is never called\n  name the modules in it: blocks\.\*"):
         _named(model, ["blocks"])
-    with pytest.raises(UsageError, match="'embed' has a parameter that is in 'head' as well"):
+    with pytest.raises(UsageError, match="'embed' shares a parameter with 'head'"):
         _named(model, ["embed"])
 
 
@@ -181,5 +181,5 @@ def test_invalid_options_and_models_are_refused(make: Any) -> None:
         strategy.prepare(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last))
     scale = nn.Module()
     scale.register_parameter("scale", nn.Parameter(torch.tensor(1.0)))
-    with pytest.raises(UsageError, match="parameter 'scale' has none: use ddp"):
+    with pytest.raises(UsageError, match="parameter 'scale' is 0-d: use ddp"):
         strategy.prepare(scale)

@@ -62,7 +62,7 @@ def test_decoding_restores_the_text(folder: Path) -> None:
 def test_invalid_tokenizers_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="unknown token '<stop>'"):
         HuggingFaceTokenizer(folder, end="<stop>")
-    with pytest.raises(DataError, match="is no tokenizer"):
+    with pytest.raises(DataError, match="is not a tokenizer"):
         HuggingFaceTokenizer(folder / "verses.txt")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(DataError, match="there is no file"):

@@ -124,7 +124,7 @@ Chart: TypeAlias = Lines | Panels | Matrix | Intervals | Samples
 
 
 def in_decades(chart: Lines) -> Lines:
-    """A chart with the decimal logarithms of x in place of a logarithmic axis, for what draws linear ones alone."""
+    """The chart with decimal logarithms of x instead of a logarithmic axis, for renderers with linear axes only."""
     if not chart.log_x:
         return chart
     series = [replace(one, x=[math.log10(x) if x > 0 else math.nan for x in one.x]) for one in chart.series]

@@ -81,8 +81,8 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     --vary optimizer=adam,sgd makes one row per value, several --vary make every combination, and each [[variant]] table
     in RUN.toml makes a row; all other options are those of wf run and apply to all rows. Each row is trained with every
     seed, and differences from the first row are paired by seed. Repeating the command continues where it stopped:
-    finished runs are not trained again. With RUN ... nothing is trained: the rows consist of those runs. Exit code 5 if
-    a run diverged, that of the run if one failed, 4 if one is lost; the others are trained and shown in any case.
+    finished runs are not trained again. With RUN ... nothing is trained: the rows consist of those runs. If a run
+    fails, the exit code is the one of the run: 5 if it diverged, 4 if it is lost; all others are trained and shown.
     """
     from wf_compare.tables.text import to_text
 

@@ -91,7 +91,7 @@ def _document(path: Path) -> RunFile:
         DataError: If it is missing, or not as written by a run.
     """
     if not (path / "run.toml").is_file():
-        raise DataError(f"{path / 'run.toml'} is missing, so it is unknown what this run is\n  leave the run out")
+        raise DataError(f"{path / 'run.toml'} is missing, so its settings are unknown\n  leave the run out")
     document = load(path / "run.toml")
     if missing := sorted({"model", "trainer"} - document.keys()):
         raise DataError(f"{path / 'run.toml'} lacks the key {missing[0]}, which every run writes\n  leave the run out")

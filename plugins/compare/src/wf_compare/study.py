@@ -128,7 +128,9 @@ class Study(RunGroup):
         """
         for row in self.manifest["rows"]:
             if not (file := self.path / row["folder"] / "run.toml").is_file():
-                raise DataError(f"{file} is missing, so it is unknown what row '{row['name']}' is\n  {self.instead}")
+                raise DataError(
+                    f"{file} is missing, so the settings of row '{row['name']}' are unknown\n  {self.instead}"
+                )
         return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
 
     def folders(self) -> list[Path]:

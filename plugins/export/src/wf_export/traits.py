@@ -1,4 +1,4 @@
-"""What an exporter says about itself."""
+"""The traits of exporters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wf.declarations.fields import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class ExporterTraits:
-    """Traits of exporters: which files they write, and of what."""
+    """Traits of exporters: their files, and the object that they export."""
 
     endings: tuple[str, ...]
-    """The endings of its files, the usual one first: ``(".onnx",)``."""
+    """The extensions of its files, the usual one first: ``(".onnx",)``."""
     of: Literal["model", "training"] = "model"
     """``model``: the trained model, see `wf_export.formats.writer.Writer`. ``training``: the run as a program, see
     `wf_export.script.writing.Script`."""

@@ -1,4 +1,4 @@
-"""The curve of what was tried, for the terminal and for ``--output``."""
+"""The curve of the tried values, for the terminal and for ``--output``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def curve(
     *,
     log: bool = False,
 ) -> Lines:
-    """Curves over a logarithmic axis, with a dotted line at the suggested place.
+    """Curves over a logarithmic axis, with a dotted line at the suggested value.
 
     Args:
         title: ``loss over the learning rate``; the words around "over the" are the labels of the axes.
         xs: Larger than 0, ascending.
-        curves: Names and values, for the first of `xs`; the first curve is the one that counts.
-        mark: The place that is suggested; None where there is none.
+        curves: Names and values, at the first of `xs`; the first curve determines the suggestion.
+        mark: The suggested value; None without a suggestion.
         log: Whether the vertical axis is logarithmic, too; then all values are larger than 0.
     """
     y_label, _, x_label = title.partition(" over the ")

@@ -108,7 +108,7 @@ class RateTest(Hook):
 def suggest(curve: Curve) -> Suggestion:
     """The last rate before the lowest loss at which the smoothed loss has not yet fallen halfway.
 
-    For a curve that falls once this is about where it falls fastest, and a few noisy losses do not change it.
+    If the curve falls only once, this is about where it falls fastest; the method is robust to a few noisy losses.
 
     Raises:
         UsageError: For a loss that diverges at once or stays flat, with advice.

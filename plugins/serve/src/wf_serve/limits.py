@@ -10,10 +10,10 @@ class Limits:
     """The limits of a server."""
 
     max_bytes: int
-    """Of one request."""
+    """The maximum size of a request in bytes."""
     max_records: int
-    """Of one request."""
+    """The maximum number of records in a request."""
     batch_size: int
     """The maximum number of records of waiting requests in one batch."""
     batch_wait_sec: float
-    """How long a request waits for others."""
+    """The time that a request waits for others, in seconds."""

@@ -20,7 +20,7 @@ CLEARLY = 0.1
 NUM_ERRORS = 2.0
 """Differences within this many standard errors may be chance."""
 LONGER = 3
-"""The advice of a run that still improves: so many times its length."""
+"""For a run that still improves the advice is to train this many times as long."""
 
 _FEWEST, _FEWEST_STEADY = 4, 3
 
@@ -72,7 +72,7 @@ class Course:
 
     @property
     def advice(self) -> str:
-        """What to try where it still falls."""
+        """The advice for a loss that is still falling."""
         return f"try {self.longer} or a larger --lr"
 
 

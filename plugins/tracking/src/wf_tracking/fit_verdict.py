@@ -151,7 +151,7 @@ class FitVerdict(Hook):
         return replace(found, verdict="still improving") if fell else found
 
     def _error_of(self, run: Loop) -> float:
-        """The standard error of the run's monitored figure, where it is a fraction of right answers; else 0."""
+        """The standard error of the monitored figure if it is a fraction of correct answers; else 0."""
         split, name = divided(run.monitor)
         value = run.metrics.get(run.monitor)
         if not self.outputs.counts(name) or not is_number(value):
@@ -178,7 +178,7 @@ class FitVerdict(Hook):
 
     @property
     def _share(self) -> str | None:
-        """The task's figure that is a fraction of right answers; None if there is none."""
+        """The task's figure that is a fraction of correct answers, such as accuracy; None if it has none."""
         return next(filter(self.outputs.counts, self.outputs.judged_by), None)
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:

@@ -45,11 +45,11 @@ _WORDS = {
     "log softmax": "log-softmax",
     "scaled dot product attention": "attention",
 }
-"""Operations of torch by the words that people use."""
+"""Readable names of torch's operations."""
 
 
 class Profile(Hook):
-    """Profiles a few steps with torch.profiler, and says what takes the most time.
+    """Profiles a few steps with torch.profiler, and prints the most expensive operations.
 
     The trace is written to ``profile/trace.json`` in the run directory; open it in ``chrome://tracing`` or at
     https://ui.perfetto.dev. The five most expensive operations are printed, with their modules and shares of a step.
@@ -163,13 +163,13 @@ class Profile(Hook):
 
 
 def dearest(costs: Mapping[str, float], whole: float) -> list[tuple[str, float]]:
-    """The most expensive things, each with its share."""
+    """The most expensive operations, each with its share of the time."""
     ordered = sorted(costs.items(), key=lambda item: -item[1])[:_NUM_SHOWN]
     return [(what, cost / whole) for what, cost in ordered if whole > 0]
 
 
 def costs_of(events: Any, *, on_device: bool) -> dict[str, float]:
-    """The microseconds of each operation in each module, in words; those of the device, if `on_device`.
+    """The microseconds of each operation in each module, with readable names; device time if `on_device`.
 
     A backward node belongs to the module whose forward operation has the same sequence number.
     """
@@ -196,7 +196,7 @@ def _parents(event: Any) -> Iterator[Any]:
 
 
 def _is_outermost(event: Any) -> bool:
-    """Whether an operation is not a part of another one, of a backward node or of the optimizer."""
+    """Whether an operation is not part of another operation, of a backward node or of the optimizer."""
     return not any(parent.name.startswith(("aten::", _BACKWARD, "Optimizer.")) for parent in _parents(event))
 
 
@@ -206,7 +206,7 @@ def _module_of(event: Any) -> str | None:
 
 
 def _operation(name: str) -> str:
-    """``aten::conv2d`` and ``ConvolutionBackward0`` in words."""
+    """A readable name of ``aten::conv2d`` or ``ConvolutionBackward0``."""
     if "AccumulateGrad" in name:
         return "accumulation of gradients"
     name = re.sub(r"(Backward)?\d*$", "", name) if not name.startswith("aten::") else name

@@ -19,21 +19,21 @@ _GRADIENT, _ACTIVATION = "gradient_norm", "activation_rms"
 
 
 class Stats(Hook):
-    """Records the norm of the gradients and the size of the activations of modules, every so many steps.
+    """Records the norm of the gradients and the size of the activations of modules, every `every` steps.
 
     ``train/gradient_norm/NAME`` is the L2 norm of the gradients of a module's parameters, before later hooks clip them;
-    ``train/gradient_norm/all`` that of the whole model. ``train/activation_rms/NAME`` is the root of the mean square of
-    a module's outputs in the forward pass. A record has the latest ones.
+    ``train/gradient_norm/all`` is the norm for the whole model. ``train/activation_rms/NAME`` is the root mean square
+    of a module's outputs in the forward pass. Each record has the latest values.
 
     Args:
         model: The model.
-        strategy: Whose wrapper of the model is looked through.
-        modules: Patterns of module names, such as ``["layer*", "head"]``; by default the direct parts of the model.
-        every: Steps between two looks, from the first step on. The other steps take no longer.
-        activations: Whether activations are looked at, too.
+        strategy: The strategy, to unwrap the model.
+        modules: Patterns of module names, such as ``["layer*", "head"]``; by default the model's direct children.
+        every: Steps between two measurements, from the first step on. Other steps take no longer.
+        activations: Whether to measure activations, too.
 
     Raises:
-        UsageError: For a pattern that fits no module, or a number below 1.
+        UsageError: If a pattern matches no module, or `every` is below 1.
     """
 
     figures: ClassVar[Mapping[str, bool | None]] = {f"train/{name}/*": None for name in (_GRADIENT, _ACTIVATION)}
@@ -87,15 +87,15 @@ class Stats(Hook):
         return {"found": {name: float(value) for name, value in self._found.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them over."""
+        """Restore the latest values."""
         self._found = dict(state["found"])
 
     def _is_due(self, run: Loop) -> bool:
-        """Whether the next step, or the one that is being made, is looked at."""
+        """Whether the current or next step is measured."""
         return run.progress.step % self.every == 0
 
     def _prepare(self, run: Loop) -> None:
-        """Listen to the forward passes of the next step alone."""
+        """Register forward hooks for the next step, if it is measured."""
         self._release()
         if self.activations and self._is_due(run):
             self._handles = [
@@ -113,7 +113,7 @@ class Stats(Hook):
 
 
 def _chosen(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules that fit a pattern, or the direct parts."""
+    """The modules that match a pattern; without patterns the model's direct children."""
     if not patterns:
         return dict(model.named_children())
     named = {name: module for name, module in model.named_modules() if name}
@@ -126,6 +126,6 @@ def _chosen(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
 
 
 def _norm(module: nn.Module) -> Tensor | None:
-    """The norm of all gradients of a module; None where it has none."""
+    """The norm of all gradients of a module; None if it has no gradients."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     return whole(torch.nn.utils.get_total_norm(gradients)) if gradients else None

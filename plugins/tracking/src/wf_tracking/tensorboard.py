@@ -51,7 +51,7 @@ class TensorBoard(Logger):
         """The last record of each split that has lists."""
 
     def begin(self, run: Loop, records: Sequence[Record]) -> int:
-        """Open a new event file; what is in older ones is hidden, and written again."""
+        """Open a new event file, which hides and repeats the records of older ones."""
         assert self.run_dir is not None
         self._close()
         again = 0 if records else run.progress.step + 1

@@ -1,4 +1,4 @@
-"""How fast a run trains, in the units of its task."""
+"""The training throughput of a run, in the units of its task."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from wf_base import TaskRuntime
 
 
 class Throughput(Hook):
-    """How many tokens, or whatever the task counts, a second were trained on; evaluations and checkpoints do not count.
+    """Measures the training throughput in tokens per second, or in another unit of the task.
 
-    Each line of ``timings.jsonl`` has the rate since the line before, as ``tokens_per_sec``, and the end of the run
-    notes that of all training. They are no figures: those of a run are the same whenever it is run again.
+    Evaluations and checkpoints do not count. Each line of ``timings.jsonl`` has the rate since the line before, as
+    ``tokens_per_sec``, and the run prints the rate of the whole training at its end. The rate is not a figure of the
+    run, because a repeated run must have equal figures.
 
     Args:
-        outputs: The task, which says what is counted; where it counts nothing else, these are samples.
+        outputs: The task, which defines the unit; samples by default.
     """
 
     def __init__(self, outputs: TaskRuntime) -> None:
         self._task, self.unit = outputs, outputs.unit or "samples"
         self.timings: dict[str, float] = {}
-        """What the next line of ``timings.jsonl`` has beside the time."""
+        """Additional entries of the next line of ``timings.jsonl``."""
         self._own = self._own_samples = self._samples = 0
         self._counted, self._seconds, self._begin = 0.0, 0.0, 0.0
 
     def on_run_start(self, run: Loop) -> None:
-        """Begin to count."""
+        """Start to count."""
         self._begin_anew(run)
 
     def on_step_end(self, run: Loop) -> None:
@@ -38,25 +39,25 @@ class Throughput(Hook):
         self._own_samples += run.batch.size
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """Take in what was trained on since then; the device was waited for."""
+        """Compute the rate since the last record; the host has just waited for the device."""
         seconds = time.perf_counter() - self._begin
-        if self._own_samples and seconds > 0:  # of several processes all samples are known, and their own units
+        if self._own_samples and seconds > 0:  # each process counts only its own units, but knows the samples of all
             counted = int(self._own) * (run.progress.samples - self._samples) / self._own_samples
             self._counted, self._seconds = self._counted + counted, self._seconds + seconds
             self.timings = {f"{self.unit}_per_sec": round(counted / seconds, 1)}
         self._begin_anew(run)
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Go on behind it."""
+        """Restart the clock after it."""
         self.timings = {}
         self._begin_anew(run)
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
-        """Go on behind it."""
+        """Restart the clock after it."""
         self._begin_anew(run)
 
     def on_run_end(self, run: Loop) -> None:
-        """Note the rate."""
+        """Print the rate of the whole training."""
         if self._seconds:
             run.notes["throughput"] = f"{self._counted / self._seconds:,.0f} {self.unit}/s"
 

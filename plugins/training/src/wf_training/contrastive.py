@@ -1,4 +1,4 @@
-"""Training without labels: views of a sample that are close to each other, and far from those of others."""
+"""Contrastive training without labels, on random views of each sample."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 class ContrastiveTrainer(BaseTrainer):
     """Trains a model on several random views of each sample, by a loss of embeddings such as ``nt-xent``.
 
-    The targets of the loss are the numbers of the samples in the batch, so labels are not used in training. What a view
-    draws is a function of seed, epoch, sample and view, so a run resumes bit for bit. Evaluations judge the embeddings
-    of samples without views, with the dataset's own targets.
+    The targets of the loss are the indices of the samples in the batch, so labels are not used in training. The draws
+    of a view are a function of seed, epoch, sample and view, so a run resumes bit for bit. Evaluations use the
+    embeddings of the samples themselves, without views, and the dataset's own targets.
 
     Args:
-        model: Gives an embedding ``[N, D]`` of inputs ``[N, ...]``.
+        model: Maps inputs ``[N, ...]`` to embeddings ``[N, D]``.
         loss: Called with embeddings ``[M, D]`` and int64 targets ``[M]``.
         optimizer: Has the parameters of model and loss.
         views: Transforms that make a view, in their order: ``[{use = "crop"}, {use = "flip"}]``.
         seed: The run's seed.
-        num_views: Views of a sample.
+        num_views: Number of views per sample.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
         monitor: The figure that a scheduler of interval ``evaluation`` is given.
-        strategy: Where several processes train together; each compares the samples of its own batches.
-        scaler: Scales the loss where gradients are computed in fp16.
+        strategy: Coordinates several processes; each compares only the samples of its own batches.
+        scaler: Scales the loss for gradients in fp16.
 
     Raises:
         UsageError: For fewer than two views, no random transform, or transforms that change targets.
@@ -62,7 +62,7 @@ class ContrastiveTrainer(BaseTrainer):
         if num_views < 2:
             raise UsageError(f"trainer 'contrastive': num_views is {num_views}; it must be at least 2")
         if joint := [one for one in views if getattr(one, "joint", False)]:
-            raise UsageError(f"trainer 'contrastive': {type(joint[0]).__name__} changes targets, and views have none")
+            raise UsageError(f"trainer 'contrastive': {type(joint[0]).__name__} changes targets, but views have none")
         if not any(getattr(one, "num_draws", 0) for one in views):
             raise UsageError(
                 "trainer 'contrastive': none of its views is random, so all views of a sample would be the same\n"

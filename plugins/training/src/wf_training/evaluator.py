@@ -215,7 +215,7 @@ class _Terms:
         return {LOSS: added((means[name], self._factors[name]) for name in means), **named}
 
     def _weighed(self, term: Term, own: Tensor | float | None, plain: float) -> tuple[Tensor, Tensor]:
-        """A term times its weight, and the weight; `plain` is that of a term which says none."""
+        """A term times its weight, and the weight; `plain` is the weight of a term without one."""
         value = _wide(term.value)
         weight = value.new_tensor(plain)
         if term.reduction == "sum":
@@ -232,7 +232,7 @@ class _ByTrainer:
     Args:
         model: The model without the strategy's wrapper.
         trainer: Its attribute `model` is temporarily set to this one.
-        judged: Whether metrics judge what the model gives, beside the loss.
+        judged: Whether the run has metrics on the model outputs, in addition to the loss.
     """
 
     def __init__(self, model: nn.Module, trainer: Any, judged: bool) -> None:
@@ -240,7 +240,7 @@ class _ByTrainer:
         self.weights = getattr(trainer, "weights", lambda _: None)
 
     def forward(self, inputs: Tree) -> Tree:
-        """The outputs for metrics; nothing without these, as the trainer calls the model itself."""
+        """The outputs for metrics; None without metrics, because the trainer calls the model itself."""
         return tree.call(self._model, inputs) if self._judged else None
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
@@ -276,8 +276,8 @@ def _check_divides(outputs: Tree, size: int) -> None:
     """Refuse outputs that cannot be split into parts."""
     if tree.first_leaf(outputs) is None or any(not leaf.ndim or len(leaf) != size for _, leaf in tree.leaves(outputs)):
         raise UsageError(
-            f"the model returns {tree.words(outputs)} for {size} samples, which cannot be divided as the run's batches "
-            "are\n  evaluate in batches of the run's size: remove --evaluator.batch_size"
+            f"the model returns {tree.words(outputs)} for {size} samples, which cannot be divided into the run's "
+            "batches\n  evaluate in batches of the run's size: remove --evaluator.batch_size"
         )
 
 
@@ -285,7 +285,7 @@ def _check_batch_size(asked: int | None, of_run: int, average: str, num_processe
     """The batch size of the model's forward; `whole` batches are not split."""
     size = (of_run if whole else 4 * of_run) if asked is None else asked
     if average == "batch" and num_processes > 1:
-        size = of_run  # or a process would not know which samples of a larger one are of which batch
+        size = of_run  # in a larger batch a process could not tell which samples belong to which batch
     if 1 <= size < num_processes:
         raise UsageError(f"the evaluator's batch_size is {size}, of {num_processes} processes together; make it larger")
     if size < 1 or (average == "batch" and size % of_run):

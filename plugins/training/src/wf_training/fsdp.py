@@ -25,30 +25,29 @@ _SHOWN = 20
 
 
 class FSDPStrategy(Processes):
-    """Several processes, each with a part of the model and a share of the samples.
+    """Several processes, each with a shard of the model and a share of the samples.
 
-    Parameters, gradients and the optimizer's state are divided along their first dimension by
+    Parameters, gradients and the optimizer's state are sharded along their first dimension by
     `torch.distributed.fsdp.fully_shard` (Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data
-    Parallel"). The parameters of a unit, which is a part of the model, are put together for its forward and again for
-    its backward pass; gradients are averaged. Checkpoints have a file of each process, and any number of processes
-    goes on from them. Each process makes the whole model before it is divided, so it must fit once on its device.
+    Parallel"). The model is divided into units; the parameters of a unit are gathered for its forward and again for
+    its backward pass, and gradients are averaged. Checkpoints have one file per process, and any number of processes
+    can resume from them. Each process builds the whole model before sharding it, so it must fit on each device once.
 
     Args:
         device: The type of device; its index is ignored.
-        modules: The units, by their names in the model: ``blocks.*`` is each module directly in ``blocks``; one pattern
-            or several. The rest of the model is one more unit.
-        min_params: Without `modules`, a unit is the smallest module with so many parameters, those of units in it not
-            counted.
-        param_dtype: The precision in which units are put together and computed; that of the parameters by default,
-            which the optimizer keeps in any case. Batch norms
-            compute in that of the parameters.
-        reduce_dtype: The precision in which gradients are averaged where `param_dtype` is given.
-        activation_checkpointing: Compute the activations inside each unit again in the backward pass instead of keeping
+        modules: The units, as one or several patterns of module names: ``blocks.*`` is each module directly in
+            ``blocks``. The rest of the model is one more unit.
+        min_params: Without `modules`, a unit is the smallest module with at least this many parameters outside of
+            smaller units.
+        param_dtype: The precision in which units are gathered and computed; by default the precision of the parameters,
+            which the optimizer uses in any case. Batch norms compute in the precision of the parameters.
+        reduce_dtype: The precision in which gradients are averaged, if `param_dtype` is given.
+        activation_checkpointing: Recompute the activations inside each unit in the backward pass instead of keeping
             them.
-        cpu_offload: Keep parts and optimizer on the host; the units are put together on the device, which must be CUDA.
+        cpu_offload: Keep shards and optimizer on the host; units are gathered on the device, which must be CUDA.
         wait_sec: Time to wait at the start for the other processes.
-        timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
-            process did not come.
+        timeout_sec: Time to wait for other processes in a collective; then the run ends and names the process that did
+            not join it.
 
     Raises:
         UsageError: If the processes were not started by torchrun, or options, device and number of processes do not fit
@@ -75,9 +74,9 @@ class FSDPStrategy(Processes):
             raise UsageError(f"strategy fsdp: cpu_offload is for CUDA, and the device is {device.type}\n  leave it out")
         super().__init__("fsdp", device, _backend(device), wait_sec, timeout_sec)
         self.mesh: DeviceMesh = init_device_mesh(device.type, (self.world_size,))
-        """The processes among which the tensors are divided."""
+        """The processes that hold the shards."""
         self.host_group = distributed.new_group(backend="gloo")
-        """A group for messages between hosts, while training goes on in the other one."""
+        """A group for messages on the host while training uses the default group."""
         self._patterns = [modules] if isinstance(modules, str) else list(modules or ())
         self._min_params = min_params
         self._param_dtype = None if param_dtype is None else _DTYPES[param_dtype]
@@ -85,10 +84,10 @@ class FSDPStrategy(Processes):
         self._recomputes, self._offloads = activation_checkpointing, cpu_offload
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """The model itself, each parameter of it a part of the whole one; all begin with the weights of the first one.
+        """Shard the model in place; all processes start with the weights of the first one.
 
         Raises:
-            UsageError: For a model that cannot be divided, or `modules` that are not in it.
+            UsageError: If the model cannot be sharded, or has no such `modules`.
         """
         model = model.to(self.device)
         _check(model)
@@ -97,8 +96,8 @@ class FSDPStrategy(Processes):
         units = _named(model, self._patterns) if self._patterns else _of_size(model, self._min_params)
         if self._recomputes and not units:
             raise UsageError(
-                f"strategy fsdp: activation_checkpointing is by unit, and no module has {self._min_params:,} parameters"
-                "\n  say which are units: --strategy.modules 'blocks.*', or lower --strategy.min_params"
+                f"strategy fsdp: activation_checkpointing needs units; no module has {self._min_params:,} parameters"
+                "\n  name the units: --strategy.modules 'blocks.*', or lower --strategy.min_params"
             )
         if self._param_dtype is not None:
             self._keep_precise(model)
@@ -113,11 +112,11 @@ class FSDPStrategy(Processes):
         return model
 
     def bare(self, model: nn.Module) -> nn.Module:
-        """The model itself: it has no wrapper."""
+        """The model itself, which has no wrapper."""
         return model
 
     def _keep_precise(self, model: nn.Module) -> None:
-        """Let batch norms compute in the precision of their running means, which are not converted."""
+        """Let batch norms compute in the precision of their running means, which FSDP does not convert."""
         policy = MixedPrecisionPolicy(torch.get_default_dtype(), None, self._param_dtype)
         for module in model.modules():
             if isinstance(module, _BatchNorm) and any(True for _ in module.parameters()):
@@ -137,20 +136,20 @@ class FSDPStrategy(Processes):
 
 
 def _backend(device: torch.device) -> str:
-    """torch's name of the backends: parts that are kept on the host are exchanged there."""
+    """torch's name of the backends; with CUDA also one for shards that are kept on the host."""
     return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def _check(model: nn.Module) -> None:
-    """Refuse a model that cannot be divided."""
+    """Refuse a model that cannot be sharded."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError("the model has no parameters to train, so nothing can be divided: use --strategy local")
+        raise UsageError("the model has no parameters to train, so nothing can be sharded: use --strategy local")
     for name, parameter in model.named_parameters():
         if not parameter.ndim:
-            raise UsageError(f"strategy fsdp divides the first dimension, and parameter '{name}' has none: use ddp")
+            raise UsageError(f"strategy fsdp divides the first dimension, but parameter '{name}' is 0-d: use ddp")
         if not parameter.is_contiguous():
             raise UsageError(
-                f"strategy fsdp takes contiguous parameters only, and '{name}' is not\n"
+                f"strategy fsdp needs contiguous parameters, but '{name}' is not contiguous\n"
                 "  remove --trainer.channels_last, or use --strategy ddp"
             )
 
@@ -163,7 +162,7 @@ def _share_buffers(model: nn.Module, _: Any) -> None:
 
 
 def _divide(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Divide whole tensors before they are loaded into the model."""
+    """Shard full tensors before they are loaded into the model."""
     for name, parameter in model.named_parameters(remove_duplicate=False):
         value = state.get(f"{prefix}{name}")
         if isinstance(value, Tensor) and isinstance(parameter, DTensor) and not isinstance(value, DTensor):
@@ -173,10 +172,10 @@ def _divide(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> No
 
 
 def _named(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
-    """The modules that fit a pattern, inner ones first.
+    """The modules that match a pattern, inner ones first.
 
     Raises:
-        UsageError: For a pattern that fits none, or a module that cannot be a unit.
+        UsageError: If a pattern matches no module, or a module cannot be a unit.
     """
     modules = {name: module for name, module in model.named_modules() if name}
     for pattern in patterns:
@@ -187,28 +186,28 @@ def _named(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     outside = _outside(model)
     for name, module in chosen.items():
         if not _has_forward(module):
-            raise UsageError(f"strategy fsdp: '{name}' is never called\n  say the modules in it: {name}.*")
+            raise UsageError(f"strategy fsdp: '{name}' is never called\n  name the modules in it: {name}.*")
         if other := outside(module):
             raise UsageError(
-                f"strategy fsdp: '{name}' has a parameter that is in '{other}' as well, and both must be in one unit\n"
-                "  leave both out of --strategy.modules: they are divided with the rest of the model"
+                f"strategy fsdp: '{name}' shares a parameter with '{other}', so both must be in one unit\n"
+                "  remove both from --strategy.modules: they are sharded with the rest of the model"
             )
     return [chosen[name] for name in sorted(chosen, key=lambda name: -name.count("."))]
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, part by part: ``*`` stands for no dot."""
+    """Whether a name matches a pattern, part by part: ``*`` matches no dot."""
     parts, wanted = name.split("."), pattern.split(".")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 def _of_size(model: nn.Module, min_params: int) -> list[nn.Module]:
-    """The smallest modules with so many parameters, inner ones first; the whole model is not among them."""
+    """The smallest modules with at least `min_params` parameters, inner ones first, without the model itself."""
     units: list[nn.Module] = []
     outside = _outside(model)
 
     def visit(module: nn.Module) -> int:
-        """The parameters of a module that are in no unit."""
+        """The number of parameters of a module outside of units."""
         num = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         children: Iterator[nn.Module] = module.children()
         num += sum(map(_num_params if isinstance(module, _LEAVES) else visit, children))
@@ -230,7 +229,7 @@ def _has_forward(module: nn.Module) -> bool:
 
 
 def _outside(model: nn.Module) -> Callable[[nn.Module], str]:
-    """A function that names a module outside of the given one which has one of its parameters; "" for none."""
+    """A function that names a module outside of the given one that shares a parameter with it; "" if there is none."""
     owners: dict[int, list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):

@@ -43,8 +43,8 @@ class GraphedTrainer(SupervisedTrainer):
     loss are fixed at the capture.
 
     Args:
-        model: The model as it is trained. It must not read values on the host (``.item()``, ``if tensor``), nor
-            depend on anything else that changes per step than its inputs, weights, buffers and torch's generator.
+        model: The model, prepared for training. It must not read values on the host (``.item()``, ``if tensor``), and
+            only its inputs, weights, buffers and torch's generator may change from step to step.
         loss: Called with (predictions, targets); returns a scalar, or a dict of scalars, under the same restrictions.
             None if the task's models compute their own.
         optimizer: One of `OPTIMIZERS`.
@@ -247,7 +247,7 @@ def _form(own: Tree) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 def _check_dense(own: Tree, size: int, what: str) -> None:
-    """Refuse inputs that a graph cannot read from a fixed place.
+    """Refuse inputs that a graph cannot read from fixed memory.
 
     Raises:
         UsageError: Naming the leaf.
@@ -259,7 +259,7 @@ def _check_dense(own: Tree, size: int, what: str) -> None:
             _check_dense(one, size, f"{what}/{key}")
         return
     raise UsageError(
-        f"trainer 'graphed' captures steps of tensors [N, ...], and in a batch of {size} samples {what} is "
+        f"trainer 'graphed' captures steps of tensors [N, ...], but in a batch of {size} samples {what} is "
         f"{tree.words(own)}\n  {_INSTEAD}, which takes samples of different sizes"
     )
 

@@ -78,13 +78,13 @@ def wf_components() -> list[Component]:
             "hook",
             "ema",
             "wf_training.hooks.averaging:Ema",
-            "judge and keep a moving average of the weights",
+            "evaluate and save a moving average of the weights",
         ),
         Component(
             "hook",
             "swa",
             "wf_training.hooks.averaging:Swa",
-            "judge and keep the mean of the weights of the last epochs",
+            "evaluate and save the mean of the weights of the last epochs",
         ),
         Component(
             "hook",
@@ -99,7 +99,7 @@ def wf_components() -> list[Component]:
 
 @hookimpl
 def wf_rules() -> list[Rule]:
-    """The rules about what trainers support."""
+    """The rules for trainers."""
     return [
         Rule(
             name="optimizer-steps",

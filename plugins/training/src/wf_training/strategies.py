@@ -54,18 +54,18 @@ class LocalStrategy:
 
 
 class Processes:
-    """Several processes, as a strategy knows them; one is derived from it.
+    """Base class of strategies with several processes.
 
     The process group is created in the constructor, so that the processes can communicate from the start; `close`
     destroys it. On CUDA each process takes the device of its LOCAL_RANK.
 
     Args:
-        name: The strategy's, for messages.
+        name: The name of the strategy, for messages.
         device: The type of device; its index is ignored.
         backend: torch's name of the communication backend.
         wait_sec: Time to wait at the start for the other processes.
-        timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
-            process did not come.
+        timeout_sec: Time to wait for other processes in a collective; then the run ends and names the process that did
+            not join it.
 
     Raises:
         UsageError: If the processes were not started by torchrun, or device and number of processes do not fit
@@ -134,8 +134,8 @@ class DDPStrategy(Processes):
         find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
             required if there are any; ``auto``: if a few samples, tested before the first step, find some.
         wait_sec: Time to wait at the start for the other processes.
-        timeout_sec: Time to wait for them later, wherever they exchange something; then the run ends, and says which
-            process did not come.
+        timeout_sec: Time to wait for other processes in a collective; then the run ends and names the process that did
+            not join it.
 
     Raises:
         UsageError: If the processes were not started by torchrun, or backend, device and number of processes do not

@@ -44,10 +44,10 @@ class SupervisedTrainer(BaseTrainer):
         freeze: Names of submodules that are not trained, such as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``:
             everything but the head. They stay in evaluation mode, so that they do not change: a batch norm uses and
             keeps its running means, and dropout is off.
-        freeze_until: Epochs or steps until they are trained as well, as ``2epochs`` or ``500steps``; the optimizer has
-            their parameters from the beginning, and leaves them as they are until then.
+        freeze_until: Time at which they are unfrozen, such as ``2epochs`` or ``500steps``; the optimizer has
+            their parameters from the start, and does not change them until then.
         accumulate: Number of batches per update; they are served as one batch, see `wf_training.gradients`.
-        batch_size: Number of samples in each of them.
+        batch_size: Number of samples in each of these batches.
         scaler: Scales the loss for gradients in fp16.
         compile: Compile the forward for training by `torch.compile`, optionally in the given mode. The first
             steps are slow. Fused kernels change the last bits. Evaluations are not compiled.
@@ -132,16 +132,16 @@ class SupervisedTrainer(BaseTrainer):
         return frozen_parts(model, freeze)
 
     def _thaw_in_time(self, thawing: Thawing) -> None:
-        """Listen to the beginnings of epochs, and to each step where steps are counted.
+        """Handle starts of epochs, and each step if `freeze_until` counts steps.
 
         Raises:
-            UsageError: Where several processes train: they share the gradients of the parameters that are trained at
-                the beginning.
+            UsageError: With several processes, because they exchange gradients only of the parameters that are trained
+                from the start.
         """
         strategy = self.strategy
         if strategy is not None and (strategy.world_size > 1 or getattr(strategy, "mesh", None) is not None):
             raise UsageError(
-                "trainer option 'freeze_until' is for one process alone\n  leave it out, or freeze for good"
+                "trainer option 'freeze_until' works only in one process\n  remove it, or freeze permanently"
             )
 
         def apply(run: Loop) -> None:
@@ -153,7 +153,7 @@ class SupervisedTrainer(BaseTrainer):
 
         for event in ("on_epoch_start", "on_step_end"):
             if hasattr(self, event):
-                raise UsageError(f"{type(self).__name__} has an {event} of its own, which 'freeze_until' would replace")
+                raise UsageError(f"{type(self).__name__} defines {event}, which 'freeze_until' would replace")
         self.on_epoch_start = apply
         if thawing.until.unit == "steps":
             self.on_step_end = apply_in_time

@@ -40,8 +40,8 @@ class HuggingFaceTokenizer:
             raise DataError(f"there is no file '{file}'\n  tokenizers writes one: tokenizer.save('{FILE}')")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises this very class
-            raise DataError(f"'{file}' is no tokenizer: {error}") from error
+        except Exception as error:  # the library raises plain Exception
+            raise DataError(f"'{file}' is not a tokenizer: {error}") from error
         said = self._tokenizer.padding or {}
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

@@ -155,7 +155,7 @@ class Pace:
         if not found:
             return None
         last, first = found[-1], found[-1]
-        for record in reversed(found):  # those of this process: its clock began at 0
+        for record in reversed(found):  # only records of this process, whose clock starts at 0
             if record["elapsed_sec"] > first["elapsed_sec"] or record["step"] > first["step"]:
                 break
             first = record

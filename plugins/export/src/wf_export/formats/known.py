@@ -1,4 +1,4 @@
-"""The formats by name, without importing torch or what writes them: the components of kind ``exporter``."""
+"""The formats by name: the components of kind ``exporter``. Imports neither torch nor the exporters."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Format:
 
     @property
     def traits(self) -> ExporterTraits:
-        """What it writes."""
+        """The traits of the exporter."""
         traits = self.entry.component.traits
         assert isinstance(traits, ExporterTraits)
         return traits
 
     def writer(self, registry: Registry) -> Any:
-        """What writes it."""
+        """The exporter."""
         return Builder(registry).build(KIND, {"use": registry.full_name(self.entry)}).value
 
 
 def formats_of(registry: Registry) -> dict[str, Format]:
-    """Every format that a plugin brings, by name."""
+    """The formats of all plugins, by name."""
     entries = [one for one in registry.entries(KIND) if isinstance(one.component.traits, ExporterTraits)]
     return {one.component.name: Format(one.component.name, one) for one in entries}
 
 
 def chosen(registry: Registry, to: str | None, file: str | None, run: str) -> tuple[Format, Path]:
-    """The format and the file that a command line means.
+    """The format and the file for the arguments of a command line.
 
     Args:
         registry: Has the formats.

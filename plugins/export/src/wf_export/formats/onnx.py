@@ -45,7 +45,7 @@ class Onnx:
         return tuple(torch.from_numpy(one) for one in traced("onnx", lambda: session.run(None, given)))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With onnxruntime."""
+        """Usage with onnxruntime."""
         names = [one["name"] for one in source.inputs]
         given = ", ".join(f'"{name}": {name if name.isidentifier() else "..."}' for name in names)
         return [

@@ -30,5 +30,5 @@ class Pt2:
             return traced("pt2", lambda: module(source.samples))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With torch alone."""
+        """Usage with torch only."""
         return ["import torch", f'model = torch.export.load("{file}").module()', "outputs = model(inputs)"]

@@ -1,4 +1,4 @@
-"""The weights of the model alone: as safetensors, or written by torch.save."""
+"""The weights of the bare model, as safetensors or written by torch.save."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StateDict:
         _check_equal(_state(source), torch.load(file, weights_only=True))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With the user's own module."""
+        """Usage with the user's own module."""
         return ["import torch", f'model.load_state_dict(torch.load("{file}"))  # model: your torch.nn.Module']
 
 
@@ -51,7 +51,7 @@ class SafeTensors:
         _check_equal(_state(source), load_file(file))
 
     def use(self, source: Source, file: Path) -> list[str]:
-        """With the user's own module."""
+        """Usage with the user's own module."""
         return [
             "from safetensors.torch import load_file",
             f'model.load_state_dict(load_file("{file}"))  # model: your torch.nn.Module',

@@ -109,7 +109,7 @@ def deterministic(subject: Subject) -> None:
 
 @check("dataset-splits", "dataset", after=("made",), fix="put every sample into one split only")
 def splits(subject: Subject) -> None:
-    """The splits that it brings share no samples, except for a few duplicates (1%)."""
+    """Its own splits share no samples, except for a few duplicates (1%)."""
     dataset = _dataset(subject)
     brought = dict(_splits(dataset))
     if len(brought) == 1:

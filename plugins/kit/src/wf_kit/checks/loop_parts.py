@@ -107,7 +107,7 @@ def evaluator_pure(subject: Subject) -> None:
     fix="save tensors and values bit for bit, with their types, as wf_state.codec does",
 )
 def checkpointer_exact(subject: Subject) -> None:
-    """It loads exactly what was saved, bit for bit; by default the newest, and also in a new process."""
+    """It loads a saved state bit for bit, by default the newest one, and also in a new process."""
     with values(subject) as known:
         checkpointer = make(subject, known)
         wanted = []
@@ -130,7 +130,7 @@ def checkpointer_exact(subject: Subject) -> None:
     fix="raise for a state that cannot be saved and for a missing checkpoint; keep the earlier ones",
 )
 def checkpointer_refuses(subject: Subject) -> None:
-    """A state that it cannot save, and an unknown name, are errors and harm no checkpoint."""
+    """It raises for a state that it cannot save and for an unknown name, and keeps all checkpoints."""
     with values(subject) as known:
         checkpointer = make(subject, known)
         state = _state(3)
@@ -145,7 +145,7 @@ def checkpointer_refuses(subject: Subject) -> None:
 
 @check("strategy-alone", "strategy", fix="with one process, collectives return their input: see wf.protocols.Strategy")
 def strategy_alone(subject: Subject) -> None:
-    """As the only process it prepares a model, returns it bare, and agrees with itself."""
+    """In a single process it prepares and unwraps a model, and its collectives return their input."""
     with values(subject) as known:
         strategy = make(subject, known)
         try:
@@ -156,7 +156,7 @@ def strategy_alone(subject: Subject) -> None:
 
 @check("hook-events", "hook", fix="name methods as the events of wf.Hook, with their parameters")
 def hook_events(subject: Subject) -> None:
-    """It listens to at least one event, and no method has almost an event's name or signature."""
+    """It handles at least one event, and no method has nearly the name or signature of an event."""
     with values(subject) as known:
         hook = make(subject, known)
         check_events([hook])

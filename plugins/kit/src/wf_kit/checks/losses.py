@@ -23,7 +23,7 @@ EXTREME = 1e4
 
 @check("loss-traits", "loss", fix="declare its inputs: LossTraits(predictions=..., targets=..., weighted=...)")
 def traits(subject: Subject) -> None:
-    """It takes the predictions and targets that it declares, and total_weight is what it averages over."""
+    """It takes the predictions and targets that it declares, and total_weight is the divisor of its mean."""
     declared = subject.traits
     if not isinstance(declared, LossTraits):
         raise NotChecked("it declares no traits")
@@ -79,7 +79,7 @@ def extreme(subject: Subject) -> None:
         _expect_finite(value, gradient, f"for {form} made from scores of +-{EXTREME:g}")
 
 
-@check("loss-reduction", "loss", after=("made", "loss-finite"), fix="return what the reduction says, for every target")
+@check("loss-reduction", "loss", after=("made", "loss-finite"), fix="apply the reduction to every form of targets")
 def reduction(subject: Subject) -> None:
     """Its reductions agree: sum is the sum of none, mean is the sum over samples, elements or total_weight."""
     choices = _reductions(subject)
@@ -133,7 +133,7 @@ def ignore_index(subject: Subject) -> None:
 
 @check("loss-half-precision", "loss", after=("made", "loss-finite"), fix="compute in float32: predictions.float()")
 def half_precision(subject: Subject) -> None:
-    """float16 and bfloat16 predictions give a finite value and gradient, close to those of float32."""
+    """float16 and bfloat16 predictions give a finite value and gradient, close to the float32 results."""
     for form, loss in _each(subject):
         for dtype in (torch.float16, torch.bfloat16):
             half = example(form).to(dtype)
@@ -151,7 +151,7 @@ def half_precision(subject: Subject) -> None:
     fix="compute new tensors (x = x - 1, not x -= 1), and use no random numbers",
 )
 def pure(subject: Subject) -> None:
-    """It returns the same value again, and does not change predictions and targets."""
+    """It returns the same value when called again, and does not change predictions and targets."""
     for form, loss in _each(subject):
         batch, fresh = example(form), example(form)
         first = loss(batch.predictions, batch.targets)

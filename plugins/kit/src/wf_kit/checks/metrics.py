@@ -28,7 +28,7 @@ Batch = tuple[Any, Any]
     fix="declare its inputs: MetricTraits(predictions=..., targets=..., larger_is_better=...)",
 )
 def traits(subject: Subject) -> None:
-    """It takes and returns what it declares, and one number if it declares a direction."""
+    """Its inputs and outputs are as declared, and it returns one number if it declares a direction."""
     own = subject.traits
     if not isinstance(own, MetricTraits):
         raise NotChecked("it declares no traits")
@@ -98,7 +98,7 @@ def reset(subject: Subject) -> None:
 
 @check("metric-direction", "metric", after=("made", "metric-traits"), fix="correct larger_is_better")
 def direction(subject: Subject) -> None:
-    """Right predictions score no worse than guesses, in the direction that it declares."""
+    """Correct predictions score no worse than guesses, in the declared direction."""
     own = subject.traits
     if not isinstance(own, MetricTraits) or own.larger_is_better is None:
         raise NotChecked("it declares no direction")

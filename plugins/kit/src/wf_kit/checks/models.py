@@ -45,7 +45,7 @@ def forward(subject: Subject) -> None:
     "model-traits", "model", after=("made", "model-forward"), fix="declare its outputs: ModelTraits(predictions=...)"
 )
 def traits(subject: Subject) -> None:
-    """Its outputs are what it declares, as the task defines them: log_probs and probs add up to 1."""
+    """Its outputs have the declared form, as the task defines it: log_probs and probs sum to 1."""
     if not isinstance(subject.traits, ModelTraits):
         raise NotChecked("it declares no traits")
     form = subject.traits.predictions

@@ -76,7 +76,7 @@ def run_resumes(subject: Subject) -> None:
     fix="let errors through; catch only what you can handle, and re-raise the rest",
 )
 def run_errors(subject: Subject) -> None:
-    """An error in what it calls ends the run as that error; its own errors carry its plugin's name."""
+    """Errors of parts that it calls end the run unchanged; its own errors have a note with its plugin's name."""
     if makes_its_samples(subject) and all(param.source != "loss" for param in subject.params):
         raise NotChecked("it takes no loss that could raise")
     with _folder() as folder, _experiment(subject, folder, loss=_failing()) as experiment:

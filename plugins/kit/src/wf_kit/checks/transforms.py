@@ -34,11 +34,11 @@ class Trial:
 
     transform: Any
     shape: tuple[int, ...]
-    """Of one sample, for a transform of inputs alone."""
+    """The shape of one sample, for a transform that gets only inputs."""
     targets: str | None
     """The form of the targets; None for a transform that does not get them."""
     batch: Callable[[Sequence[int]], Batch]
-    """Makes a batch of some of the samples anew."""
+    """Returns a new batch of the given samples."""
 
     def given(self, rows: Sequence[int] = ALL) -> tuple[Batch, Batch]:
         """Some samples and their partners."""
@@ -60,7 +60,7 @@ class Trial:
     fix="declare what it takes, and that it is random: TransformTraits(inputs=..., train_only=True)",
 )
 def traits(subject: Subject) -> None:
-    """It takes what it declares, gives what it declares, and is declared for training alone where it is random."""
+    """Its inputs and outputs are as declared, and if it is random it is declared for training only."""
     declared = subject.traits
     if not isinstance(declared, TransformTraits):
         raise NotChecked("it declares no traits")
@@ -84,10 +84,10 @@ def traits(subject: Subject) -> None:
     "transform-shape",
     "transform",
     after=("made", "transform-traits"),
-    fix="give one finite float32 input a sample; an augmentation keeps the shape",
+    fix="return one finite float32 input per sample; an augmentation keeps the shape",
 )
 def shape(subject: Subject) -> None:
-    """It gives one finite float input a sample, of the same shape where only training sees it."""
+    """It returns one finite float input per sample, and keeps the shape if it is used only in training."""
     for trial in _each(subject):
         (inputs, _), _ = trial.given()
         outputs, targets = trial.apply()
@@ -115,7 +115,7 @@ def shape(subject: Subject) -> None:
     fix="use the draws it is called with (num_draws), or its generator, instead of another generator",
 )
 def deterministic(subject: Subject) -> None:
-    """The same inputs and draws give the same outputs, and the inputs stay as they are."""
+    """The same inputs and draws give the same outputs, and the inputs are not changed."""
     for trial in _each(subject):
         given = trial.given()
         first, again = trial.apply(given=given), trial.apply(given=given)
@@ -127,10 +127,10 @@ def deterministic(subject: Subject) -> None:
     "transform-batches",
     "transform",
     after=("made", "transform-deterministic"),
-    fix="let each sample's output follow from that sample, its partner and its draws alone",
+    fix="let each sample's output depend only on that sample, its partner and its draws",
 )
 def batches(subject: Subject) -> None:
-    """How samples are put into batches, or divided over processes, changes nothing."""
+    """The outputs do not depend on how samples are divided into batches or among processes."""
     for trial in _each(subject):
         whole = trial.apply()
         for rows in (range(1), range(1, 4), range(4, NUM)):
@@ -138,7 +138,7 @@ def batches(subject: Subject) -> None:
             for place, row in enumerate(rows):
                 expect(
                     _same(_sample(part, place, len(rows)), _sample(whole, row, NUM), atol=1e-6),
-                    "a sample's output depends on what is beside it in the batch",
+                    "a sample's output depends on other samples in the batch",
                 )
 
 
@@ -146,10 +146,10 @@ def batches(subject: Subject) -> None:
     "transform-resumes",
     "transform",
     after=("made", "transform-deterministic"),
-    fix="let state_dict hold what fit() measured, and load_state_dict put it back",
+    fix="save the fitted values in state_dict, and restore them in load_state_dict",
 )
 def resumes(subject: Subject) -> None:
-    """What it has measured is restored bit for bit, if it measures anything."""
+    """The values fitted by fit() are restored bit for bit, if there are any."""
     for trial in _each(subject):
         if not isinstance(trial.transform, Stateful):
             raise NotChecked("it has no state_dict")
@@ -159,7 +159,7 @@ def resumes(subject: Subject) -> None:
 
 
 def _each(subject: Subject) -> Iterator[Trial]:
-    """The transform for each kind of samples that it takes, fitted if it is one that is, and such samples."""
+    """The transform, fitted if it has `fit`, with samples of each form that it takes."""
     for shape in shapes_of(subject):
         transform = _made(subject, None, shape)
         if is_joint(transform):
@@ -175,7 +175,7 @@ def _each(subject: Subject) -> Iterator[Trial]:
 
 
 def _each_joint(subject: Subject, shape: tuple[int, ...]) -> Iterator[Trial]:
-    """The same for one that gets targets: those of the examples of tasks."""
+    """The same for a transform that gets targets, on the examples of tasks."""
     forms = subject.traits.targets if isinstance(subject.traits, TransformTraits) else ()
     if not forms:
         raise NotChecked("it does not say which targets it takes: TransformTraits(targets=...)")
@@ -196,7 +196,7 @@ def _made(subject: Subject, targets: str | None, shape: tuple[int, ...]) -> Any:
 
 
 def _check_gives(gives: str, outputs: Any, num_axes: int) -> None:
-    """See that it gives the kind of inputs that it declares."""
+    """Check that its outputs are of the declared kind."""
     if gives == "any" or not isinstance(outputs, Tensor):
         return
     found, taken = samples.kinds_of(outputs.ndim - 1), samples.kinds_of(num_axes)
@@ -207,7 +207,7 @@ def _check_gives(gives: str, outputs: Any, num_axes: int) -> None:
 
 
 def _check_targets(subject: Subject, form: str, outputs: Any, targets: Any) -> None:
-    """See that it gives the form of targets that it declares."""
+    """Check that its targets have the declared form."""
     task = task_for(subject, form)
     task.class_names = tuple(task.example().class_names)
     try:

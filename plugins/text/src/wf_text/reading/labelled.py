@@ -271,7 +271,7 @@ def _names(found: Mapping[str, Sequence[Labelled]], learned: Mapping[str, Any] |
             if wrong is not None:
                 shown = ", ".join(known[:10])
                 raise DataError(
-                    f"{one.where}: the {what} '{wrong}' is in the {split} split, and none of those that are trained on"
+                    f"{one.where}: the {what} '{wrong}' is in the {split} split, but not in the train split"
                     f"\n  available: {shown}{', ...' if len(known) > 10 else ''}"
                 )
         lacks = [name for name in known if name not in counts[split]]

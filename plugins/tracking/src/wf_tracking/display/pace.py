@@ -12,12 +12,12 @@ _OF_TRAINING = 1 / 3
 
 
 class Pace:
-    """The times of a run, of which no step is told.
+    """The pace of a run and the time left, without an event per step.
 
     Args:
         run: The run, before its first step.
-        sizes: The samples of each split, as far as known.
-        clock: Seconds that only grow.
+        sizes: The number of samples of each split, if known.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, run: Loop, sizes: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +91,7 @@ class Pace:
         return seconds
 
     def _ahead(self, total: int) -> list[tuple[str, int]]:
-        """The splits of evaluations that have not begun, each with their number."""
+        """The splits of evaluations that have not started, each with the number of evaluations."""
         run, now = self._run, self.split
         if run.finished:
             known = {
@@ -105,7 +105,7 @@ class Pace:
         return [*((split, 1) for split in (*rest, *finals)), *((split, sweeps) for split in splits)]
 
     def _sweeps(self, total: int) -> int:
-        """How many evaluations at the cadence have not begun."""
+        """The number of regular evaluations that have not started."""
         run, every = self._run, self._run.eval_every
         if every is None:
             return 0
@@ -126,7 +126,7 @@ class Pace:
         return max(self._seconds(split) - so_far, 0.0)
 
     def _seconds(self, split: str) -> float:
-        """The seconds that an evaluation of a split takes: its own, else those of others by size, else guessed."""
+        """The expected seconds of an evaluation: its last time, else by the times and sizes of others, else a guess."""
         if split in self._last:
             return self._last[split]
         size = self._sizes.get(split, 0)

@@ -1,4 +1,4 @@
-"""Averages of the weights, which are judged and kept in the place of those that are trained."""
+"""Averages of the weights, which are evaluated and saved instead of the training weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from wf.errors import UsageError
 
 
 class AveragedWeights:
-    """Two sets of weights, see `wf.protocols.Modes`: those that are trained, and their average.
+    """Two sets of weights, see `wf.protocols.Modes`: the training weights and their average.
 
-    The average is of the parameters and of the buffers that are floating-point numbers, such as the running means of
-    batch norm; other buffers are those of the training. Before the first update there is none, and the weights that are
-    trained are judged.
+    Floating-point parameters and buffers, such as the running means of batch norm, are averaged; other buffers are not.
+    Before the first update there is no average, and the training weights are evaluated.
 
     Args:
         model: The model; its tensors are changed in place.
@@ -27,16 +26,16 @@ class AveragedWeights:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.num = 0
-        """The updates so far."""
+        """The number of updates so far."""
         self._averages: list[Tensor] | None = None
         self._trained: list[Tensor] | None = None
 
     def update(self, average: Any) -> None:
-        """Take the present weights in.
+        """Update the averages with the current weights.
 
         Args:
-            average: Called with the averages, the present tensors and the number of updates before, by device and
-                dtype; changes the averages, as those of `torch.optim.swa_utils` do.
+            average: A function of `torch.optim.swa_utils`: called with the averages, the current tensors and the number
+                of earlier updates, for each device and dtype; changes the averages in place.
         """
         tensors = self._tensors()
         if self._averages is None:
@@ -47,23 +46,23 @@ class AveragedWeights:
         self.num += 1
 
     def to_eval(self) -> None:
-        """Put the averages into the model."""
+        """Load the averages into the model."""
         if self._averages is not None:
             self._trained = [tensor.clone() for tensor in self._tensors()]
             self._put(self._averages)
 
     def to_train(self) -> None:
-        """Put the weights that are trained back into the model."""
+        """Restore the training weights in the model."""
         if self._trained is not None:
             self._put(self._trained)
         self._trained = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages, and the weights that are trained where the averages are in the model."""
+        """The averages, and the training weights if the model currently has the averages."""
         return {"num": self.num, "averages": self._averages, "trained": self._trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave; `to_train` puts the weights that are trained into the model."""
+        """Restore the result of `state_dict`; `to_train` then loads the training weights into the model."""
         devices = [tensor.device for tensor in self._tensors()]
         self.num = state["num"]
         self._averages, self._trained = (
@@ -84,20 +83,20 @@ class AveragedWeights:
 
 
 class Ema(Hook):
-    """Judges and keeps an exponential moving average of the weights instead of the weights that are trained.
+    """Evaluates and saves an exponential moving average of the weights instead of the training weights.
 
-    Evaluations, ``keep = "best"``, checkpoints and the end of the run have the average; the training itself is as
-    without it, bit for bit. After an update it is ``decay * average + (1 - decay) * weights``, and after the first one
-    the weights themselves, as `torch.optim.swa_utils.get_ema_multi_avg_fn` computes it. Running means of batch norm are
-    averaged in the same way.
+    Evaluations, ``keep = "best"``, checkpoints and the end of the run use the average; the training itself does not
+    change by a bit. The average starts as the weights after the first update; each later update makes it
+    ``decay * average + (1 - decay) * weights`` (`torch.optim.swa_utils.get_ema_multi_avg_fn`). Running means of batch
+    norm are averaged in the same way.
 
     Args:
         model: The model.
-        decay: Share of the average that stays in an update: 0.999 looks back about 1,000 updates.
-        warmup: Begin with a smaller decay, ``(1 + t) / (10 + t)``, so that a short run forgets its first weights.
+        decay: Weight of the old average in an update: 0.999 averages over about 1,000 updates.
+        warmup: Start with a smaller decay, ``(1 + t) / (10 + t)``, so that the initial weights have less influence.
 
     Raises:
-        UsageError: For a decay outside [0, 1).
+        UsageError: If the decay is outside [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999, warmup: bool = False) -> None:
@@ -105,27 +104,28 @@ class Ema(Hook):
             raise UsageError(f"ema: decay is {decay:g}; it must be at least 0 and less than 1")
         self.decay, self.warmup = decay, warmup
         self.modes = AveragedWeights(model)
-        """The loop puts the average into the model by it."""
+        """The loop uses it to load the average into the model."""
 
     def on_step_end(self, run: Loop) -> None:
-        """Take the weights in."""
+        """Update the average."""
         num = self.modes.num
         decay = min(self.decay, (1 + num) / (10 + num)) if self.warmup else self.decay
         self.modes.update(get_ema_multi_avg_fn(decay))
 
 
 class Swa(Hook):
-    """Judges and keeps the mean of the weights at the ends of the last epochs (stochastic weight averaging).
+    """Evaluates and saves the mean of the weights at the ends of the last epochs (stochastic weight averaging).
 
-    Izmailov et al. 2018. It is meant for a learning rate that stays high. Before `start` the weights that are trained
-    are judged. Running means of batch norm are averaged, too, instead of being computed anew from the data.
+    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization". It is meant for a
+    learning rate that stays high. Until `start` the training weights are evaluated. Running means of batch norm are
+    averaged, too, instead of being recomputed from the data.
 
     Args:
         model: The model.
-        start: Epochs before the first one that is averaged.
+        start: Number of epochs before averaging starts.
 
     Raises:
-        UsageError: For a negative `start`, or a run whose epochs have no known length.
+        UsageError: If `start` is negative, or the length of an epoch is unknown.
     """
 
     def __init__(self, model: nn.Module, start: int) -> None:
@@ -133,25 +133,25 @@ class Swa(Hook):
             raise UsageError(f"swa: start is {start}; it must be at least 0")
         self.start = start
         self.modes = AveragedWeights(model)
-        """The loop puts the mean into the model by it."""
+        """The loop uses it to load the mean into the model."""
 
     def on_run_start(self, run: Loop) -> None:
-        """See that there are epochs.
+        """Check that epochs have an end.
 
         Raises:
-            UsageError: When nobody knows how long one is.
+            UsageError: If the length of an epoch is unknown.
         """
         if run.num_batches is None:
-            raise UsageError("swa: it averages at the end of each epoch, and these have no known length\n  use ema")
+            raise UsageError("swa averages at the end of each epoch, but the length of an epoch is unknown\n  use ema")
 
     def on_step_end(self, run: Loop) -> None:
-        """Take the weights in at the end of an epoch, before it is evaluated."""
+        """Update the mean at the end of an epoch, before its evaluation."""
         if run.progress.batch == run.num_batches and run.progress.epoch >= self.start:
             self.modes.update(get_swa_multi_avg_fn())
 
 
 def _grouped(averages: list[Tensor], present: list[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Both by type, device and dtype: what is updated together must be alike."""
+    """Group both by type, device and dtype, because torch updates tensors of a group together."""
     found: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
     for average, tensor in zip(averages, present, strict=True):
         own = found.setdefault((type(average), average.device, average.dtype), ([], []))

@@ -115,7 +115,7 @@ def _follow(look: Callable[[], list[str]], goes_on: Callable[[], bool], interval
 
 @contextmanager
 def _screen(console: object) -> Iterator[tuple[Callable[[object], None], Callable[[float], bool]]]:
-    """An alternate screen: a function that shows something, and one that waits and tells whether the user quits."""
+    """An alternate screen; yields a function that shows something, and one that waits and returns whether to quit."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
