@@ -16,10 +16,10 @@ LEVELS = tuple(0.5 + 0.05 * step for step in range(10))
 
 
 class MeanAveragePrecision(Metric):
-    """Mean average precision: the area under the precision-recall curve, averaged over classes and IoUs 0.5 to 0.95.
-
     """Mean average precision: the area under precision over recall, averaged over classes and IoUs from 0.5 to 0.95.
-    at that IoU.
+
+    Its other figures are ``50``, the mean average precision at an IoU of 0.5, and ``recall``, the share of objects
+    found at that IoU.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"": True, "50": True, "recall": True}

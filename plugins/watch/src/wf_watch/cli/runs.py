@@ -25,7 +25,7 @@ WHERE = click.option(
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help="Only those with this field, setting or figure: dataset=digits, optimizer.lr=0.1, 'test/accuracy>0.9'.",
+    help="Only runs with this field, setting or figure: dataset=digits, optimizer.lr=0.1, 'test/accuracy>0.9'.",
 )
 BY = click.option(
     "--by",
@@ -52,7 +52,7 @@ class RunsCommand(WfCommand):
 
 @click.command("runs", cls=RunsCommand)
 @click.argument("folder", default="runs", metavar="[FOLDER]", type=click.Path())
-@click.option("--search", metavar="WORD", help="Only those with WORD in their name, status or components.")
+@click.option("--search", metavar="WORD", help="Only runs with WORD in their name, status or components.")
 @WHERE
 @BY
 @JSON
