@@ -203,7 +203,7 @@ class Reader:
         result = (
             self.server.run(words, self.folder, self._environment(), TIMEOUT_SEC)
             if not self.installed
-            else self._own(words)
+            else self._in_new_process(words)
         )
         if match and match[2] == ">":
             (self.folder / match[3]).write_text(result.stdout, encoding="utf-8")
@@ -213,7 +213,7 @@ class Reader:
             return Result(result.code or piped.code, piped.stdout, result.stderr + piped.stderr)
         return result
 
-    def _own(self, words: list[str]) -> Result:
+    def _in_new_process(self, words: list[str]) -> Result:
         """Run it in a new process, with the packages that the page has installed."""
         return self._done([sys.executable, "-P", "-m", "wf_cli", *words])
 

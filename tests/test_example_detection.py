@@ -260,10 +260,10 @@ def test_the_wheel_works_and_uninstalling_leaves_nothing(wheels: dict[str, Path]
     assert manifest(environment.folder / "work" / ran["run_dir"])["metrics"]["test/shape-map-50"] >= 0.8
 
     _finds_and_draws(environment)
-    _is_known(environment)
-    _goes_on_under_its_condition_alone(environment)
+    _commands_know_the_package(environment)
+    _another_dataset_version_is_not_resumed(environment)
     run_pip("uninstall", "-y", "-q", "wf-example-detection", python=environment.python)
-    _is_gone(environment)
+    _nothing_is_left(environment)
 
 
 def _finds_and_draws(environment: Environment) -> None:
@@ -290,7 +290,7 @@ def _finds_and_draws(environment: Environment) -> None:
     assert environment.wf("show-boxes", "x", "--num", "2").split() == ["boxes/drawing-0.png", "boxes/drawing-1.png"]
 
 
-def _is_known(environment: Environment) -> None:
+def _commands_know_the_package(environment: Environment) -> None:
     """Help, lists, ``wf show`` and ``wf check`` know the package."""
     assert re.search(r"show-boxes +Draw the boxes that a run's detector finds", environment.wf("--help"))
     text = environment.wf("run", "--help")
@@ -307,7 +307,7 @@ def _is_known(environment: Environment) -> None:
     environment.pytest(shutil.copytree(ROOT / DETECTION / "tests", environment.folder / "tests"))
 
 
-def _goes_on_under_its_condition_alone(environment: Environment) -> None:
+def _another_dataset_version_is_not_resumed(environment: Environment) -> None:
     """With another edition of the drawings, as in a later release, resuming a run is refused."""
     short = ("--dataset", "drawings", "--dataset.num_train", "16", "--dataset.num_held_out", "4")
     chosen = ("--anchor-generator", "squares", "--anchor-generator.sizes", "[4, 8]", "--min-score", "0.1")
@@ -327,7 +327,7 @@ def _goes_on_under_its_condition_alone(environment: Environment) -> None:
     assert "drawings" in {one["name"] for drift in run["drift"] for one in drift["differences"]}
 
 
-def _is_gone(environment: Environment) -> None:
+def _nothing_is_left(environment: Environment) -> None:
     """Nothing of the package is left, and references to it are refused with one clear message."""
     assert "wf-example-detection" not in environment.plugins()
     assert "show-boxes" not in environment.wf("--help")

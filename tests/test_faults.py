@@ -75,7 +75,7 @@ class Machine:
     def place(self) -> Path:
         return self.folder / "runs" / "run"
 
-    def told(self) -> int:
+    def reported_step(self) -> int:
         """The step of the last checkpoint reported as durable; 0 for none."""
         file = self.folder / "told"
         lines = file.read_text().split() if file.exists() else []
@@ -181,7 +181,7 @@ def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
         Whether there was a checkpoint to resume from.
     """
     saved = machine.saved()
-    assert saved >= machine.told()
+    assert saved >= machine.reported_step()
     if not (machine.place / "manifest.json").exists():
         assert not saved
         refused = machine.resume()
@@ -314,9 +314,9 @@ def test_kill_nine_at_random_instants(machine: Machine, straight: Any, kills: in
         killed = killed_after(lambda limit: machine.run(LONG, timeout=limit), draw.uniform(0.02, 1.0))
         num_kills += killed
         for _ in range(3):
-            if not machine.told():
+            if not machine.reported_step():
                 break
-            assert machine.saved() >= machine.told()
+            assert machine.saved() >= machine.reported_step()
             num_kills += killed_after(lambda limit: machine.resume(timeout=limit), draw.uniform(0.02, 0.8))
         finish(machine, wanted)
         machine.clear()

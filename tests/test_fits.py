@@ -120,7 +120,7 @@ def works_unchecked(registry: Registry, **settings: Any) -> bool:
     return True
 
 
-def said(registry: Registry, kind: str, dataset: str) -> dict[str, bool | None]:
+def verdicts_on(registry: Registry, kind: str, dataset: str) -> dict[str, bool | None]:
     """The verdict of ``wf list KIND --fits DATASET`` on each built-in component."""
     found = fitting(registry, kind, registry.find("dataset", dataset))
     return {entry.component.name: verdict.fits for entry, verdict in found if entry.plugin.distribution}  # type: ignore[union-attr]  # all are of plugins
@@ -129,7 +129,7 @@ def said(registry: Registry, kind: str, dataset: str) -> dict[str, bool | None]:
 @pytest.mark.parametrize("targets", TARGETS)
 def test_traits_of_losses_agree_with_trying_them(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
-    verdicts = said(registry, "loss", dataset)
+    verdicts = verdicts_on(registry, "loss", dataset)
     assert any(verdicts.values())
     tables = {name: with_options("loss", name, targets) for name in verdicts}
     real = {name: works(registry, dataset=dataset, model=model, loss=table) for name, table in tables.items()}
@@ -143,7 +143,7 @@ def test_traits_of_losses_agree_with_trying_them(registry: Registry, targets: st
 @pytest.mark.parametrize("targets", TARGETS)
 def test_traits_of_metrics_agree_with_trying_them(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
-    verdicts = said(registry, "metric", dataset)
+    verdicts = verdicts_on(registry, "metric", dataset)
     tables = {name: with_options("metric", name) for name in verdicts}
     real = {name: works(registry, dataset=dataset, model=model, metric=[table]) for name, table in tables.items()}
     assert verdicts == real
@@ -151,7 +151,7 @@ def test_traits_of_metrics_agree_with_trying_them(registry: Registry, targets: s
 
 @pytest.mark.parametrize("samples", ["vector", "sequence", "image"])
 def test_traits_of_models_agree_with_trying_them(registry: Registry, samples: str) -> None:
-    verdicts = said(registry, "model", f"{samples}s")
+    verdicts = verdicts_on(registry, "model", f"{samples}s")
     unknown = [name for name, fits in verdicts.items() if fits is None]
     assert unknown == (["linear-regression"] if samples == "sequence" else []), "[T] would do for it, [T, F] would not"
     real = {name: works(registry, dataset=f"{samples}s", model=name) for name in verdicts}
@@ -163,7 +163,7 @@ def test_traits_of_models_agree_with_trying_them(registry: Registry, samples: st
 
 @pytest.mark.parametrize("samples", ["vector", "sequence", "image"])
 def test_traits_of_transforms_agree_with_trying_them(registry: Registry, samples: str) -> None:
-    verdicts = said(registry, "transform", f"{samples}s")
+    verdicts = verdicts_on(registry, "transform", f"{samples}s")
     tables = {name: with_options("transform", name) for name in verdicts}
     real = {name: works(registry, dataset=f"{samples}s", transform=[table]) for name, table in tables.items()}
     assert verdicts == real
@@ -178,7 +178,7 @@ def test_list_fits_agrees_with_the_traits(wf: Any, registry: Registry, tmp_path:
         dataset = targets.replace("_", "-")
         listed = wf("list", "losses", "--fits", f"dataset/{dataset}", "--json", "-p", "parts.py").json()
         assert {one["name"] for one in listed if "/" not in one["name"]} == {
-            name for name, fits in said(registry, "loss", dataset).items() if fits
+            name for name, fits in verdicts_on(registry, "loss", dataset).items() if fits
         }
 
 

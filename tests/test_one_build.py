@@ -38,11 +38,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     def counting(entry: Any) -> Any:
         judge = guarded(entry)
 
-        def asked(part: Part, known: Facts) -> Verdict:
+        def counted_judge(part: Part, known: Facts) -> Verdict:
             counts[entry.component.name, part.name] += 1
             return judge(part, known)
 
-        return asked
+        return counted_judge
 
     monkeypatch.setattr(parts, "_guarded", counting)
     return counts

@@ -103,7 +103,7 @@ RUN = ("run", "--dataset", "iris", "--quiet", "--epochs", 4, "--log-every", 2)
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with `OWN` as own.py."""
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ METRICS = ("own.py:Spread", "own.py:Map")
 """What a metric is called is that of its class, behind the name of its file."""
 
 
-def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, own: Path) -> None:
+def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, workdir: Path) -> None:
     options: tuple[Any, ...] = (
         *("--metric", "+own.py:Spread", "--metric", "+own.py:Map", "--hook", "+own.py:Adds"),
         *("--loss", "own.py:TwoTerms"),
@@ -133,7 +133,7 @@ def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, own: P
     assert wf("resume", "stopped", "--quiet").code == 0
     straight = wf(*RUN, *options, "--name", "straight", "--json")
     assert straight.code == 0, straight.stderr
-    runs = [own / "runs" / name for name in ("stopped", "straight")]
+    runs = [workdir / "runs" / name for name in ("stopped", "straight")]
     first, second = ((run / "metrics.jsonl").read_bytes() for run in runs)
     assert first == second
     before, after = map(manifest, runs)
@@ -161,7 +161,7 @@ def test_figures_of_every_part_are_recorded_and_survive_a_resume(wf: Any, own: P
     assert all(name in picture for name in ("weights/norm", "own-map/50", "loss/size", "double"))
 
 
-def test_runs_are_compared_by_any_figure(wf: Any, own: Path) -> None:
+def test_runs_are_compared_by_any_figure(wf: Any, workdir: Path) -> None:
     line = ("compare", "--dataset", "iris", "--epochs", 2, "--vary", "lr=0.001,0.1", "--repeats", 2, "--quiet")
     line = (*line, "--hook", "+own.py:Says", "--loss", "own.py:TwoTerms", "--name", "both", "--json")
     done = wf(*line, "--by", "train/weights/norm")
@@ -191,7 +191,7 @@ def test_runs_are_compared_by_any_figure(wf: Any, own: Path) -> None:
         ({"trainer": "own.py:SaysTrains"}, "train/outputs/size", True),
     ],
 )
-def test_a_declared_direction_is_used(own: Path, options: dict[str, Any], monitor: str, larger: bool) -> None:
+def test_a_declared_direction_is_used(workdir: Path, options: dict[str, Any], monitor: str, larger: bool) -> None:
     stops = {"use": "early-stopping", "monitor": monitor, "patience": 1}
     hooks = [*options.pop("hook", ()), stops]
     waits = {"use": "plateau", "monitor": monitor}
@@ -215,7 +215,7 @@ def test_a_declared_direction_is_used(own: Path, options: dict[str, Any], monito
         ({"trainer": "own.py:Trains"}, "train/outputs/size"),
     ],
 )
-def test_an_undeclared_direction_must_be_given(own: Path, options: dict[str, Any], monitor: str) -> None:
+def test_an_undeclared_direction_must_be_given(workdir: Path, options: dict[str, Any], monitor: str) -> None:
     with pytest.raises(UsageError, match=f"whether a larger '{monitor}' is better"):
         build(monitor=monitor, keep="best", **options)
     with pytest.raises(UsageError, match=f"whether a larger '{monitor}' is better"):
@@ -253,7 +253,7 @@ def test_an_undeclared_direction_must_be_given(own: Path, options: dict[str, Any
     ],
 )
 def test_an_unknown_figure_is_refused_as_early_as_possible(
-    own: Path, options: dict[str, Any], monitor: str, step: int, words: str
+    workdir: Path, options: dict[str, Any], monitor: str, step: int, words: str
 ) -> None:
     if step < 0:
         with pytest.raises(UsageError) as caught:
@@ -265,7 +265,7 @@ def test_an_unknown_figure_is_refused_as_early_as_possible(
     assert words in str(caught.value)
 
 
-def test_the_trial_evaluation_before_step_1_leaves_no_trace(own: Path) -> None:
+def test_the_trial_evaluation_before_step_1_leaves_no_trace(workdir: Path) -> None:
     made: list[Any] = []
     draws = {"use": "mlp", "dropout": 0.3}
     for options in ({}, {"keep": "best", "monitor": "validation/own-spread-low:min"}):
@@ -284,7 +284,7 @@ def test_the_trial_evaluation_before_step_1_leaves_no_trace(own: Path) -> None:
     assert meanwhile[0] == meanwhile[1]
 
 
-def test_declared_figures_need_no_trial_evaluation(own: Path) -> None:
+def test_declared_figures_need_no_trial_evaluation(workdir: Path) -> None:
     for monitor in ("validation/accuracy", "validation/own-map/50", "validation/loss"):
         with build(metric=("accuracy", *METRICS), keep="best", monitor=monitor) as experiment:
             experiment.loop.evaluator.preview = None  # calling it would be an error
@@ -372,13 +372,13 @@ def test_conflicting_and_invalid_figures_are_refused(wf: Any, tmp_path: Path, op
     assert [word for word in words if word not in done.stderr] == [], done.stderr
 
 
-def test_progress_marks_the_best_by_a_training_figure(wf: Any, own: Path) -> None:
+def test_progress_marks_the_best_by_a_training_figure(wf: Any, workdir: Path) -> None:
     line = [word for word in RUN if word != "--quiet"]
     done = wf(
         *line, "--hook", "+own.py:Says", "--monitor", "train/weights/norm:max", "--keep", "best", "--name", "best"
     )
     assert done.code == 0, done.stderr
-    norms = [one["weights/norm"] for one in records(own / "runs" / "best", "train") if "epoch_loss" in one]
+    norms = [one["weights/norm"] for one in records(workdir / "runs" / "best", "train") if "epoch_loss" in one]
     shown = [line for line in done.stderr.splitlines() if line.startswith("epoch")]
     wanted = [norm == max(norms[: number + 1]) for number, norm in enumerate(norms)]
     assert [line.endswith(" *") for line in shown] == wanted, done.stderr

@@ -116,7 +116,7 @@ def hook(name: str, **options: Any) -> tuple[Any, ...]:
     return words
 
 
-def assert_goes_on(wf: Any, folder: Path, plan: tuple[Any, ...]) -> None:
+def assert_resumes_exactly(wf: Any, folder: Path, plan: tuple[Any, ...]) -> None:
     """Check that the run ``x`` resumes and ends like an uninterrupted one."""
     resumed = wf("resume", "x", "--quiet")
     assert resumed.code == 0, resumed.stderr
@@ -135,7 +135,7 @@ def test_sigterm_at_an_event(wf: Any, folder: Path, event: str, step: int, at: i
     assert f"stopped by SIGTERM after step {at}\n  resume from step {at}: wf resume runs/x" in done.stderr
     assert manifest(folder / "runs/x")["status"] == "interrupted"
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{at:08d}"
-    assert_goes_on(wf, folder, plan)
+    assert_resumes_exactly(wf, folder, plan)
 
 
 def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:
@@ -146,7 +146,7 @@ def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:
     step = manifest(folder / "runs/x")["steps"]
     assert step > 8
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
-    assert_goes_on(wf, folder, plan)
+    assert_resumes_exactly(wf, folder, plan)
 
 
 def test_a_second_sigint_does_not_wait(wf: Any, wf_process: Any, folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_error_is_recorded_with_its_reason(wf: Any, folder: Path, what: str, 
     assert ("smaller parts: --batch-size 50 --accumulate 2" in done.stderr) is (what != "hook")
     assert "resume from step 16: wf resume runs/x" in done.stderr
     if what == "hook":
-        assert_goes_on(wf, folder, plan)
+        assert_resumes_exactly(wf, folder, plan)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_failing_data_worker_ends_the_run(wf: Any, folder: Path, fails: str, r
     assert advice in done.stderr
     assert "resume from step " in done.stderr
     if fails == "kill":
-        assert_goes_on(wf, folder, plan)
+        assert_resumes_exactly(wf, folder, plan)
 
 
 class Process:
@@ -270,4 +270,4 @@ def test_a_signal_to_all_processes_of_a_run(wf: Any, process: Any, folder: Path,
     assert f"resume from step {step}: wf resume" in stderr
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
     if number == signal.SIGTERM:
-        assert_goes_on(wf, folder, LOADED)
+        assert_resumes_exactly(wf, folder, LOADED)

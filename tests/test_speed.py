@@ -25,10 +25,10 @@ def test_a_step_makes_at_most_the_calls_of_a_hand_written_one(name: str, optimiz
 def test_calls_are_counted() -> None:
     def with_two_calls(work: Work, epochs: int) -> Any:
         for _ in range(epochs * work.batches):
-            nothing()
-            nothing()
+            noop()
+            noop()
 
-    def nothing() -> None: ...
+    def noop() -> None: ...
 
     variant: Variant = with_two_calls
     assert calls_a_step(variant, Work()) == pytest.approx(2)

@@ -145,14 +145,14 @@ def test_two_third_party_packages_work_without_builtin_components(wheels: dict[s
         "wf-elsewhere",
     }
 
-    _defaults_are_theirs(environment)
-    _trains_and_goes_on(environment, "heights", ())
+    _defaults_come_from_the_packages(environment)
+    _trains_and_resumes(environment, "heights", ())
     drawings = ("--dataset", "drawings", "--dataset.num_train", "32", "--dataset.num_held_out", "8")
-    _trains_and_goes_on(environment, "drawings", (*drawings, "--optimizer.lr", "0.001", "--batch-size", "8"))
-    _needs_what_is_gone(environment, drawings)
+    _trains_and_resumes(environment, "drawings", (*drawings, "--optimizer.lr", "0.001", "--batch-size", "8"))
+    _a_missing_optimizer_is_explained(environment, drawings)
 
 
-def _defaults_are_theirs(environment: Environment) -> None:
+def _defaults_come_from_the_packages(environment: Environment) -> None:
     """A run without named components uses the defaults of their packages."""
     text = environment.wf("run", "--help")
     for default in ("[heights]", "[slope, or the task's]", "[descent]", "bell]", "[supervised]"):
@@ -162,7 +162,7 @@ def _defaults_are_theirs(environment: Environment) -> None:
         assert f'use = "{name}"' in file, name
 
 
-def _trains_and_goes_on(environment: Environment, name: str, options: tuple[str, ...]) -> None:
+def _trains_and_resumes(environment: Environment, name: str, options: tuple[str, ...]) -> None:
     """Train, evaluate, predict, resume, and after a kill resume to the same bits."""
     work = environment.folder / "work"
     ran = json.loads(environment.wf("run", *options, "--epochs", "2", "--name", name, "--json"))
@@ -179,7 +179,7 @@ def _trains_and_goes_on(environment: Environment, name: str, options: tuple[str,
     assert "resumed from step" in environment.wf("prove-resume", *proof)
 
 
-def _needs_what_is_gone(environment: Environment, drawings: tuple[str, ...]) -> None:
+def _a_missing_optimizer_is_explained(environment: Environment, drawings: tuple[str, ...]) -> None:
     """Without its package an optimizer is missing, and one message gives a remedy."""
     run_pip("uninstall", "-y", "-q", "wf-elsewhere", python=environment.python)
     refused = environment.wf("run", *drawings, code=2)

@@ -71,7 +71,7 @@ LINES: dict[str, tuple[tuple[str, int], ...]] = {
 
 
 @pytest.fixture(scope="module")
-def made(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     words = ["run", "--dataset", "iris", "--epochs", "1", "--run-dir", "got", "--quiet"]
     result = fork_server.run(words, folder, {**os.environ, "OMP_NUM_THREADS": "1"}, 120)
@@ -80,10 +80,10 @@ def made(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def got(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def got(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A foreign run directory with a hook and a plugin."""
     monkeypatch.setenv("WORK", str(tmp_path))
-    place = shutil.copytree(made, tmp_path / "got")
+    place = shutil.copytree(finished_run, tmp_path / "got")
     (place / "code").mkdir()
     (place / "code" / "evil.py").write_text(EVIL)
     text = (place / "run.toml").read_text()

@@ -44,12 +44,12 @@ def examined(settings: Settings | None = None, plugins: Iterable[Plugin] = PLUGI
     return examining.examine(Registry(plugins, settings.pins), settings)
 
 
-def of(check: str, findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
+def findings_of(check: str, findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
     return [(found.level, found.subject, found.message) for found in findings if found.check == check]
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("WF_DISABLE_PLUGIN_AUTOLOAD", raising=False)
 
@@ -62,7 +62,7 @@ def test_every_check_reports_ok_when_nothing_is_wrong() -> None:
 
 
 def test_plugins() -> None:
-    assert of("plugin", examined()) == [
+    assert findings_of("plugin", examined()) == [
         ("ok", "ours", "1: 2 components, declared in 1.25 ms"),
         ("ok", "theirs", "1: 2 components, declared in 0 ms"),
         ("problem", "broken", "1: failed: ImportError: no"),
@@ -71,12 +71,12 @@ def test_plugins() -> None:
     ]
     assert [found.fix for found in examined() if found.subject == "broken"] == ["pip install x"]
     file = plugin("mine", loss("a"), version=None, distribution=None, module="./mine.py")
-    assert of("plugin", examined(plugins=[file])) == [("ok", "mine", "1 component, declared in 0 ms")]
+    assert findings_of("plugin", examined(plugins=[file])) == [("ok", "mine", "1 component, declared in 0 ms")]
 
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WF_DISABLE_PLUGIN_AUTOLOAD", "1")
-    assert of("settings", examined(Settings(files=(tmp_path / "settings.toml",)))) == [
+    assert findings_of("settings", examined(Settings(files=(tmp_path / "settings.toml",)))) == [
         ("ok", str(tmp_path / "settings.toml"), "read"),
         ("note", "WF_DISABLE_PLUGIN_AUTOLOAD", "is set: only plugins given by -p are loaded"),
     ]
@@ -86,7 +86,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_heavy_and_slow_declarations() -> None:
     costs: dict[str, examining.Cost] = {"a": (("torch",), 900.0), "b": ((), 251.0), "c": ((), 249.0)}
-    assert of("light-import", examining.light_imports(costs)) == [
+    assert findings_of("light-import", examining.light_imports(costs)) == [
         ("note", "a", "declaring its components takes 900 ms and imports torch; every command waits for it"),
         ("note", "b", "declaring its components takes 251 ms; every command waits for it"),
     ]
@@ -119,7 +119,7 @@ def test_declarations_that_fail_when_loaded_again(tmp_path: Path) -> None:
     names = [str(tmp_path / "heavy.py"), str(tmp_path / "ends.py")]
     costs, why = examining.declaration_costs([heavy], names, only_builtin=True)
     assert why == "the process ended with code 7 without output"
-    assert of("light-import", examining.light_imports(costs, why)) == [
+    assert findings_of("light-import", examining.light_imports(costs, why)) == [
         ("note", "heavy", "declaring its components takes 900 ms and imports torch; every command waits for it"),
         ("note", "all", f"cannot check whether other plugins import the same modules: {why}"),
     ]
@@ -127,7 +127,7 @@ def test_declarations_that_fail_when_loaded_again(tmp_path: Path) -> None:
 
 def test_functions_named_like_hooks_but_not_marked() -> None:
     forgetful = plugin("forgetful", loss("a"), unmarked=("wf_component",))
-    assert of("hook-mark", examined(plugins=[forgetful])) == [
+    assert findings_of("hook-mark", examined(plugins=[forgetful])) == [
         ("problem", "forgetful", "wf_component() is named like a hook but not marked, so it is never called")
     ]
 
@@ -141,7 +141,7 @@ def test_targets_that_do_not_exist() -> None:
         catalogue,
     )
     findings = examined(plugins=[plugin("ours", *declares, loss("live", len))])  # type: ignore[arg-type]  # an object
-    assert of("target", findings) == [
+    assert findings_of("target", findings) == [
         ("problem", "ours",
          "target 'wf.engine.cadence:Epoch' of loss a does not exist: wf.engine.cadence has no Epoch; "
          "did you mean Epochs or check_epoch?"),
@@ -159,7 +159,7 @@ def test_names_of_several_plugins_are_noted() -> None:
     zoo = Catalogue("model", "zoo", "torch.nn:make", "wf:py.typed")
     plugins = [*PLUGINS, plugin("one", zoo), plugin("two", zoo)]
     findings = examined(plugins=plugins)
-    assert of("shared-name", findings) == [
+    assert findings_of("shared-name", findings) == [
         ("note", "loss focal", "comes from ours and theirs; the bare name is an error"),
         ("note", "model zoo/*", "comes from one and two; the bare name is an error"),
     ]
@@ -168,11 +168,11 @@ def test_names_of_several_plugins_are_noted() -> None:
         "write zoo/NAME@one",
     ]
     settled = Settings(pins=(Pin("loss", "Focal", "Theirs", "settings.toml"),))
-    assert of("shared-name", examined(settled)) == [
+    assert findings_of("shared-name", examined(settled)) == [
         ("ok", "loss focal", "comes from ours and theirs; settings.toml decides: Theirs")
     ]
     orphaned = Settings(pins=(Pin("loss", "focal", "nobody", "settings.toml"),))
-    assert of("shared-name", examined(orphaned))[0][0] == "note"
+    assert findings_of("shared-name", examined(orphaned))[0][0] == "note"
 
 
 def test_pins() -> None:
@@ -181,7 +181,7 @@ def test_pins() -> None:
         pins=(*(Pin("loss", name, to, "pyproject.toml") for name, to in pins), Pin("loss", "focal", "ours", "user"))
     )
     findings = examined(settings)
-    assert of("pin", findings) == [
+    assert findings_of("pin", findings) == [
         ("ok", "loss focal", "in pyproject.toml: theirs"),
         (
             "problem",
@@ -210,21 +210,21 @@ def test_pins() -> None:
 
 
 def test_settings_files_that_could_not_be_looked_up() -> None:
-    assert of("settings", examined(Settings(missed=("there is no home folder",)))) == [
+    assert findings_of("settings", examined(Settings(missed=("there is no home folder",)))) == [
         ("note", "settings", "there is no home folder")
     ]
 
 
 def test_allow_lists() -> None:
     settings = Settings(allow=(AllowList(("ours", "th*", "tehirs", "builtin"), "WF_PLUGINS_ALLOW"),))
-    assert of("allow-list", examined(settings)) == [
+    assert findings_of("allow-list", examined(settings)) == [
         ("ok", "ours", "in WF_PLUGINS_ALLOW: allows ours"),
         ("ok", "th*", "in WF_PLUGINS_ALLOW: allows theirs"),
         ("note", "tehirs", "in WF_PLUGINS_ALLOW: no installed plugin has that name"),
         ("note", "builtin", "in WF_PLUGINS_ALLOW: no installed plugin has that name"),
     ]
-    assert not of("allow-list", examining.examine(Registry(PLUGINS), settings, only_builtin=True))
-    assert of("allow-list", examined(Settings(allow=(AllowList((), "pyproject.toml"),)))) == [
+    assert not findings_of("allow-list", examining.examine(Registry(PLUGINS), settings, only_builtin=True))
+    assert findings_of("allow-list", examined(Settings(allow=(AllowList((), "pyproject.toml"),)))) == [
         ("problem", "empty", "in pyproject.toml: empty, so no installed plugin may load")
     ]
 
@@ -253,4 +253,6 @@ def test_forms_that_no_task_declares() -> None:
         )
     ]
     alone = examined(plugins=[plugin("ours", loss("l1", traits=traits))])
-    assert of("form", alone) == [("ok", "all", "every form in traits is known")]  # without tasks no form is unknown
+    assert findings_of("form", alone) == [
+        ("ok", "all", "every form in traits is known")
+    ]  # without tasks no form is unknown

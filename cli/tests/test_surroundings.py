@@ -48,7 +48,7 @@ def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return found
 
 
-def told(findings: list[Finding]) -> list[tuple[str, str, str, str]]:
+def rows(findings: list[Finding]) -> list[tuple[str, str, str, str]]:
     return [(finding.level, finding.check, finding.subject, finding.message) for finding in findings]
 
 
@@ -84,7 +84,7 @@ def test_no_home_folder_and_a_deleted_working_directory(monkeypatch: pytest.Monk
     (gone := tmp_path / "gone").mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert told([surroundings.runs_folder()]) == [
+    assert rows([surroundings.runs_folder()]) == [
         ("problem", "runs-folder", "runs", "the working directory no longer exists")
     ]
 
@@ -145,7 +145,7 @@ def test_a_torch_that_is_too_old(fake_torch: Callable[[str], list[Finding]]) -> 
 
 
 def test_accelerators(fake_torch: Callable[[str], list[Finding]]) -> None:
-    assert told(fake_torch(TORCH.format(available=True))) == [
+    assert rows(fake_torch(TORCH.format(available=True))) == [
         ("ok", "torch", "torch", "2.99.1+cpu"),
         ("ok", "accelerator", "cuda:0", "Device 0"),
         ("problem", "accelerator", "cuda:1", "Device 1: RuntimeError: no kernel image"),
@@ -154,7 +154,7 @@ def test_accelerators(fake_torch: Callable[[str], list[Finding]]) -> None:
 
 def test_python_and_wf(monkeypatch: pytest.MonkeyPatch) -> None:
     assert surroundings.python().message.startswith("3.")
-    assert told([surroundings.wf_itself()]) == [("ok", "wf", "wf-core", "0.1.0")]
+    assert rows([surroundings.wf_itself()]) == [("ok", "wf", "wf-core", "0.1.0")]
     for installed, words in {"0.0.1": "the code is 0.1.0, its metadata says 0.0.1", None: "is missing"}.items():
         monkeypatch.setattr(surroundings, "core_version", lambda version=installed: version)
         found = surroundings.wf_itself()

@@ -37,7 +37,7 @@ REGISTRY = Registry(
 
 
 @pytest.fixture(autouse=True)
-def _nothing_said() -> Iterator[None]:
+def _no_warnings_yet() -> Iterator[None]:
     deprecation._said.clear()
     yield
     deprecation._said.clear()

@@ -527,12 +527,12 @@ def test_an_error_carries_the_hook_and_the_event(event: str) -> None:
 def test_a_run_continues_without_a_failed_hook(event: str) -> None:
     asked = []
 
-    def go_on(run: Loop, part: Any, where: str, error: Exception) -> bool:
+    def keep_running(run: Loop, part: Any, where: str, error: Exception) -> bool:
         asked.append((part, where, error, run.progress.step))
         return True
 
     hook, before, after = Fragile(event), Log(), Log()
-    loop = fragile_loop(before, hook, after, hook_failed=go_on).run(Data(2), Epochs(2))
+    loop = fragile_loop(before, hook, after, hook_failed=keep_running).run(Data(2), Epochs(2))
     whole = Log()
     fragile_loop(whole).run(Data(2), Epochs(2))
     assert (before.events, after.events) == (whole.events, whole.events), (
@@ -942,7 +942,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert loop.progress == whole.progress
     assert loop.metrics == whole.metrics
     assert loop.state_dict()["losses"] == whole.state_dict()["losses"]
-    assert told(log) == told(whole_log)
+    assert training_events(log) == training_events(whole_log)
 
 
 class Commits(Checkpointer):
@@ -1026,7 +1026,7 @@ def test_a_run_ended_by_a_part_stays_ended_from_every_checkpoint(
         assert loop.stop_reason == whole.stop_reason
         assert loop.trainer.batches == whole.trainer.batches  # type: ignore[attr-defined]  # of this Trainer
         if keep == "last":
-            assert told(log) == told(whole_log)
+            assert training_events(log) == training_events(whole_log)
 
 
 def test_a_rollback_undoes_a_stop_requested_after_the_checkpoint() -> None:
@@ -1041,7 +1041,7 @@ def test_a_rollback_undoes_a_stop_requested_after_the_checkpoint() -> None:
     assert loop.progress.step == 8
 
 
-def told(log: Log) -> list[Any]:
+def training_events(log: Log) -> list[Any]:
     """The events of training, without the start and end of each process and without its checkpoints."""
     own = ("on_run_start", "on_epoch_start", "on_checkpoint_end", "on_run_end")
     return [event for event in log.events if event[0] not in own]

@@ -73,7 +73,7 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
     return install
 
 
-def one(text: str, tmp_path: Path) -> Plugin:
+def load_beside_good(text: str, tmp_path: Path) -> Plugin:
     """The plugin that a file with this text becomes, loaded beside a good one."""
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "mine.py").write_text(text)
@@ -137,7 +137,7 @@ def one(text: str, tmp_path: Path) -> Plugin:
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_error(tmp_path: Path, text: str, error: str) -> None:
-    plugin = one(text, tmp_path)
+    plugin = load_beside_good(text, tmp_path)
     assert plugin.status == "failed"
     assert plugin.components == ()
     assert plugin.error is not None
@@ -149,20 +149,20 @@ def test_a_broken_plugin_is_listed_with_its_error(tmp_path: Path, text: str, err
 
 def test_control_c_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
-        one("raise KeyboardInterrupt", tmp_path)
+        load_beside_good("raise KeyboardInterrupt", tmp_path)
     assert caught.value.__notes__ == ["while plugin 'mine' was loaded"]
 
 
 def test_output_of_a_plugin_at_import_goes_to_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert one(GOOD + "print('hello')", tmp_path).status == "ok"
+    assert load_beside_good(GOOD + "print('hello')", tmp_path).status == "ok"
     assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_a_failed_plugin_file_is_imported_again(tmp_path: Path) -> None:
-    assert one("x = 1 / 0", tmp_path).status == "failed"
-    assert one(GOOD, tmp_path).status == "ok"
+    assert load_beside_good("x = 1 / 0", tmp_path).status == "failed"
+    assert load_beside_good(GOOD, tmp_path).status == "ok"
 
 
 def test_names_of_builtin_plugins_cannot_be_taken(install: Install) -> None:

@@ -305,18 +305,18 @@ def test_unknown_kind() -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> str:
+def net_file(tmp_path: Path) -> str:
     file = tmp_path / "größe_net.py"
     file.write_text("class Net:\n    class Inner: pass\n    size = 3\n\ndef make(): pass\n_hidden = 1\n")
     return str(file)
 
 
-def test_user_code_by_path_and_by_module(own: str) -> None:
-    entry = REGISTRY.find("model", f"{own}:Net.Inner")
+def test_user_code_by_path_and_by_module(net_file: str) -> None:
+    entry = REGISTRY.find("model", f"{net_file}:Net.Inner")
     assert entry.load().__name__ == "Inner"
     assert entry.provider == "own code"
-    assert entry.component.target_name == f"{own}:Net.Inner"
-    assert entry.place() == f"{own}:2"
+    assert entry.component.target_name == f"{net_file}:Net.Inner"
+    assert entry.place() == f"{net_file}:2"
     assert REGISTRY.find("model", "wf.declarations.component:Param").load().__name__ == "Param"
 
 
@@ -330,13 +330,13 @@ def test_malformed_references_to_code_are_refused(name: str) -> None:
         REGISTRY.find("model", name)
 
 
-def test_user_code_that_does_not_exist(own: str) -> None:
+def test_user_code_that_does_not_exist(net_file: str) -> None:
     with pytest.raises(UsageError, match=r"unknown name in .*'Nett'\n  did you mean 'Net'\?\n  available: Net, make$"):
-        REGISTRY.find("model", f"{own}:Nett").load()
+        REGISTRY.find("model", f"{net_file}:Nett").load()
     with pytest.raises(UsageError, match=r"is int, which cannot be called"):
-        REGISTRY.find("model", f"{own}:Net.size").load()
+        REGISTRY.find("model", f"{net_file}:Net.size").load()
     with pytest.raises(UsageError, match=r"there is no file .*\n  in that folder: "):
-        REGISTRY.find("model", f"{own.replace('net.py', 'nets.py')}:Net").load()
+        REGISTRY.find("model", f"{net_file.replace('net.py', 'nets.py')}:Net").load()
     with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*looked for it in the working directory"):
         REGISTRY.find("model", "nowhere:Net").load()
 

@@ -72,7 +72,7 @@ def compare(wf: Any, folder: Path) -> Compare:
 
 
 @pytest.fixture(scope="module")
-def made(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compared_runs(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a comparison named `c`, as `compare` makes it."""
     place = tmp_path_factory.mktemp("made")
     result = fork_server.run(["compare", *map(str, (*TINY, *ROWS)), "--name", "c", "--quiet"], place, os.environ, 60)
@@ -92,9 +92,9 @@ def straight(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def trained(made: Path, folder: Path) -> Path:
+def trained(compared_runs: Path, folder: Path) -> Path:
     """As `made`, a copy for each test; gives the comparison's directory."""
-    return Path(shutil.copytree(made, folder / "runs", symlinks=True)) / "c"
+    return Path(shutil.copytree(compared_runs, folder / "runs", symlinks=True)) / "c"
 
 
 def cells(folder: Path, name: str) -> list[Path]:

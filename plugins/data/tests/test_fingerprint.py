@@ -58,12 +58,14 @@ def test_each_given_split_has_its_own_fingerprint() -> None:
 
 
 def test_fingerprints_of_samples_on_disk() -> None:
-    def of(samples: Any, targets: Tensor | None = None) -> str:
+    def train_fingerprint(samples: Any, targets: Tensor | None = None) -> str:
         return of_dataset(Dataset(train=samples, targets="class_index", target_tensor=targets))["train"]
 
-    assert of(Files(3)) == of(Files(3)) != of(Files(4))
-    assert of(Files(2), torch.tensor([0, 1])) != of(Files(2), torch.tensor([1, 0]))
-    assert of(Named("a", "b")) == of(Named("a", "b")) != of(Named("a", "c"))
+    assert train_fingerprint(Files(3)) == train_fingerprint(Files(3)) != train_fingerprint(Files(4))
+    assert train_fingerprint(Files(2), torch.tensor([0, 1])) != train_fingerprint(Files(2), torch.tensor([1, 0]))
+    assert (
+        train_fingerprint(Named("a", "b")) == train_fingerprint(Named("a", "b")) != train_fingerprint(Named("a", "c"))
+    )
 
 
 def test_fingerprints_of_weights_depend_on_names() -> None:

@@ -199,7 +199,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def gone(pids: list[int], within_sec: float = 10) -> bool:
+def have_ended(pids: list[int], within_sec: float = 10) -> bool:
     deadline = time.monotonic() + within_sec
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -235,7 +235,7 @@ def test_workers_end_when_the_data_are_garbage_collected() -> None:
     assert len(pids) == 2
     data = batches = None
     gc.collect()
-    assert gone(pids)
+    assert have_ended(pids)
 
 
 def test_workers_stuck_in_a_sample_are_ended() -> None:
@@ -248,7 +248,7 @@ def test_workers_stuck_in_a_sample_are_ended() -> None:
     pids, began = children(), time.monotonic()
     data.close()
     assert time.monotonic() - began < 5, "torch gives each process five seconds, and five more"
-    assert gone(pids, 0)
+    assert have_ended(pids, 0)
 
 
 def test_workers_survive_signals_to_the_process_group() -> None:
@@ -306,7 +306,7 @@ def test_workers_end_however_their_parent_ends(how: str, code: int) -> None:
     assert not hangs
     assert parent.exitcode == code
     assert len(pids) == 2
-    assert gone(pids)
+    assert have_ended(pids)
 
 
 def images() -> TensorSamples:

@@ -28,7 +28,7 @@ def inputs_of(dataset: Dataset) -> Any:
     return dataset.train.inputs  # type: ignore[union-attr]  # they are in memory
 
 
-def again(dataset: Dataset) -> TableReader:
+def restored_reader(dataset: Dataset) -> TableReader:
     """Its reader, restored from the description that a run keeps."""
     assert dataset.reader is not None
     return TableReader(**json.loads(json.dumps(dataset.reader.description())))
@@ -63,7 +63,7 @@ def test_decimal_commas(tmp_path: Path, rows: str, decimal: Any, found: list[flo
     path = write(tmp_path, f"a;c;y\n{rows}\n")
     dataset = csv_file(path, target="y", categorical="c", task="regression", decimal=decimal, missing="mean")
     assert torch.equal(inputs_of(dataset)[:, 0].nan_to_num(-9), torch.tensor(found).nan_to_num(-9))
-    assert torch.equal(again(dataset).read(path).nan_to_num(-9), inputs_of(dataset).nan_to_num(-9))  # type: ignore[union-attr]
+    assert torch.equal(restored_reader(dataset).read(path).nan_to_num(-9), inputs_of(dataset).nan_to_num(-9))  # type: ignore[union-attr]
 
 
 def test_decimal_commas_in_quotes_between_commas(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_a_column_of_texts_suggests_the_texts_dataset(tmp_path: Path) -> None:
 
 def test_prediction_files_are_read_with_the_decimal_comma_of_training(tmp_path: Path) -> None:
     dataset = csv_file(write(tmp_path, "a;y\n1,5;0,5\n2,25;3\n"), target="y")
-    assert again(dataset).read(write(tmp_path, "a;b\n5,125;1\n", "one.csv")).tolist() == [[5.125]]  # type: ignore[union-attr]
-    assert again(dataset).read(write(tmp_path, "a\n1.5\n", "point.csv")).tolist() == [[1.5]]  # type: ignore[union-attr]
+    assert restored_reader(dataset).read(write(tmp_path, "a;b\n5,125;1\n", "one.csv")).tolist() == [[5.125]]  # type: ignore[union-attr]
+    assert restored_reader(dataset).read(write(tmp_path, "a\n1.5\n", "point.csv")).tolist() == [[1.5]]  # type: ignore[union-attr]
 
 
 def test_mixed_delimiters_are_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_column_of_dates(tmp_path: Path) -> None:
     assert list(dataset.feature_names) == ["sold.age", "x"]
     assert inputs_of(dataset).nan_to_num(-1).tolist() == [[0, 1], [4, 2], [-1, 3]]
     new = write(tmp_path, "x,sold\n7,2024-03-11\n", "new.csv")
-    assert again(dataset).read(new).tolist() == [[10, 7]]  # type: ignore[union-attr]
+    assert restored_reader(dataset).read(new).tolist() == [[10, 7]]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_the_order_of_day_and_month_is_inferred_or_given(tmp_path: Path) -> None
 
 
 def test_an_invalid_date_in_a_prediction_file_is_refused(tmp_path: Path) -> None:
-    reader = again(csv_file(write(tmp_path, DATED), target="y", date="sold", missing="fill"))
+    reader = restored_reader(csv_file(write(tmp_path, DATED), target="y", date="sold", missing="fill"))
     with pytest.raises(DataError, match=r"new.csv, line 3, column 'sold': 'soon' is no date"):
         reader.read(write(tmp_path, "sold,x\n2024-01-01,1\nsoon,2\n", "new.csv"))
 
@@ -203,7 +203,7 @@ def test_missing_categories_become_a_category_of_their_own(tmp_path: Path) -> No
     dataset = csv_file(path, target="price", categorical="street", ignore="city", missing="fill")
     assert list(dataset.feature_names) == ["street=(missing)", "street=gravel", "street=paved", "rooms"]
     assert inputs_of(dataset)[:3, :3].tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
-    found = again(dataset).read(write(tmp_path, "street,rooms\nNaN,\n", "new.csv"))
+    found = restored_reader(dataset).read(write(tmp_path, "street,rooms\nNaN,\n", "new.csv"))
     assert found.nan_to_num(-1).tolist() == [[1, 0, 0, -1]]  # type: ignore[union-attr]
 
 
@@ -216,7 +216,7 @@ def test_embedded_categories_are_separate_integer_inputs(tmp_path: Path) -> None
         "categories": ((60, 1), torch.int64),
     }
     assert dataset.facts == {"numbers": dataset.feature_names, "categories": {"city": 27}}
-    assert torch.equal(again(dataset).read(path)["categories"], inputs_of(dataset)["categories"])  # type: ignore[index,call-overload]
+    assert torch.equal(restored_reader(dataset).read(path)["categories"], inputs_of(dataset)["categories"])  # type: ignore[index,call-overload]
     alone = csv_file(path, target="price", embed=("street", "city"), ignore="rooms", missing="fill")
     assert list(inputs_of(alone)) == ["categories"]
 
@@ -225,19 +225,19 @@ def test_unseen_categories_are_counted(tmp_path: Path, caplog: pytest.LogCapture
     path = write(tmp_path, HOUSES)
     dataset = csv_file(path, target="price", categorical="street", embed="city", missing="fill")
     new = "city,street,rooms\nc1,mud,1\nOslo,paved,2\nBern,sand,3\nc2,mud,3\n"
-    found: Any = again(dataset).read(write(tmp_path, new, "new.csv"))
+    found: Any = restored_reader(dataset).read(write(tmp_path, new, "new.csv"))
     assert found["categories"].flatten().tolist()[1:3] == [0, 0]
     assert found["numbers"][:, :3].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert "3 of 4 in 'street': 'mud', 'sand'" in caplog.text
     assert "2 of 4 in 'city': 'Oslo', 'Bern'" in caplog.text
     strict = csv_file(path, target="price", categorical=("street", "city"), missing="fill", unseen="error")
     with pytest.raises(DataError, match=r"line 2, column 'street': unknown category 'mud'(?s:.)*\(missing\), gravel"):
-        again(strict).read(tmp_path / "new.csv")
+        restored_reader(strict).read(tmp_path / "new.csv")
 
 
 def test_new_missing_and_renamed_columns_in_a_prediction_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset = csv_file(write(tmp_path, "area,rooms,note,y\n1,2,a,0.5\n3,4,b,1.5\n"), target="y", ignore="note")
-    reader = again(dataset)
+    reader = restored_reader(dataset)
     reader.read(write(tmp_path, "rooms,area,y,note\n1,2,3,4\n", "same.csv"))
     assert caplog.text == ""
     reader.read(write(tmp_path, "rooms,area,bath,garden\n1,2,3,4\n", "new.csv"))

@@ -54,16 +54,20 @@ def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_image_identity_is_name_size_and_class(tmp_path: Path) -> None:
-    def of(folder: Path) -> list[tuple[str, int, int]]:
+    def identity_of(folder: Path) -> list[tuple[str, int, int]]:
         samples = image_folder(folder).train
         assert isinstance(samples, ImageFiles)
         return samples.identity()
 
-    first = of(album(tmp_path / "here", {"a": 2, "b": 1}))
+    first = identity_of(album(tmp_path / "here", {"a": 2, "b": 1}))
     assert [(name, label) for name, _, label in first] == [("a/000.png", 0), ("a/001.png", 0), ("b/000.png", 1)]
-    assert of(album(tmp_path / "there", {"a": 2, "b": 1})) == first
+    assert identity_of(album(tmp_path / "there", {"a": 2, "b": 1})) == first
     paint(tmp_path / "here" / "a" / "001.png", size=(40, 30))
-    assert [one != other for one, other in zip(of(tmp_path / "here"), first, strict=True)] == [False, True, False]
+    assert [one != other for one, other in zip(identity_of(tmp_path / "here"), first, strict=True)] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_size_and_channels(tmp_path: Path) -> None:

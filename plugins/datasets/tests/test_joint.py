@@ -41,7 +41,7 @@ SAMPLES = [
 ]
 
 
-def given() -> tuple[Rows, Rows]:
+def images_and_targets() -> tuple[Rows, Rows]:
     return Rows(image for image, _ in SAMPLES), Rows(targets for _, targets in SAMPLES)
 
 
@@ -51,7 +51,7 @@ def given() -> tuple[Rows, Rows]:
 def test_boxes_and_masks_move_with_their_objects(transform: Any) -> None:
     for seed in range(10):
         draws = torch.rand(3, transform.num_draws, generator=torch.Generator().manual_seed(seed))
-        images, targets = transform(*given(), draws)
+        images, targets = transform(*images_and_targets(), draws)
         assert isinstance(images, Rows)
         assert isinstance(targets, Rows)
         for image, own in zip(images, targets, strict=True):
@@ -67,7 +67,9 @@ def test_boxes_and_masks_move_with_their_objects(transform: Any) -> None:
         assert all(torch.equal(one[0][0], image) for one, image in zip(alone, images, strict=True)), (
             "each sample depends on its own draws only"
         )
-        assert [image.shape for image in transform(given()[0], None, draws)[0]] == [image.shape for image in images]
+        assert [image.shape for image in transform(images_and_targets()[0], None, draws)[0]] == [
+            image.shape for image in images
+        ]
 
 
 def test_a_flip_is_exact() -> None:

@@ -40,11 +40,11 @@ def text(folder: Path, head: str, rows: list[str]) -> Path:
 
 
 def arrays(inputs: Any) -> Callable[[Path], tuple[Path, dict[str, Any]]]:
-    def made(folder: Path) -> tuple[Path, dict[str, Any]]:
+    def write(folder: Path) -> tuple[Path, dict[str, Any]]:
         np.savez(folder / "data.npz", pixels=inputs, y=np.arange(NUM) % 2)
         return folder / "data.npz", {"inputs": "pixels", **({"missing": "mean"} if np.isnan(inputs).any() else {})}
 
-    return made
+    return write
 
 
 CASES: dict[str, Callable[[Path], tuple[Path, dict[str, Any]]]] = {

@@ -70,7 +70,7 @@ def step_of(state: Any) -> int:
     return step
 
 
-def there(run_dir: Path) -> list[str]:
+def checkpoint_names(run_dir: Path) -> list[str]:
     return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
 
 
@@ -88,7 +88,7 @@ def test_saves_and_loads(tmp_path: Path) -> None:
     assert place == tmp_path / "checkpoints" / "step-00000938"
     assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "state.json", "tensors.safetensors"]
     assert step_of(make(tmp_path).load()) == step_of(make(tmp_path).load("step-00000938")) == 938
-    assert there(tmp_path) == ["step-00000938"]
+    assert checkpoint_names(tmp_path) == ["step-00000938"]
 
 
 def test_model_and_optimizer_survive_a_save(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ class TestChoice:
         checkpointer = DirectoryCheckpointer(tmp_path, "validation/a/odd", {"odd": True}, 1)
         for step, odd in ((10, 0.9), (20, 0.1), (30, 0.5)):
             save(checkpointer, step, **{"validation/a/odd": odd})
-        assert there(tmp_path) == ["step-00000030"]
+        assert checkpoint_names(tmp_path) == ["step-00000030"]
         with pytest.raises(UsageError, match="not known whether a larger 'validation/a/odd' is better"):
             checkpointer.load("best")
         said = DirectoryCheckpointer(tmp_path, "validation/a/odd:max", {}, 1)
@@ -180,17 +180,17 @@ class TestChoice:
         checkpointer = make(tmp_path)
         for step in range(1, 8):
             save(checkpointer, step, abs(step - 3.0))
-        assert there(tmp_path) == ["step-00000003", "step-00000006", "step-00000007"]
+        assert checkpoint_names(tmp_path) == ["step-00000003", "step-00000006", "step-00000007"]
         for step in (8, 9, 10):
             bad = {"parts": {"model": {"weight": torch.tensor(float("nan"))}}}
             checkpointer.save(bad, {"step": step, "epoch": 0}, {}).result()
-        assert there(tmp_path) == ["step-00000003", "step-00000007", "step-00000009", "step-00000010"]
+        assert checkpoint_names(tmp_path) == ["step-00000003", "step-00000007", "step-00000009", "step-00000010"]
 
     def test_saving_an_earlier_step_keeps_the_new_checkpoint(self, tmp_path: Path) -> None:
         save(make(tmp_path, keep_last=1), 30)
         save(make(tmp_path, keep_last=1), 20)
         save(make(tmp_path, keep_last=1), 25)
-        assert there(tmp_path) == ["step-00000025", "step-00000030"]
+        assert checkpoint_names(tmp_path) == ["step-00000025", "step-00000030"]
 
     def test_an_unknown_name_lists_the_checkpoints(self, tmp_path: Path) -> None:
         save(make(tmp_path), 938)
@@ -376,7 +376,7 @@ class TestLeftovers:
         assert step_of(make(tmp_path).load()) == 10
         assert leftover.exists()
         save(make(tmp_path), 20)
-        assert there(tmp_path) == ["step-00000010", "step-00000020"]
+        assert checkpoint_names(tmp_path) == ["step-00000010", "step-00000020"]
 
     def test_a_checkpoint_moved_aside_is_read_and_put_back(self, tmp_path: Path) -> None:
         place = save(make(tmp_path), 10)
@@ -384,19 +384,19 @@ class TestLeftovers:
         assert step_of(make(tmp_path).load()) == step_of(make(tmp_path).load("step-00000010")) == 10
         assert [one["name"] for one in list_checkpoints(tmp_path)] == ["step-00000010"]
         save(make(tmp_path), 20)
-        assert there(tmp_path) == ["step-00000010", "step-00000020"]
+        assert checkpoint_names(tmp_path) == ["step-00000010", "step-00000020"]
 
     def test_a_replaced_checkpoint_is_removed(self, tmp_path: Path) -> None:
         place = save(make(tmp_path), 10)
         shutil.copytree(place, place.with_name(".old-step-00000010"))
         save(make(tmp_path), 20)
-        assert there(tmp_path) == ["step-00000010", "step-00000020"]
+        assert checkpoint_names(tmp_path) == ["step-00000010", "step-00000020"]
 
 
 def test_the_same_step_is_replaced(tmp_path: Path) -> None:
     save(make(tmp_path), 10, 0.5)
     save(make(tmp_path), 10, 0.4)
-    assert there(tmp_path) == ["step-00000010"]
+    assert checkpoint_names(tmp_path) == ["step-00000010"]
     assert list_checkpoints(tmp_path)[0]["metrics"] == {"validation/loss": 0.4}
     assert step_of(make(tmp_path).load()) == 10
 
@@ -479,14 +479,14 @@ def boundaries(run_dir: Path, steps: tuple[int, ...]) -> range:
 
 def assert_usable(run_dir: Path, steps: tuple[int, ...]) -> None:
     """After the last of these saves was interrupted, the one before is complete and the run can save again."""
-    names = {name.removeprefix(".old-") for name in there(run_dir) if not name.startswith(".tmp-")}
+    names = {name.removeprefix(".old-") for name in checkpoint_names(run_dir) if not name.startswith(".tmp-")}
     assert {one["name"] for one in list_checkpoints(run_dir)} == names
     assert step_of(make(run_dir).load()) in steps[-2:]
     before = max(step for step in steps if step < steps[-1])
     assert step_of(make(run_dir).load(f"step-{before:08d}")) == before
     save(make(run_dir), 40, 1.0)
     assert step_of(make(run_dir).load()) == 40
-    assert not [name for name in there(run_dir) if name.startswith(".")]
+    assert not [name for name in checkpoint_names(run_dir) if name.startswith(".")]
 
 
 SEQUENCES = pytest.mark.parametrize("steps", [(10, 20), (10, 20, 20), (10, 20, 30)], ids=["new", "replace", "retire"])
@@ -529,7 +529,7 @@ class TestFaults:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, handler)
-        assert there(tmp_path) == ["step-00000010"]
+        assert checkpoint_names(tmp_path) == ["step-00000010"]
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only directories")
     def test_a_read_only_directory(self, tmp_path: Path) -> None:
@@ -548,7 +548,7 @@ class TestFaults:
             with pytest.raises(KeyboardInterrupt):
                 save(checkpointer, 20)
             assert step_of(checkpointer.load()) == 20
-        assert there(tmp_path) == ["step-00000010", "step-00000020"]
+        assert checkpoint_names(tmp_path) == ["step-00000010", "step-00000020"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -623,4 +623,4 @@ def test_best_and_latest_hold_for_any_order_of_saves(
             assert best == min(
                 one["step"] for one in manifests if one["metrics"].get("validation/loss") == min(figures)
             )
-    assert len(there(run_dir)) <= 6
+    assert len(checkpoint_names(run_dir)) <= 6

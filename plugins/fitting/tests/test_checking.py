@@ -255,7 +255,7 @@ def test_missing_traits_never_cause_a_refusal(run: tuple[Part, ...], kind: str, 
 # Components that fit one component
 
 
-def said(kind: str, other: str) -> dict[str, bool | None]:
+def verdicts_on(kind: str, other: str) -> dict[str, bool | None]:
     found = fitting(REGISTRY, kind, REGISTRY.find(*other.split("/")))
     return {entry.component.name: verdict.fits for entry, verdict in found}
 
@@ -287,7 +287,7 @@ def said(kind: str, other: str) -> dict[str, bool | None]:
     ],
 )
 def test_fits_is_symmetric_between_kinds(kind: str, other: str, wanted: dict[str, bool | None]) -> None:
-    assert said(kind, other) == wanted
+    assert verdicts_on(kind, other) == wanted
 
 
 def test_related_kinds() -> None:
@@ -304,20 +304,20 @@ def test_related_kinds() -> None:
 
 def test_unrelated_kinds_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        said("metric", "loss/ce")
+        verdicts_on("metric", "loss/ce")
     assert str(caught.value).splitlines() == [
         "metrics and losses have nothing to do with each other",
         "  what can be asked: wf list datasets --fits loss/ce, wf list transforms --fits loss/ce, "
         "wf list models --fits loss/ce, wf list tasks --fits loss/ce",
     ]
     with pytest.raises(UsageError) as caught:
-        said("metric", "hook/progress")
+        verdicts_on("metric", "hook/progress")
     assert str(caught.value) == "metrics and hooks have nothing to do with each other"
 
 
 def test_a_dataset_whose_targets_depend_on_its_data() -> None:
     with pytest.raises(UsageError) as caught:
-        said("loss", "dataset/csv")
+        verdicts_on("loss", "dataset/csv")
     assert str(caught.value).splitlines() == [
         "which targets dataset 'csv' has depends on its data; what would fit:",
         "  binary targets: bce",
@@ -337,7 +337,7 @@ def test_a_dataset_whose_targets_depend_on_its_data() -> None:
 )
 def test_a_component_without_traits(kind: str, other: str) -> None:
     with pytest.raises(UsageError, match=r"declares no traits, so wf cannot tell what fits it"):
-        said(kind, other)
+        verdicts_on(kind, other)
 
 
 @pytest.mark.parametrize(("moves", "fits"), [(True, False), (False, True), (None, None)])

@@ -29,7 +29,7 @@ LOSS = "loss/planted"
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory without settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -40,7 +40,7 @@ def registry(*components: Component | Catalogue, **fields: Any) -> Registry:
     return Registry([Plugin(**{**plain, "module": "planted.py", "components": components, **fields})])
 
 
-def right(*kinds: str) -> Registry:
+def correct(*kinds: str) -> Registry:
     return registry(*(CORRECT[kind] for kind in kinds))
 
 
@@ -60,12 +60,12 @@ def loss_of(target: Any, **fields: Any) -> Registry:
     "words", [["planted"], ["planted-parts"], ["loss/planted"], ["losses/planted-too"], ["loss", "planted"]]
 )
 def test_select_one(words: list[str]) -> None:
-    assert [entry.component.name for entry in select(right("loss"), words)] == ["planted"]
+    assert [entry.component.name for entry in select(correct("loss"), words)] == ["planted"]
 
 
 def test_select_all_of_a_plugin() -> None:
     own = [kind for kind in KINDS if kind not in KINDS.on_demand]
-    found = select(right(*own), ["planted"])
+    found = select(correct(*own), ["planted"])
     assert [entry.component.kind for entry in found] == own
 
 
@@ -88,7 +88,7 @@ def test_select_refuses_a_name_of_several_kinds() -> None:
 )
 def test_select_refuses(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        select(right("loss"), words)
+        select(correct("loss"), words)
 
 
 def test_select_says_why_a_plugin_is_not_there() -> None:
@@ -112,7 +112,7 @@ def test_select_takes_the_first_of_a_catalogue_or_those_with_options(
 
 
 def test_cases_are_named_and_in_the_order_of_the_checks() -> None:
-    names = [str(case) for case in conformance_cases("planted", registry=right("loss"))]
+    names = [str(case) for case in conformance_cases("planted", registry=correct("loss"))]
     assert names == [f"{LOSS}:{name}" for name, check in CHECKS.items() if check.covers("loss")]
 
 
@@ -129,14 +129,14 @@ def test_every_check_has_a_summary_and_a_fix() -> None:
 
 @pytest.mark.parametrize("skip", ["loss-pure", f"{LOSS}:loss-pure"])
 def test_skip(skip: str) -> None:
-    case = only("loss-pure", conformance_cases("planted", registry=right("loss"), skip={skip: "draws on purpose"}))
+    case = only("loss-pure", conformance_cases("planted", registry=correct("loss"), skip={skip: "draws on purpose"}))
     assert (case.result().status, case.result().message) == ("skipped", "draws on purpose")
     with pytest.raises(unittest.SkipTest, match="draws on purpose"):
         case.run()
 
 
 def test_skips_apply_to_the_named_component_only() -> None:
-    cases = conformance_cases("planted", registry=right("loss", "hook"), skip={f"{LOSS}:summary": "why not"})
+    cases = conformance_cases("planted", registry=correct("loss", "hook"), skip={f"{LOSS}:summary": "why not"})
     assert [str(case.subject) for case in cases if case.skip] == [LOSS]
 
 
@@ -153,7 +153,7 @@ def test_skips_apply_to_the_named_component_only() -> None:
 )
 def test_skip_refuses(skip: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        conformance_cases("planted", registry=right("loss"), skip=skip)
+        conformance_cases("planted", registry=correct("loss"), skip=skip)
 
 
 def test_arguments_override_the_settings_of_the_project(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_arguments_override_the_settings_of_the_project(tmp_path: Path) -> None:
         f'[tool.wf.check.options."{LOSS}"]\nignore_index = 1\nreduction = "sum"\n'
     )
     given: dict[str, Any] = {"skip": {f"{LOSS}:summary": "given"}, "options": {LOSS: {"reduction": "mean"}}}
-    cases = conformance_cases("planted", registry=right("loss"), **given)
+    cases = conformance_cases("planted", registry=correct("loss"), **given)
     assert {case.check.id: case.skip for case in cases if case.skip} == {
         "loss-pure": "from the file",
         "summary": "given",
@@ -173,7 +173,7 @@ def test_arguments_override_the_settings_of_the_project(tmp_path: Path) -> None:
 def test_settings_with_an_unknown_table_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.wf.check.skips]\n"summary" = "x"\n')
     with pytest.raises(UsageError, match=r"unknown table 'skips' of \[tool.wf.check\]"):
-        conformance_cases("planted", registry=right("loss"))
+        conformance_cases("planted", registry=correct("loss"))
 
 
 # Options, and the run around a component
@@ -207,7 +207,7 @@ def test_required_option_is_asked_for_and_given() -> None:
 )
 def test_options_refuse(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        conformance_cases("planted", registry=right("loss"), options=options)
+        conformance_cases("planted", registry=correct("loss"), options=options)
 
 
 class OneInput(torch.nn.Linear):

@@ -91,7 +91,7 @@ def test_names_and_aliases_are_unique() -> None:
 @every_component
 def test_every_option_is_annotated_and_documented(component: Component) -> None:
     target = load(component)
-    options = {} if "__init__" not in _own_names(target) else inspect.signature(target).parameters
+    options = {} if "__init__" not in _defined_names(target) else inspect.signature(target).parameters
     documented = {entry.arg_name for entry in parse(inspect.getdoc(target) or "").params}
     assert set(options) == documented
     for name, option in options.items():
@@ -156,5 +156,5 @@ def test_works_in_inference_mode(component: Component, targets: str) -> None:
     assert torch.as_tensor(metric.compute()).isfinite().all()
 
 
-def _own_names(target: type[Metric]) -> set[str]:
+def _defined_names(target: type[Metric]) -> set[str]:
     return {name for base in target.__mro__[: target.__mro__.index(Metric)] for name in vars(base)}

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:
+def trained_copy(trained: Path, tmp_path: Path) -> Path:
     """A copy of that folder."""
     shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path

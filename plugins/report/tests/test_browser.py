@@ -160,16 +160,18 @@ def _luminance(rgb: list[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_a_page_of_real_runs_on_a_phone_and_in_print(browser: Any, here: Path, wf: Any) -> None:
+def test_a_page_of_real_runs_on_a_phone_and_in_print(browser: Any, trained_copy: Path, wf: Any) -> None:
     done = wf("report", "flowers", "patients", "digits", "-o", "all.html")
     assert done.code == 0
-    with opened(browser, here / "all.html", viewport={"width": 360, "height": 700}) as page:
+    with opened(browser, trained_copy / "all.html", viewport={"width": 360, "height": 700}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.locator("main section").count() == 7
         names = page.locator("figure").evaluate_all("all => all.map((one) => one.dataset.name)")
         assert {"loss", "confusion", "roc", "worst", "residuals"} <= {*names}
         assert page.locator(".samples img").count() == 12
-        recorded = [json.loads(line) for line in (here / "runs" / "flowers" / "metrics.jsonl").read_text().splitlines()]
+        recorded = [
+            json.loads(line) for line in (trained_copy / "runs" / "flowers" / "metrics.jsonl").read_text().splitlines()
+        ]
         losses = [one["loss"] for one in recorded if one["event"] == "eval" and one["split"] == "validation"][:3]
         drawn = page.locator("figure[data-name=loss] .series[data-name=validation]").first.get_attribute("data-points")
         assert [float(point.split(",")[1]) for point in drawn.split()] == pytest.approx(losses, rel=1e-5)

@@ -170,7 +170,7 @@ def wf_components():
 
 
 @pytest.fixture
-def theirs(folder: Path) -> tuple[str, str]:
+def shadowing_plugin(folder: Path) -> tuple[str, str]:
     """A plugin whose components have names of wf's."""
     (folder / "theirs.py").write_text(THEIRS)
     return ("-p", "theirs.py")
@@ -179,14 +179,14 @@ def theirs(folder: Path) -> tuple[str, str]:
 REGRESSION = ("--dataset", "diabetes", "--model", "linear", "--quiet", "--epochs", 1, "--name", "x")
 
 
-def test_a_run_keeps_its_plugins_despite_other_providers(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_run_keeps_its_plugins_despite_other_providers(wf: Any, folder: Path, shadowing_plugin: Any) -> None:
     assert wf("run", *REGRESSION, "--loss", "l1", "--metric", "mae").code == 0
     assert 'use = "l1"' in (folder / "runs/x/run.toml").read_text()
     before = wf("evaluate", "x", "--json").json()
-    assert wf("evaluate", "x", *theirs, "--json").json() == before
+    assert wf("evaluate", "x", *shadowing_plugin, "--json").json() == before
     (folder / "pyproject.toml").write_text('[tool.wf.pin.loss]\nl1 = "theirs"\n')
-    assert wf("evaluate", "x", *theirs, "--json").json() == before
-    resumed = wf("resume", "x", *theirs, "--epochs", 2, "--quiet")
+    assert wf("evaluate", "x", *shadowing_plugin, "--json").json() == before
+    resumed = wf("resume", "x", *shadowing_plugin, "--epochs", 2, "--quiet")
     assert (resumed.code, resumed.stderr) == (0, "")
     assert 'use = "l1@wf-losses"' in (folder / "runs/x/run.toml").read_text()
     (folder / "pyproject.toml").unlink()
@@ -194,17 +194,17 @@ def test_a_run_keeps_its_plugins_despite_other_providers(wf: Any, folder: Path, 
     assert whole.code == 0
     assert wf("evaluate", "x", "--json").json()["metrics"] == wf("evaluate", "y", "--json").json()["metrics"]
     for line in (("predict", "x", "test"), ("export", "x", "w.pt")):
-        assert wf(*line, *theirs).code == 0
+        assert wf(*line, *shadowing_plugin).code == 0
 
 
-def test_a_run_with_a_third_party_plugin_keeps_it(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_run_with_a_third_party_plugin_keeps_it(wf: Any, folder: Path, shadowing_plugin: Any) -> None:
     line = ("--dataset", "iris", "--dry-run", "--quiet")
-    assert wf("run", *line, *theirs).code == 0, "its components have the names of defaults"
-    named = wf("run", *line, *theirs, "--model", "linear")
+    assert wf("run", *line, *shadowing_plugin).code == 0, "its components have the names of defaults"
+    named = wf("run", *line, *shadowing_plugin, "--model", "linear")
     assert (named.code, "model 'linear' comes from 2 plugins" in named.stderr) == (2, True)
 
     options = ("--dataset", "diabetes", "--model", "mlp", "--loss", "l1", "--loss.theirs", 3)
-    result = wf("run", *options, *theirs, "-p", "no:wf-losses", "--quiet", "--epochs", 1, "--name", "x")
+    result = wf("run", *options, *shadowing_plugin, "-p", "no:wf-losses", "--quiet", "--epochs", 1, "--name", "x")
     assert result.code == 0, result.stderr
     assert 'use = "l1"' in (folder / "runs/x/run.toml").read_text()
     (folder / "pyproject.toml").write_text('[tool.wf.pin.loss]\nl1 = "wf-losses"\n')
@@ -226,7 +226,7 @@ def test_a_nested_component_keeps_its_plugin(wf: Any, folder: Path) -> None:
     assert wf("evaluate", "x", "--json", "-p", "theirs.py").json() == before
 
 
-def test_a_missing_plugin_of_a_run_is_named(wf: Any, folder: Path, theirs: Any) -> None:
+def test_a_missing_plugin_of_a_run_is_named(wf: Any, folder: Path, shadowing_plugin: Any) -> None:
     assert wf("run", *REGRESSION, "--loss", "l1").code == 0
     manifest = folder / "runs/x/manifest.json"
     made = json.loads(manifest.read_text())
@@ -234,9 +234,9 @@ def test_a_missing_plugin_of_a_run_is_named(wf: Any, folder: Path, theirs: Any) 
     assert (loss["plugin"], loss["distribution"]) == ("wf-losses", "wf-losses")
     loss |= {"plugin": "gone-losses", "distribution": "gone-losses", "version": "1.5"}
     manifest.write_text(json.dumps(made))
-    assert wf("export", "x", "w.pt", *theirs).code == 0  # an export needs only the model
+    assert wf("export", "x", "w.pt", *shadowing_plugin).code == 0  # an export needs only the model
     for line in (("evaluate", "x"), ("resume", "x", "--epochs", 2), ("predict", "x", "test")):
-        result = wf(*line, *theirs)
+        result = wf(*line, *shadowing_plugin)
         assert (result.code, result.stdout) == (3, ""), result.stderr
         assert "loss 'l1' of this run came from gone-losses 1.5, which is not installed" in result.stderr
         assert "install gone-losses 1.5 from its original source" in result.stderr

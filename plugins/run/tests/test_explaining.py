@@ -30,7 +30,7 @@ patience = 4
 """
 
 
-def of(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+def explained(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     return next(one for one in found["components"] if (one["kind"], one["name"]) == (kind, name))
 
 
@@ -42,14 +42,14 @@ def test_every_value_has_its_origin(wf: Any, tmp_path: Path) -> None:
     assert settings["epochs"] == (2, "run.toml:2")
     assert settings["batch_size"] == (16, "command line")
     assert settings["seed"] == (42, "default")
-    loss = of(found, "loss", "focal")
+    loss = explained(found, "loss", "focal")
     assert (loss["from"], loss["provider"]) == ("run.toml:5", "wf-losses")
     options = {one["name"]: (one["value"], one["from"]) for one in loss["options"]}
     assert (options["gamma"], options["reduction"]) == ((1.0, "command line"), ("mean", "default"))
-    assert of(found, "optimizer", "sgd")["from"] == "command line"
-    assert of(found, "model", "mlp")["from"] == "default"
-    assert of(found, "hook", "gradient-clip")["from"] == "run.toml:9"
-    stopping = of(found, "hook", "early-stopping")
+    assert explained(found, "optimizer", "sgd")["from"] == "command line"
+    assert explained(found, "model", "mlp")["from"] == "default"
+    assert explained(found, "hook", "gradient-clip")["from"] == "run.toml:9"
+    stopping = explained(found, "hook", "early-stopping")
     assert {one["name"]: one["from"] for one in stopping["options"]}["patience"] == "run.toml:13"
     values = {one["name"]: one for one in found["values"]}
     assert values["num_outputs"]["provider"] == "task 'classification'"

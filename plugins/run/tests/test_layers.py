@@ -38,7 +38,7 @@ def write(folder: Path, **files: str) -> None:
         (folder / f"{name}.toml").write_text(text)
 
 
-def said_of(path: Path | list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
+def merged(path: Path | list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """The merged content of the files, and file name and line of each key."""
     document, _ = read(path)
     places = {".".join(key): Path(place).name for key, place in said_in(document).places.items()}
@@ -48,7 +48,7 @@ def said_of(path: Path | list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
 def test_a_file_overrides_the_files_that_it_extends(tmp_path: Path) -> None:
     write(tmp_path, base=BASE, other="seed = 3\nsteps = 9\n")
     write(tmp_path, run='extends = ["base.toml", "other.toml"]\nsteps = 4\n[optimizer]\nlr = 0.2\n')
-    document, places = said_of(tmp_path / "run.toml")
+    document, places = merged(tmp_path / "run.toml")
     assert document == {
         "seed": 3,
         "steps": 4,
@@ -68,7 +68,7 @@ def test_a_file_overrides_the_files_that_it_extends(tmp_path: Path) -> None:
 
 def test_another_component_drops_the_options_of_the_extended_file(tmp_path: Path) -> None:
     write(tmp_path, base=BASE, run='extends = "base.toml"\noptimizer = "adam"\nhook = ["progress"]\n')
-    document, places = said_of(tmp_path / "run.toml")
+    document, places = merged(tmp_path / "run.toml")
     assert (document["optimizer"], document["hook"]) == ({"use": "adam"}, [{"use": "progress"}])
     assert {key: place for key, place in places.items() if key.startswith(("optimizer", "hook"))} == {
         "optimizer": "run.toml:2",
@@ -84,7 +84,7 @@ def test_another_component_drops_the_options_of_the_extended_file(tmp_path: Path
 
 def test_a_file_extended_twice_is_below_both(tmp_path: Path) -> None:
     write(tmp_path, base="seed = 1\nepochs = 1\n", a='extends = "base.toml"\nseed = 2\n', b='extends = "base.toml"\n')
-    assert said_of([tmp_path / "a.toml", tmp_path / "b.toml"])[0] == {"seed": 2, "epochs": 1}
+    assert merged([tmp_path / "a.toml", tmp_path / "b.toml"])[0] == {"seed": 2, "epochs": 1}
 
 
 def test_paths_are_looked_up_beside_each_file(tmp_path: Path) -> None:

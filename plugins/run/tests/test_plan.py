@@ -74,7 +74,7 @@ def registry(*more: Component) -> Registry:
     return Registry([own, TASKS])
 
 
-def theirs(*components: Component) -> Plugin:
+def third_party(*components: Component) -> Plugin:
     """A third-party plugin."""
     return Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
 
@@ -107,7 +107,7 @@ def test_a_default_model_for_certain_inputs() -> None:
 
 
 def test_two_defaults_of_a_kind_need_a_pin() -> None:
-    both = [*registry().plugins, theirs(Component("optimizer", "lion", "nowhere:B", default=True))]
+    both = [*registry().plugins, third_party(Component("optimizer", "lion", "nowhere:B", default=True))]
     words = (
         "several defaults of kind optimizer: 'adam' of o and 'lion' of t\n  name one: --optimizer NAME, or settle it"
     )
@@ -207,7 +207,7 @@ def test_changing_a_missing_hook_is_refused() -> None:
 @pytest.mark.parametrize("name", ["clip", "clip@theirs"])
 @pytest.mark.parametrize("listed", ["+clip@theirs", "clip@theirs"])
 def test_an_ambiguous_hook_name_is_resolved_within_the_list(name: str, listed: str) -> None:
-    theirs = Plugin(
+    shadowing = Plugin(
         name="theirs",
         distribution="theirs",
         version="1",
@@ -215,7 +215,7 @@ def test_an_ambiguous_hook_name_is_resolved_within_the_list(name: str, listed: s
         status="ok",
         components=(Component("hook", "clip", "m:A"),),
     )
-    both = Registry([*registry(Component("hook", "clip", "m:A")).plugins, theirs])
+    both = Registry([*registry(Component("hook", "clip", "m:A")).plugins, shadowing])
     plan = complete(merge({}, change(listed, f"set:{name}", b=2))[0], both)
     assert plan["hook"][-1] == {"use": "clip@theirs", "b": 2}
     document = {"hook": [{"use": "clip@theirs"}, {"use": "progress"}]}
@@ -386,7 +386,7 @@ def test_defaults_prefer_the_plugins_of_wf(monkeypatch: pytest.MonkeyPatch) -> N
     names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}
     names |= {"metric": "accuracy", "loss": "ce"}
     components = tuple(Component(kind, name, "nowhere:B") for kind, name in names.items())  # type: ignore[arg-type]
-    both = Registry([*registry().plugins, theirs(*components)])
+    both = Registry([*registry().plugins, third_party(*components)])
     plan = prepare({}, both)
     found = [plan["model"]["use"], plan["optimizer"]["use"], plan["dataset"]["use"], *uses(plan, "transform")]
     assert found == ["mlp@o", "adam@o", "digits@o", "scale@o"]

@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def here(folder: Path, tmp_path: Path) -> Path:
+def run_copy(folder: Path, tmp_path: Path) -> Path:
     """A copy of the run."""
     shutil.copytree(folder, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path
@@ -80,13 +80,13 @@ def here(folder: Path, tmp_path: Path) -> Path:
 FILES = ("loss", "metrics", "confusion", "roc", "precision-recall", "calibration", "worst")
 
 
-def test_all_plots_of_the_task_are_drawn(here: Path, wf: Any) -> None:
+def test_all_plots_of_the_task_are_drawn(run_copy: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--format", "png")
     assert done.stdout.split() == [f"runs/iris/plots/{name}.png" for name in FILES]
-    assert all((here / line).read_bytes().startswith(b"\x89PNG") for line in done.stdout.split())
+    assert all((run_copy / line).read_bytes().startswith(b"\x89PNG") for line in done.stdout.split())
 
 
-def test_the_worst_rows_are_in_the_units_of_the_data(here: Path, wf: Any) -> None:
+def test_the_worst_rows_are_in_the_units_of_the_data(run_copy: Path, wf: Any) -> None:
     shown = wf("plot", "iris", "--plot", "worst", "--terminal").stdout
     given = {int(number): row.tolist() for number, row in enumerate(wf_package.create("dataset", "iris").train.inputs)}
     found = re.findall(r"sample (\d+): .*\n\s+(.*)", shown)
@@ -97,14 +97,14 @@ def test_the_worst_rows_are_in_the_units_of_the_data(here: Path, wf: Any) -> Non
         )
 
 
-def test_plotting_in_the_terminal_writes_no_file(here: Path, wf: Any) -> None:
+def test_plotting_in_the_terminal_writes_no_file(run_copy: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--plot", "confusion", "--terminal")
     assert "setosa" in done.stdout
     assert "Confusion matrix of the test split" in done.stdout
-    assert not (here / "runs" / "iris" / "plots").exists()
+    assert not (run_copy / "runs" / "iris" / "plots").exists()
 
 
-def test_plots_of_another_task_and_unknown_plots_are_refused(here: Path, wf: Any) -> None:
+def test_plots_of_another_task_and_unknown_plots_are_refused(run_copy: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--plot", "residuals")
     assert done.code == 2
     assert "plot 'residuals' is for the tasks regression, and the run's is classification" in done.stderr
@@ -113,16 +113,16 @@ def test_plots_of_another_task_and_unknown_plots_are_refused(here: Path, wf: Any
     assert "did you mean 'confusion'" in done.stderr
 
 
-def test_curves_are_drawn_without_data_or_weights(here: Path, wf: Any) -> None:
+def test_curves_are_drawn_without_data_or_weights(run_copy: Path, wf: Any) -> None:
     rows = "\n".join(f"{number % 7},{number % 5},{'ab'[number % 2]}" for number in range(40))
-    (here / "table.csv").write_text(f"x,y,kind\n{rows}\n")
+    (run_copy / "table.csv").write_text(f"x,y,kind\n{rows}\n")
     wf("run", "--dataset", "table.csv", "--dataset.target", "kind", "--epochs", "1", "--name", "table", "--quiet")
-    (here / "table.csv").unlink()
+    (run_copy / "table.csv").unlink()
     done = wf("plot", "table")
     assert done.stdout.split() == ["runs/table/plots/loss.svg", "runs/table/plots/metrics.svg"]
     assert "not drawn: confusion, roc, precision-recall, calibration, worst: " in done.stderr
     assert "table.csv" in done.stderr
-    shutil.rmtree(here / "runs" / "iris" / "checkpoints")
+    shutil.rmtree(run_copy / "runs" / "iris" / "checkpoints")
     done = wf("plot", "iris")
     assert done.stdout.split() == ["runs/iris/plots/loss.svg", "runs/iris/plots/metrics.svg"]
     assert "checkpoint" in done.stderr
@@ -131,7 +131,7 @@ def test_curves_are_drawn_without_data_or_weights(here: Path, wf: Any) -> None:
     assert "nothing could be drawn" in done.stderr
 
 
-def test_third_party_plots_including_a_failing_one(here: Path, wf: Any) -> None:
+def test_third_party_plots_including_a_failing_one(run_copy: Path, wf: Any) -> None:
     done = wf("plot", "iris", "-p", "own.py")
     assert done.code == 3
     assert done.stdout.split() == [f"runs/iris/plots/{name}.svg" for name in (*FILES, "margin")]
@@ -140,21 +140,21 @@ def test_third_party_plots_including_a_failing_one(here: Path, wf: Any) -> None:
     assert "Margin x 1" in done.stdout
 
 
-def test_a_run_draws_the_plots_that_it_names_with_their_options(here: Path, wf: Any) -> None:
+def test_a_run_draws_the_plots_that_it_names_with_their_options(run_copy: Path, wf: Any) -> None:
     line = ["--dataset", "iris", "--model", "linear", "--epochs", "1", "--hook", "+plots", "-p", "own.py", "--quiet"]
     wf("run", *line, "--name", "own", "--plot", "margin", "--plot.margin.scale", "2")
-    plots = here / "runs" / "own" / "plots"
+    plots = run_copy / "runs" / "own" / "plots"
     assert [file.name for file in plots.iterdir()] == ["margin.svg"]
     assert "Margin x 2" in (plots / "margin.svg").read_text()
-    assert "[[plot]]" in (here / "runs" / "own" / "run.toml").read_text()
+    assert "[[plot]]" in (run_copy / "runs" / "own" / "run.toml").read_text()
     done = wf("plot", "own", "--plot", "margin", "--terminal", "-p", "own.py")
     assert "Margin x 2" in done.stdout
 
 
-def test_plots_in_a_run_change_nothing_in_it(here: Path, wf: Any) -> None:
+def test_plots_in_a_run_change_nothing_in_it(run_copy: Path, wf: Any) -> None:
     line = ["--dataset", "iris", "--model", "mlp", "--epochs", "2", "--quiet"]
     wf("run", *line, "--name", "plain")
     wf("run", *line, "--name", "drawn", "--hook", "+plots")
-    records = [(here / "runs" / name / "metrics.jsonl").read_bytes() for name in ("plain", "drawn")]
+    records = [(run_copy / "runs" / name / "metrics.jsonl").read_bytes() for name in ("plain", "drawn")]
     assert records[0] == records[1]
-    assert len(list((here / "runs" / "drawn" / "plots").iterdir())) == len(FILES)
+    assert len(list((run_copy / "runs" / "drawn" / "plots").iterdir())) == len(FILES)

@@ -111,10 +111,10 @@ def test_a_damaged_data_description_is_a_data_error(iris: Path, text: str) -> No
 def numbers(num: int, names: tuple[str, ...] = ("a", "b")) -> Callable[[], Dataset]:
     inputs = torch.arange(num, dtype=torch.float32).unsqueeze(1)
 
-    def made() -> Dataset:
+    def make_dataset() -> Dataset:
         return Dataset(train=TensorSamples(inputs, torch.arange(num) % 2), targets="class_index", class_names=names)
 
-    return made
+    return make_dataset
 
 
 def test_changed_data_are_not_evaluated(tmp_path: Path) -> None:
@@ -123,17 +123,17 @@ def test_changed_data_are_not_evaluated(tmp_path: Path) -> None:
     done = wf.run(dataset=numbers(40), epochs=1, run_dir=tmp_path / "run", quiet=True)
     before = done.data.sample_ids
 
-    def again(dataset: Any) -> Experiment:
+    def restore(dataset: Any) -> Experiment:
         plan = {**done.plan, "dataset": {"use": dataset}}
         return Experiment(plan, done._parts.registry, run_dir=done.run_dir, initialize=False, learned_in=done.run_dir)
 
-    same = again(numbers(40))
+    same = restore(numbers(40))
     same.check_data()
     assert all(torch.equal(ids, before[split]) for split, ids in same.data.sample_ids.items())
     with pytest.raises(UsageError, match=r"is not evaluated(.|\n)*dataset: was train"):
-        again(numbers(39)).check_data()
+        restore(numbers(39)).check_data()
     with pytest.raises(DataError, match=r"class names(.|\n)*missing now: b(.|\n)*not there before: c"):
-        again(numbers(40, ("a", "c")))
+        restore(numbers(40, ("a", "c")))
 
 
 def test_splits_are_read_from_the_run_directory(tmp_path: Path) -> None:

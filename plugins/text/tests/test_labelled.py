@@ -233,13 +233,13 @@ def test_tags_that_do_not_fit_their_words_are_refused(tmp_path: Path, names: Pat
 
 
 def test_entities_are_found_as_conlleval_does() -> None:
-    def told(tags: str) -> list[tuple[str, int, int]]:
+    def spans(tags: str) -> list[tuple[str, int, int]]:
         return list(entities([(tag[0], tag[2:]) for tag in tags.split()]))
 
-    assert told("B-A I-A O B-B B-B") == [("A", 0, 2), ("B", 3, 4), ("B", 4, 5)]
-    assert told("I-A I-A I-B O I-B") == [("A", 0, 2), ("B", 2, 3), ("B", 4, 5)]
-    assert told("B-A E-A S-A B-B I-B E-B") == [("A", 0, 2), ("A", 2, 3), ("B", 3, 6)]
-    assert told("O O") == []
+    assert spans("B-A I-A O B-B B-B") == [("A", 0, 2), ("B", 3, 4), ("B", 4, 5)]
+    assert spans("I-A I-A I-B O I-B") == [("A", 0, 2), ("B", 2, 3), ("B", 4, 5)]
+    assert spans("B-A E-A S-A B-B I-B E-B") == [("A", 0, 2), ("A", 2, 3), ("B", 3, 6)]
+    assert spans("O O") == []
 
 
 def test_entity_f1_equals_the_example_of_seqeval() -> None:

@@ -22,7 +22,7 @@ VERSE = "Tyger Tyger, burning bright,\nIn the forests of the night;\n"
 SMALL = ("--model.layers", 1, "--model.heads", 2, "--model.width", 8, "--batch-size", 8)
 
 
-def made(path: Path, tokenizer: Any = None, **options: Any) -> Any:
+def load_text(path: Path, tokenizer: Any = None, **options: Any) -> Any:
     return text(path, tokenizer or Characters(), path.parent / "data", **{"block": 8, **options})
 
 
@@ -33,7 +33,7 @@ def verses(tmp_path: Path) -> Path:
 
 
 def test_the_target_of_each_token_is_the_next_one(verses: Path) -> None:
-    found = made(verses, test=0)
+    found = load_text(verses, test=0)
     assert "".join(found.vocabulary) == "".join(sorted(set(VERSE)))
     assert found.test is None
     tokens = "".join(found.vocabulary[token] for token in found.train.inputs.flatten())
@@ -47,7 +47,7 @@ def test_the_target_of_each_token_is_the_next_one(verses: Path) -> None:
 
 @pytest.mark.parametrize("tokenizer", [Characters, Bytes])
 def test_memory_mapped_text_has_the_same_blocks_as_text_in_memory(verses: Path, tokenizer: type) -> None:
-    held, mapped = made(verses, tokenizer()), made(verses, tokenizer(), in_memory_mb=0)
+    held, mapped = load_text(verses, tokenizer()), load_text(verses, tokenizer(), in_memory_mb=0)
     for split in ("train", "validation", "test"):
         blocks: Any = getattr(mapped, split)
         assert isinstance(blocks, MappedBlocks)
@@ -62,13 +62,13 @@ def test_memory_mapped_text_has_the_same_blocks_as_text_in_memory(verses: Path, 
 
 def test_a_file_of_tokens_is_used_again_until_the_text_changes(verses: Path) -> None:
     folder = verses.parent / "data" / "tokens"
-    one = made(verses, in_memory_mb=0).train.identity()
+    one = load_text(verses, in_memory_mb=0).train.identity()
     [file] = folder.iterdir()
     before = file.stat().st_mtime_ns
-    assert made(verses, in_memory_mb=0).train.identity() == one
+    assert load_text(verses, in_memory_mb=0).train.identity() == one
     assert [file.stat().st_mtime_ns for file in folder.iterdir()] == [before]
     verses.write_text(VERSE * 7 + VERSE.swapcase())
-    assert made(verses, in_memory_mb=0).train.identity() != one
+    assert load_text(verses, in_memory_mb=0).train.identity() != one
     assert len(list(folder.iterdir())) == 2
 
 
@@ -120,18 +120,18 @@ def test_invalid_texts_are_refused(tmp_path: Path, data: bytes | None, message: 
         (tmp_path / "a.txt").write_bytes(data)
     for in_memory_mb in (1, 0):
         with pytest.raises(DataError, match=f"(?s){message}"):
-            made(tmp_path / "a.txt", in_memory_mb=in_memory_mb)
+            load_text(tmp_path / "a.txt", in_memory_mb=in_memory_mb)
     assert not list(tmp_path.rglob("*.tokens.*")), "nothing half-written is left"
 
 
 def test_the_bytes_tokenizer_reads_any_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(bytes(range(256)) * 2)
-    assert made(tmp_path / "a.txt", Bytes()).train.inputs.flatten()[:256].tolist() == list(range(256))
+    assert load_text(tmp_path / "a.txt", Bytes()).train.inputs.flatten()[:256].tolist() == list(range(256))
 
 
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file '\*\.txt' in .*\n.*--dataset.pattern"):
-        made(tmp_path)
+        load_text(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
 )
 def test_invalid_sizes_and_shares_are_refused(verses: Path, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        made(verses, **options)
+        load_text(verses, **options)
 
 
 def test_tokens_outside_the_vocabulary_are_blamed_on_the_tokenizer(verses: Path) -> None:
@@ -149,7 +149,7 @@ def test_tokens_outside_the_vocabulary_are_blamed_on_the_tokenizer(verses: Path)
             return [300]
 
     with pytest.raises(PluginError, match=r"tokenizer Wrong returned token 300 .* vocabulary has 256"):
-        made(verses, Wrong())
+        load_text(verses, Wrong())
 
 
 def test_unknown_characters_are_named() -> None:
@@ -234,7 +234,7 @@ def test_invalid_tokens_in_memory_are_refused(wf: Any, tmp_path: Path) -> None:
 
 
 def test_blocks_in_memory_share_one_buffer(verses: Path) -> None:
-    train = made(verses).train
+    train = load_text(verses).train
     assert isinstance(train, TensorSamples)
     assert train.targets.data_ptr() == train.inputs.data_ptr() + 8
 

@@ -32,7 +32,7 @@ CATALOGUE: Any = wf_components()[0]
 WORKING = [name for name in CATALOGUE.usable() if name != models.AUTO]
 
 
-def made(name: str = "gpt2", **options: Any) -> Any:
+def build_model(name: str = "gpt2", **options: Any) -> Any:
     torch.manual_seed(0)
     return models.build(name, 11, (12,), **{**SMALL, **options})
 
@@ -111,7 +111,7 @@ def test_a_model_and_its_weights_come_from_a_folder(wf: Any, folder: Path) -> No
 def test_gradients_are_the_same_with_checkpointing() -> None:
     found = []
     for checkpointing in (False, True):
-        model = made(
+        model = build_model(
             gradient_checkpointing=checkpointing, config={"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         )
         model.train()(TOKENS[None]).square().mean().backward()
@@ -121,7 +121,7 @@ def test_gradients_are_the_same_with_checkpointing() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "rwkv"])
 def test_the_cache_changes_nothing(name: str) -> None:
-    model = made(name).eval()
+    model = build_model(name).eval()
     with torch.inference_mode():
         cache: list[Any] = []
         parts = [model(TOKENS[None, begin:end], cache=cache) for begin, end in pairwise((0, 2, 3, 5))]
@@ -145,12 +145,12 @@ def test_the_cache_changes_nothing(name: str) -> None:
 )
 def test_invalid_architectures_and_options_are_refused(name: str, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        made(name, **options)(TOKENS[None])
+        build_model(name, **options)(TOKENS[None])
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no '.*config.json'"):
-        made("auto", path=tmp_path)
+        build_model("auto", path=tmp_path)
 
 
 def test_a_refused_architecture_says_what_to_do(wf: Any) -> None:

@@ -32,7 +32,7 @@ SEARCHERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def made(file: Path, *, first: dict[str, Any] | None = None, larger: bool = True) -> Trials:
+def new_trials(file: Path, *, first: dict[str, Any] | None = None, larger: bool = True) -> Trials:
     trials = Trials(of_file(file, new=True), "one")
     trials.create({"of": "this test"}, larger_is_better=larger, first=first, total=50)
     return Trials(of_file(file), "one")
@@ -55,8 +55,8 @@ def carry_out(trials: Trials, searcher: Any, number: int, space: Space = SPACE) 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_a_search_that_was_interrupted_goes_on_with_the_same_draws(name: str, tmp_path: Path) -> None:
     searcher = SEARCHERS[name]()
-    straight = carry_out(made(tmp_path / "straight.db"), searcher, 8)
-    broken = made(tmp_path / "broken.db")
+    straight = carry_out(new_trials(tmp_path / "straight.db"), searcher, 8)
+    broken = new_trials(tmp_path / "broken.db")
     carry_out(broken, searcher, 3)
     again = carry_out(Trials(of_file(tmp_path / "broken.db"), "one"), SEARCHERS[name](), 8)
     assert again == straight
@@ -72,18 +72,18 @@ def test_cma_es_refuses_a_space_without_enough_numbers() -> None:
 
 def test_a_grid_has_every_combination_once(tmp_path: Path) -> None:
     space = SPACE.on_grid(2)
-    found = carry_out(made(tmp_path / "grid.db"), Grid(points=2), 4 + 8, space)
+    found = carry_out(new_trials(tmp_path / "grid.db"), Grid(points=2), 4 + 8, space)
     assert {tuple(point.items()) for point in found} == {tuple(point.items()) for point in space.points()}
     assert len(found) == 12
 
 
 def test_the_first_trial_has_the_requested_settings(tmp_path: Path) -> None:
     first = {"optimizer": "sgd", "optimizer.lr": 0.5, "optimizer.momentum": 0.25, "batch_size": 8}
-    assert carry_out(made(tmp_path / "first.db", first=first), Random(), 2)[0] == first
+    assert carry_out(new_trials(tmp_path / "first.db", first=first), Random(), 2)[0] == first
 
 
 def test_an_interrupted_trial_is_resumed_with_its_settings(tmp_path: Path) -> None:
-    trials = made(tmp_path / "one.db")
+    trials = new_trials(tmp_path / "one.db")
     begun = trials.take(SPACE, Random().make(1, 0, SPACE), No().make(), "me", 5)
     assert begun is not None
     again = Trials(of_file(tmp_path / "one.db"), "one")
@@ -99,7 +99,7 @@ def test_an_interrupted_trial_is_resumed_with_its_settings(tmp_path: Path) -> No
 
 
 def test_trials_end_when_there_are_enough(tmp_path: Path) -> None:
-    trials = made(tmp_path / "one.db")
+    trials = new_trials(tmp_path / "one.db")
     assert trials.take(SPACE, Random().make(1, 0, SPACE), No().make(), "me", 1) is not None
     assert trials.take(SPACE, Random().make(1, 1, SPACE), No().make(), "me", 1) is None
     assert len(trials.all()) == 1
@@ -107,7 +107,7 @@ def test_trials_end_when_there_are_enough(tmp_path: Path) -> None:
 
 def _pruned(tmp_path: Path, pruner: Any, good: list[float], bad: list[float]) -> int | None:
     """The number of reports after which a bad trial is ended, following five good ones."""
-    trials, draws = made(tmp_path / "one.db"), Random().make(1, 0, SPACE)
+    trials, draws = new_trials(tmp_path / "one.db"), Random().make(1, 0, SPACE)
     for _ in range(5):
         one = trials.take(SPACE, draws, pruner, "me", 10)
         assert one is not None
@@ -139,7 +139,11 @@ def test_a_pruner_leaves_the_best_trial_alone(pruner: Any, tmp_path: Path) -> No
 
 
 def test_hyperband_ends_some_of_many_trials(tmp_path: Path) -> None:
-    trials, draws, pruner = made(tmp_path / "one.db"), Random().make(1, 0, SPACE), Hyperband(least=1, most=9).make()
+    trials, draws, pruner = (
+        new_trials(tmp_path / "one.db"),
+        Random().make(1, 0, SPACE),
+        Hyperband(least=1, most=9).make(),
+    )
     ended = []
     for number in range(12):
         one = trials.take(SPACE, draws, pruner, "me", 12)
@@ -154,7 +158,7 @@ def test_hyperband_ends_some_of_many_trials(tmp_path: Path) -> None:
 
 
 def test_a_repeated_report_is_ignored(tmp_path: Path) -> None:
-    trials, draws, pruner = made(tmp_path / "one.db"), Random().make(1, 0, SPACE), No().make()
+    trials, draws, pruner = new_trials(tmp_path / "one.db"), Random().make(1, 0, SPACE), No().make()
     one = trials.take(SPACE, draws, pruner, "me", 1)
     assert one is not None
     trials.report(one, 1, 0.5, pruner)
@@ -163,7 +167,7 @@ def test_a_repeated_report_is_ignored(tmp_path: Path) -> None:
 
 
 def test_a_deleted_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> None:
-    trials = made(tmp_path / "one.db")
+    trials = new_trials(tmp_path / "one.db")
     carry_out(trials, Random(), 2)
     (tmp_path / "one.db").unlink()
     with pytest.raises(DataError, match=r"one\.db cannot be used: unable to open database file"):
@@ -172,13 +176,13 @@ def test_a_deleted_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> 
 
 
 def test_two_searches_of_one_name_are_refused(tmp_path: Path) -> None:
-    made(tmp_path / "one.db")
+    new_trials(tmp_path / "one.db")
     with pytest.raises(UsageError, match="already has a search named 'one'"):
-        made(tmp_path / "one.db")
+        new_trials(tmp_path / "one.db")
 
 
 def test_an_unknown_search_is_refused_with_a_suggestion(tmp_path: Path) -> None:
-    made(tmp_path / "one.db")
+    new_trials(tmp_path / "one.db")
     with pytest.raises(DataError, match=r"there is no search 'ome' in .*\n  available: one"):
         Trials(of_file(tmp_path / "one.db"), "ome").all()
 

@@ -55,14 +55,14 @@ def some(folder: Path) -> Path:
     return folder / "runs"
 
 
-def left(runs: Path) -> list[str]:
+def remaining(runs: Path) -> list[str]:
     return sorted(path.name for path in runs.iterdir() if path.name != "latest")
 
 
 def test_keep_best_removes_the_others_of_each_dataset(wf: Any, some: Path) -> None:
     result = wf("runs", "rm", "--keep-best", "2", "--yes")
     assert result.code == 0, result.stderr
-    assert left(some) == ["b", "c", "e"]
+    assert remaining(some) == ["b", "c", "e"]
     assert result.stdout.splitlines() == [
         "runs/a  done  validation/accuracy 0.7000",
         "runs/d  done",
@@ -74,7 +74,7 @@ def test_keep_best_removes_the_others_of_each_dataset(wf: Any, some: Path) -> No
 
 def test_keep_best_by_another_figure_and_under_a_condition(wf: Any, some: Path) -> None:
     wf("runs", "rm", "--keep-best", "1", "--by", "test/loss:min", "--where", "dataset=digits", "--yes")
-    assert left(some) == ["a", "e"]
+    assert remaining(some) == ["a", "e"]
 
 
 def test_nothing_is_removed_without_confirmation(wf: Any, some: Path) -> None:
@@ -83,7 +83,7 @@ def test_nothing_is_removed_without_confirmation(wf: Any, some: Path) -> None:
     for line in ((), ("a", "--keep-best", "1"), ("a", "--by", "test/loss"), ("--keep-best", "-1")):
         assert wf("runs", "rm", *line).code == 2
     assert wf("runs", "rm", "nothing", "--yes").code == 4
-    assert len(left(some)) == 5
+    assert len(remaining(some)) == 5
 
 
 @pytest.mark.parametrize(("answer", "gone"), [("y", True), ("n", False), ("", False)])
@@ -114,7 +114,7 @@ def test_a_training_run_is_not_removed(wf: Any, some: Path) -> None:
         result = wf("runs", "rm", "b", "a", "--yes")
         assert (result.code, "runs/a is running: nothing was removed" in result.stderr) == (2, True)
         wf("runs", "rm", "--keep-best", "1", "--yes")
-        assert left(some) == ["a", "b", "e"]
+        assert remaining(some) == ["a", "b", "e"]
     finally:
         process.communicate("")
 
@@ -134,7 +134,7 @@ def test_different_monitors_need_a_figure(wf: Any, some: Path) -> None:
         2,
         True,
     )
-    assert len(left(some)) == 6
+    assert len(remaining(some)) == 6
 
 
 def test_a_link_is_removed_and_not_what_it_points_to(wf: Any, some: Path, tmp_path: Path) -> None:
