@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from wf_cli.output import definitions, figures, number, paragraphs, plural, print_json, table
+from wf.terminal import plural
+from wf_cli.output import definitions, figures, number, paragraphs, print_json, table
 
 
 @pytest.fixture(autouse=True)

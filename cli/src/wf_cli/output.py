@@ -233,11 +233,6 @@ def paragraphs(text: str, *, indent: str = "") -> str:
     )
 
 
-def plural(number: int, noun: str) -> str:
-    """``1 epoch``, ``1,000 steps``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def terminal_width() -> int:
     """The number of columns available for output."""
     return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))

@@ -34,6 +34,11 @@ def message(text: str) -> str:
     return "\n".join([first, *(one if one.startswith(" ") or not one else f"  {one}" for one in more)])
 
 
+def plural(number: int, noun: str) -> str:
+    """``1 epoch``, ``1,000 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def is_live(stream: TextIO) -> bool:
     """Whether a stream is a terminal on which lines can be redrawn."""
     return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

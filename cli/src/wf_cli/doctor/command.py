@@ -11,13 +11,14 @@ from wf.discovery.known import how_to_install
 from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
+from wf.terminal import plural
 from wf_cli.commands import KIND, everywhere_of, load
 from wf_cli.common import WfCommand, check_strict, discover
 from wf_cli.doctor import examining as core
 from wf_cli.doctor import surroundings
 from wf_cli.doctor.surroundings import Finding
 from wf_cli.listing.listing import JSON
-from wf_cli.output import echo, paragraphs, plural, print_json, table
+from wf_cli.output import echo, paragraphs, print_json, table
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "environment": ("python", "wf", "torch", "accelerator"),

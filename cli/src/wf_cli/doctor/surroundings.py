@@ -26,6 +26,7 @@ from wf.discovery.distributions import (
 )
 from wf.discovery.known import CORE, how_to_install
 from wf.discovery.modules import describe
+from wf.terminal import plural
 from wf_storage.folders import data_dir, names_in
 
 Level = Literal["ok", "note", "problem"]
@@ -163,7 +164,7 @@ def runs_folder() -> Finding:
         return _folder("problem", "runs-folder", Path("runs"), message, "change to a folder that exists")
     if folder.is_dir() and os.access(folder, os.W_OK):
         number = len(names_in(folder))
-        return _folder("ok", "runs-folder", folder, f"contains {number} run{'' if number == 1 else 's'}")
+        return _folder("ok", "runs-folder", folder, f"contains {plural(number, 'run')}")
     if not folder.is_dir() and _can_be_made(folder):
         return _folder("ok", "runs-folder", folder, "does not exist yet; the first run creates it")
     message = "not writable" if folder.is_dir() else "does not exist and cannot be created"

@@ -16,12 +16,13 @@ from wf.discovery.entry import Entry
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
+from wf.terminal import plural
 from wf_cli.commands import everywhere_of
 from wf_cli.common import WfCommand, check_strict, discover, registry_of
 from wf_cli.listing.finding import component_record, find_any, kind_of
 from wf_cli.listing.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.listing.words import word_kind, word_record, word_rows
-from wf_cli.output import echo, keep_stdout, paragraphs, plural, print_json, table, tell
+from wf_cli.output import echo, keep_stdout, paragraphs, print_json, table, tell
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:

@@ -396,13 +396,6 @@ def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     return f"\n  the first one: sample {int(ids[row])}, {value.tolist()}"
 
 
-def all_finite(tensor: Tensor) -> bool:
-    """Whether all values are finite, in one pass: a sum with a term that is not finite is not finite."""
-    if not tensor.is_floating_point():
-        return True
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
-
-
 def within(tensor: Tensor, num: int) -> bool:
     """Whether all values are from 0 to `num` - 1."""
     if not tensor.numel():

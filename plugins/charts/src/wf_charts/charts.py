@@ -169,3 +169,8 @@ def thinned(series: Series, most: int) -> Series:
             ordered = sorted(part, key=lambda index: (math.isnan(series.y[index]), series.y[index]))
             kept += sorted({ordered[0], ordered[-1]})
     return replace(series, x=[series.x[index] for index in kept], y=[series.y[index] for index in kept])
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name with at most so many characters, for labels."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"

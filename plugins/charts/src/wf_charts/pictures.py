@@ -17,7 +17,19 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from matplotlib.typing import RcKeyType
 
 from wf.errors import SaveError
-from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Sample, Samples, Series, legend, thinned
+from wf_charts.charts import (
+    Chart,
+    Intervals,
+    Lines,
+    Matrix,
+    Panels,
+    Sample,
+    Samples,
+    Series,
+    legend,
+    shortened,
+    thinned,
+)
 from wf_storage import files
 from wf_storage.files import write_atomically
 
@@ -105,7 +117,7 @@ def _of_matrix(chart: Matrix) -> Figure:
     axes = figure.subplots()
     shares = chart.shares()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    rows, columns = ([_short(name) for name in names] for names in (chart.rows, chart.columns))
+    rows, columns = ([shortened(name) for name in names] for names in (chart.rows, chart.columns))
     axes.set_xticks(range(len(columns)), columns, rotation=45 if _are_long(columns) else 0, rotation_mode="xtick")
     axes.set_yticks(range(len(rows)), rows)
     if len(chart.rows) <= _ANNOTATED:
@@ -132,7 +144,7 @@ def _of_intervals(chart: Intervals) -> Figure:
         axes.plot([row.mean], [place], "o", color=colour, ms=6)
     if chart.reference is not None:
         axes.axvline(chart.reference, color="#555555", ls=":", lw=1.2)
-    axes.set_yticks(range(len(chart.rows)), [_short(row.name, 40) for row in chart.rows])
+    axes.set_yticks(range(len(chart.rows)), [shortened(row.name, 40) for row in chart.rows])
     axes.set_ylim(len(chart.rows) - 0.5, -0.5)
     _decorate(axes, chart.title, chart.x_label, "")
     return figure
@@ -252,7 +264,3 @@ def _decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 def _are_long(names: Sequence[str]) -> bool:
     return max(map(len, names), default=0) * len(names) > 40
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

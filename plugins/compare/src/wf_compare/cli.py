@@ -17,11 +17,12 @@ from wf.declarations.kinds import KINDS
 from wf.discovery.guard import Guard
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
 from wf.registry import Registry
+from wf.terminal import plural
 from wf_cli.arguments import take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.listing.listing import JSON
-from wf_cli.output import echo, plural, print_json, tell, terminal_width
+from wf_cli.output import echo, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line

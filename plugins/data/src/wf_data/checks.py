@@ -15,7 +15,8 @@ from wf.errors import DataError
 from wf_base import tree
 from wf_base.data import Dataset, Samples, TensorSamples, as_default
 from wf_base.streams import Stream
-from wf_base.task import Numbers, TaskRuntime, all_finite, at, within
+from wf_base.task import Numbers, TaskRuntime, at, within
+from wf_base.tensors import all_finite
 from wf_base.text import TOKENS
 from wf_base.tree import Tree
 from wf_data.sets import words

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wf.errors import DataError
-
-TIMEOUT_SEC = 30.0
-"""The timeout of a download."""
+from wf_storage.downloads import timeout
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Places:
         """
         print(f"{self.title} is not on this machine: downloading it to {self.download_to}", file=sys.stderr)
         try:
-            with contextlib.redirect_stdout(sys.stderr), _timeout(TIMEOUT_SEC):
+            with contextlib.redirect_stdout(sys.stderr), timeout():
                 self.download_to.mkdir(parents=True, exist_ok=True)
                 download(self.download_to)
         except (OSError, RuntimeError, ImportError, EOFError) as error:  # URLError is an OSError
@@ -82,14 +79,3 @@ def places(
 
 def _plain_or_gz(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Set a timeout: torchvision has none, so a silent network would block a run forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wf.errors import DataError, UsageError
+from wf.terminal import plural
 from wf_storage.folders import data_dir
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ def tried(what: str, read: Callable[[], T], tries: int = TRIES) -> T:
                 raise DataError(f"'{what}' cannot be read: {_line(error)}\n  check the credentials") from raised
             if number == tries:
                 raise DataError(
-                    f"'{what}' cannot be read, tried {tries} time{'' if tries == 1 else 's'}: {_line(error)}\n"
+                    f"'{what}' cannot be read, tried {plural(tries, 'time')}: {_line(error)}\n"
                     "  check the network and the credentials; continue an interrupted run with wf resume"
                 ) from raised
             time.sleep(2.0 ** (number - 1))

@@ -22,13 +22,13 @@ from wf.declarations.component import FromRun
 from wf.engine.figures import Monitor, best
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
 from wf.protocols import Strategy
+from wf.typed import finite
 from wf_base.shards import local
 from wf_durability.background import in_background
 from wf_durability.manifest import (
     SHARDED,
     DamagedCheckpoint,
     finite_first,
-    plain_figures,
     read_manifest,
     read_manifests,
 )
@@ -348,4 +348,4 @@ def _read_shards(path: Path, strategy: Strategy) -> Any:
 def _about(progress: Mapping[str, int], metrics: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says of the position in the run, and of its figures."""
     about: dict[str, Any] = {key: progress[key] for key in ("step", "epoch")}
-    return {**about, "progress": dict(progress), "metrics": plain_figures(metrics)}
+    return {**about, "progress": dict(progress), "metrics": finite(dict(metrics))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -83,17 +82,6 @@ def summed(name: str, parts: Iterable[memoryview], sums: dict[str, dict[str, Any
         num_bytes += len(part)
         yield part
     sums[name] = {"bytes": num_bytes, "sha256": digest.hexdigest()}
-
-
-def plain_figures(value: Any) -> Any:
-    """Figures as strict JSON has them; one that is not finite is null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_figures(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_figures(one) for one in value]
-    if hasattr(value, "tolist"):
-        return plain_figures(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def seal(manifest: Mapping[str, Any]) -> bytes:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from wf_base.tensors import all_finite
 from wf_durability.manifest import (
     MANIFEST,
     STATE,
@@ -84,13 +84,4 @@ def model_of(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iter
 
 def is_finite(values: Iterable[Any]) -> bool:
     """Whether all floating tensors are."""
-    return all(_all_finite(value) for value in values if isinstance(value, Tensor))
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    wide = tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor
-    if torch.isfinite(wide.sum()):  # one pass: no sum with a term that is not finite is finite
-        return True
-    return bool(torch.isfinite(wide).all())
+    return all(all_finite(value) for value in values if isinstance(value, Tensor))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from wf_losses.common import Loss, check_shapes
+from wf_base.tensors import check_shapes
+from wf_losses.common import Loss
 
 
 class BCELoss(Loss):
@@ -23,7 +24,7 @@ class BCELoss(Loss):
         Raises:
             UsageError: When their shapes differ.
         """
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "loss")
         return F.binary_cross_entropy(predictions, targets, reduction=self.reduction)
 
 
@@ -40,5 +41,5 @@ class BCEWithLogitsLoss(Loss):
         Raises:
             UsageError: When their shapes differ.
         """
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "loss")
         return F.binary_cross_entropy_with_logits(predictions, targets, reduction=self.reduction)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
@@ -57,24 +56,6 @@ def check_weights(option: str, weights: list[float]) -> list[float]:
     return weights
 
 
-def check_shapes(predictions: Tensor, targets: Tensor) -> None:
-    """Refuse shapes that torch would broadcast.
-
-    Raises:
-        UsageError: When the two differ.
-    """
-    if predictions.shape != targets.shape:
-        raise UsageError(
-            f"predictions {list(predictions.shape)} and targets {list(targets.shape)} differ in shape\n"
-            "  this loss compares them element by element: give both the same shape"
-        )
-
-
 def num_counted(targets: Tensor, ignore_index: int) -> Tensor:
     """The number of class indices other than `ignore_index`, int64 and 0-d."""
     return (targets != ignore_index).sum()
-
-
-def num_as_tensor(num: int, like: Tensor) -> Tensor:
-    """`num` as int64, 0-d, on the device of `like`, without making the host wait."""
-    return torch.full((), num, dtype=torch.int64, device=like.device)

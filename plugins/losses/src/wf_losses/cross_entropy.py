@@ -7,7 +7,8 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf_losses.common import Loss, Reduction, check_label_smoothing, check_weights, num_as_tensor, num_counted
+from wf_base.tensors import num_as_tensor
+from wf_losses.common import Loss, Reduction, check_label_smoothing, check_weights, num_counted
 
 
 class NLLLoss(Loss):

@@ -9,13 +9,12 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
 from wf.errors import UsageError
+from wf_base.tensors import check_shapes, num_as_tensor
 from wf_losses.common import (
     Loss,
     Reduction,
     check_label_smoothing,
-    check_shapes,
     check_weights,
-    num_as_tensor,
     num_counted,
 )
 
@@ -98,7 +97,7 @@ class FocalLoss(Loss):
         return self._factor(-torch.expm1(-nll)) * entropy
 
     def _sigmoid(self, logits: Tensor, targets: Tensor) -> Tensor:
-        check_shapes(logits, targets)
+        check_shapes(logits, targets, "loss")
         if self.weight is not None:
             raise UsageError(
                 f"loss option 'alpha' is a list of {len(self.weight)}, but binary and multilabel targets "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from wf_losses.common import Loss, check_shapes
+from wf_base.tensors import check_shapes
+from wf_losses.common import Loss
 
 
 class L1Loss(Loss):
@@ -21,7 +22,7 @@ class L1Loss(Loss):
         Raises:
             UsageError: When their shapes differ.
         """
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "loss")
         return F.l1_loss(predictions, targets, reduction=self.reduction)
 
 
@@ -38,5 +39,5 @@ class MSELoss(Loss):
         Raises:
             UsageError: When their shapes differ.
         """
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "loss")
         return F.mse_loss(predictions, targets, reduction=self.reduction)

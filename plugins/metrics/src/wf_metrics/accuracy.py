@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from wf_base import Metric
-from wf_metrics.common import check_shapes, wide
+from wf_base.tensors import check_shapes
+from wf_metrics.common import wide
 
 
 class Accuracy(Metric):
@@ -23,7 +24,7 @@ class Accuracy(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with labels and targets of one shape: ``[N]``, ``[N, H, W]``, or 0/1 ``[N, C]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         counted = targets != self.ignore_index
         self.add("correct", ((predictions == targets) & counted).sum())
         self.add("count", counted.sum())

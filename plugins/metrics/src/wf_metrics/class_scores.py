@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wf.errors import UsageError
 from wf_base import Metric
-from wf_metrics.common import check_shapes, histogram, wide
+from wf_base.tensors import check_shapes
+from wf_metrics.common import histogram, wide
 
 Average = Literal["macro", "micro", "weighted", "none"]
 
@@ -46,7 +47,7 @@ class ClassScore(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with int64 labels and targets ``[N]`` or ``[N, H, W]``, or 0/1 labels and float targets ``[N, C]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         counted = targets != self.ignore_index
         self._multilabel = targets.is_floating_point()
         if self._multilabel:

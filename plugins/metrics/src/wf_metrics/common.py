@@ -5,17 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wf.errors import UsageError
-
 
 def wide(tensor: Tensor) -> Tensor:
     """The tensor in float64, or in float32 on devices without it."""
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
-
-
-def num_as_tensor(num: int, like: Tensor) -> Tensor:
-    """`num` as int64, 0-d, on the device of `like`."""
-    return torch.full((), num, dtype=torch.int64, device=like.device)
 
 
 def histogram(index: Tensor, counted: Tensor, num_bins: int) -> Tensor:
@@ -26,16 +19,3 @@ def histogram(index: Tensor, counted: Tensor, num_bins: int) -> Tensor:
     index = torch.where(counted, index, num_bins).flatten()
     bins = torch.zeros(num_bins + 1, dtype=torch.int64, device=index.device)
     return bins.scatter_add_(0, index, torch.ones_like(index))[:num_bins]
-
-
-def check_shapes(predictions: Tensor, targets: Tensor) -> None:
-    """Refuse shapes that torch would broadcast.
-
-    Raises:
-        UsageError: When the two differ.
-    """
-    if predictions.shape != targets.shape:
-        raise UsageError(
-            f"predictions {list(predictions.shape)} and targets {list(targets.shape)} differ in shape\n"
-            "  this metric compares them element by element: give both the same shape"
-        )

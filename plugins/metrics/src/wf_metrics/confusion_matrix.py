@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from wf_base import Metric
-from wf_metrics.common import check_shapes, histogram
+from wf_base.tensors import check_shapes
+from wf_metrics.common import histogram
 
 
 class ConfusionMatrix(Metric):
@@ -22,7 +23,7 @@ class ConfusionMatrix(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with int64 labels and targets of one shape, ``[N]`` or ``[N, H, W]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         pairs = targets * self.num_classes + predictions
         self.add("counts", histogram(pairs, targets != self.ignore_index, self.num_classes**2))
 

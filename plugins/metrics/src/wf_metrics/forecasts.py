@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 from wf import FromRun
 from wf.errors import UsageError
 from wf_base import Metric
-from wf_metrics.common import check_shapes, num_as_tensor, wide
+from wf_base.tensors import check_shapes, num_as_tensor
+from wf_metrics.common import wide
 
 
 class SMAPE(Metric):
@@ -23,7 +24,7 @@ class SMAPE(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with float predictions and targets of one shape, ``[N, K]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         found, actual = wide(predictions), wide(targets)
         size = found.abs() + actual.abs()
         error = 200 * (found - actual).abs() / torch.where(size == 0, 1.0, size)
@@ -110,7 +111,7 @@ class MASE(Metric):
             self._add(predictions, targets, one_hot(series, len(self._naive)).to(torch.float64).T)
 
     def _add(self, predictions: Tensor, targets: Tensor, series: Tensor | None) -> None:
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         columns = targets.reshape(len(targets), -1)
         if self._naive.shape[1] not in (1, columns.shape[1]):
             raise UsageError(f"metric 'mase' has {self._naive.shape[1]} naive errors for {columns.shape[1]} outputs")

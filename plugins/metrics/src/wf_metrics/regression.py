@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from wf_base import Metric
-from wf_metrics.common import check_shapes, num_as_tensor, wide
+from wf_base.tensors import check_shapes, num_as_tensor
+from wf_metrics.common import wide
 
 
 class MeanAbsoluteError(Metric):
@@ -14,7 +15,7 @@ class MeanAbsoluteError(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with float predictions and targets of one shape, ``[N, K]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         self.add("sum", (wide(predictions) - wide(targets)).abs().sum())
         self.add("count", num_as_tensor(targets.numel(), like=targets))
 
@@ -28,7 +29,7 @@ class MeanSquaredError(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with float predictions and targets of one shape, ``[N, K]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         self.add("sum", (wide(predictions) - wide(targets)).square().sum())
         self.add("count", num_as_tensor(targets.numel(), like=targets))
 
@@ -58,7 +59,7 @@ class R2(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with float predictions and targets of one shape, ``[N, K]``."""
-        check_shapes(predictions, targets)
+        check_shapes(predictions, targets, "metric")
         actual = wide(targets).reshape(len(targets), -1)
         mean = actual.mean(0, keepdim=True)
         self.add("residual", (wide(predictions).reshape(actual.shape) - actual).square().sum(0))

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from wf_charts import Code, Heading, Intervals, Lines, Matrix, Panels, Samples, Series, Table, Text
-from wf_charts.charts import in_decades, legend, thinned
+from wf_charts.charts import in_decades, legend, shortened, thinned
 from wf_report.axes import Axis
 
 WIDTH, HEIGHT = 640, 300
@@ -187,7 +187,7 @@ class Renderer:
             )
         for place, row in enumerate(block.rows):
             middle = TOP + ROW * (place + 0.5)
-            parts.append(_words(LEFT * 3 - 8, middle + 4, _short(row.name), "end"))
+            parts.append(_words(LEFT * 3 - 8, middle + 4, shortened(row.name), "end"))
             has_interval = row.low is not None and row.high is not None
             words = f"{row.name}: {_number(row.mean)}"
             if row.low is not None and row.high is not None:
@@ -384,7 +384,3 @@ def _number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return f"{value:.3g}"
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -13,6 +13,7 @@ from wf.engine.cadence import Epochs, Steps
 from wf.engine.events import Hook
 from wf.engine.loop import Loop
 from wf.errors import DataError, InterruptedRun, SaveError, UsageError, WfError
+from wf.terminal import plural
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others
@@ -243,4 +244,4 @@ class Training:
     def _until_words(self) -> str:
         until = self._until()
         unit = "step" if isinstance(until, Steps) else "epoch"
-        return f"{until.num} {unit}{'' if until.num == 1 else 's'}"
+        return plural(until.num, unit)

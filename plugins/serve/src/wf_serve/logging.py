@@ -6,6 +6,7 @@ import time
 import traceback
 from typing import Any
 
+from wf.terminal import plural
 from wf_cli.output import tell
 
 
@@ -38,7 +39,7 @@ class OneLine:
         finally:
             client = scope["client"][0] if scope.get("client") else "-"
             num = scope.get("wf.records")
-            records = "" if num is None else f"  {num} record{'' if num == 1 else 's'}"
+            records = "" if num is None else f"  {plural(num, 'record')}"
             path = ascii(scope["path"])[1:-1]
             tell(
                 f"{client}  {scope['method']} {path}  {status}{records}  {(time.perf_counter() - begin) * 1000:.1f} ms"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf_base import Dataset, TensorSamples
-from wf_base.task import Numbers, TaskRuntime, all_finite, at
+from wf_base.task import Numbers, TaskRuntime, at
+from wf_base.tensors import all_finite
 
 _CLASSES = (0, 0, 0, 1, 1, 2)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +23,11 @@ from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.parameters import docstring_params
 from wf_base import Dataset, Samples, TensorSamples
 from wf_catalogues.members import option, parameters_of, stand_in
+from wf_storage.downloads import timeout
 from wf_torchvision.reader import ImageReader, check_bits, to_pixels
 
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)
 """Errors of torchvision for a dataset that is missing or cannot be downloaded; URLError is an OSError."""
-TIMEOUT_SEC = 30.0
-"""The timeout of a download."""
 
 _FLAG: Mapping[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 
@@ -275,7 +273,7 @@ def _open(name: str, form: Form, arguments: dict[str, Any], folders: Sequence[Pa
     if form.downloads and download:
         print(f"{form.kind} is not on this machine: downloading it to {folders[0]}", file=sys.stderr)
         try:
-            with contextlib.redirect_stdout(sys.stderr), _timeout(TIMEOUT_SEC), _naming_library(form):
+            with contextlib.redirect_stdout(sys.stderr), timeout(), _naming_library(form):
                 folders[0].mkdir(parents=True, exist_ok=True)
                 return kind(str(folders[0]), **{**arguments, "download": True})
         except _MISSING as error:
@@ -343,14 +341,3 @@ def _naming_library(form: Form) -> Iterator[None]:
         yield
     except ImportError as error:
         raise PluginError(f"torchvision reads {form.kind} with another library: {error}") from error
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Set a timeout: torchvision has none, so a silent network would block a run forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

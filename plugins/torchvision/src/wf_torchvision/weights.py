@@ -6,9 +6,8 @@ import contextlib
 import logging
 import pickle
 import re
-import socket
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from torchvision.models import get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from wf.errors import DataError, UsageError, unknown
+from wf_storage.downloads import timeout
 
 _log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
-TIMEOUT_SEC = 30.0
-"""The timeout of a download."""
 _DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
 """Names of densenet's layers in its files, which torch no longer allows; as in torchvision's densenet.py."""
 
@@ -149,7 +147,7 @@ def _download(source: Source) -> None:
     size = source.weights.meta.get("_file_size")
     print(f"{source.title} are not on this machine: downloading {size} MB to {folder}", file=sys.stderr)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _timeout(TIMEOUT_SEC):
+        with contextlib.redirect_stdout(sys.stderr), timeout():
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(source.path), _hash_of(source.path), progress=sys.stderr.isatty())
     except (OSError, RuntimeError, EOFError) as error:  # URLError is an OSError
@@ -189,14 +187,3 @@ def _read(source: Source) -> MutableMapping[str, Tensor]:
     if not isinstance(found, MutableMapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise DataError(f"{source.path} holds no state_dict (names and tensors), but {type(found).__name__}")
     return found
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Set a timeout: torch has none, so a silent network would block a run forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

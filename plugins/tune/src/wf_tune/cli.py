@@ -14,11 +14,12 @@ from click.core import ParameterSource
 
 from wf.errors import DivergedError, InterruptedRun, UsageError, WfError
 from wf.registry import Registry
+from wf.terminal import plural
 from wf_building.builder import Builder
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.listing.listing import JSON
-from wf_cli.output import echo, plural, print_json, tell, terminal_width
+from wf_cli.output import echo, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
 from wf_run.cli.running import RunCommand

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from wf.engine.figures import Monitor
+from wf.engine.figures import Monitor, is_number
 from wf.errors import WfError
 from wf.registry import Registry
 from wf_building.builder import Builder
@@ -18,7 +18,7 @@ from wf_run.runfiles.runfile import RunFile
 from wf_tune.directory import Directory
 from wf_tune.engine.traits import PrunerTraits, SearcherTraits
 from wf_tune.space import Point, Space, document_of, name_of
-from wf_tune.trials import HEARTBEAT_SEC, Trial, Trials, is_finite
+from wf_tune.trials import HEARTBEAT_SEC, Trial, Trials
 
 Say = Callable[[str], None]
 """Called with progress messages, one line each."""
@@ -192,7 +192,7 @@ class Search:
     def _answer(self, number: int, question: tuple[int, float]) -> bool:
         """Record the figure of an evaluation; returns whether the trial should stop."""
         step, value = question
-        if not is_finite(value):
+        if not is_number(value):
             return False
         return self.trials.report(self._running[number], step, value, self.engine.pruner)
 
@@ -221,7 +221,7 @@ class Search:
 
     def _value(self, runs: Sequence[Run]) -> float | None:
         values = [run.metrics.get(self._by.figure) for run in runs]
-        numbers = [float(value) for value in values if isinstance(value, (int, float)) and is_finite(value)]
+        numbers = [float(value) for value in values if is_number(value)]
         return statistics.fmean(numbers) if len(numbers) == len(values) else None
 
     def _tell(self, trial: Trial, state: str, value: float | None, **said: Any) -> None:

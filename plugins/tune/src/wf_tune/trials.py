@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 import warnings
@@ -22,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from wf.engine.figures import is_number
 from wf.errors import DataError, UsageError, closest
 from wf_tune.space import Space, Value
 
@@ -348,11 +348,6 @@ def of_file(file: Path, *, new: bool = False) -> str:
     return f"sqlite:///file:{os.path.abspath(file)}?mode={mode}&uri=true"
 
 
-def is_finite(value: Any) -> bool:
-    """Whether a figure is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def _not_a_url(url: str) -> UsageError:
     scheme = url.partition(":")[0]
     return UsageError(
@@ -384,7 +379,7 @@ def _trial(one: FrozenTrial) -> Trial:
         number=one.number,
         point=dict(one.params),
         state=names.get(one.state, "waiting" if one.state == TrialState.WAITING else "running"),
-        value=one.value if one.values and is_finite(one.values[0]) else None,
+        value=one.value if one.values and is_number(one.values[0]) else None,
         status=str(said.get("status", "")),
         reason=str(said.get("reason", "")),
         seconds=said.get("seconds"),

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from wf.engine.figures import SPLITS
-from wf.terminal import visible
-from wf_cli.output import number, paragraphs, plural, terminal_width
+from wf.terminal import plural, visible
+from wf_cli.output import number, paragraphs, terminal_width
 from wf_watch.reading import NAMED, Listed
 
 MAX_ROWS = 8

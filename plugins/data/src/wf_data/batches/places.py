@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
+from wf.terminal import plural
 from wf_base import tree
 from wf_base.data import Batch, Samples, TensorSamples, floats
 from wf_base.streams import Stream
@@ -119,7 +120,7 @@ def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], devic
     totals: dict[Place, int] = {}
     for split, place in places.items():
         totals[place] = totals.get(place, 0) + sizes[split]
-    parts = [f"{num:,} sample{'' if num == 1 else 's'} {words[place]}" for place, num in totals.items()]
+    parts = [f"{plural(num, 'sample')} {words[place]}" for place, num in totals.items()]
     unused = f" ({workers} workers are unused)" if workers and "loader" not in places.values() else ""
     return f"data: {'; '.join(parts)}{unused}"
 

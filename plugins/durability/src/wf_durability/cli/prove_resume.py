@@ -18,9 +18,10 @@ import click
 from wf.discovery.guard import Guard
 from wf.engine.cadence import Every
 from wf.errors import UsageError, WfError
+from wf.terminal import plural
 from wf_cli.commands import everywhere_of
 from wf_cli.listing.listing import JSON
-from wf_cli.output import plural, print_json, say, table, tell
+from wf_cli.output import print_json, say, table, tell
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, refuse_existing
 from wf_run.directory.claiming import claim, make
 from wf_run.directory.naming import place_of

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wf import __version__
 from wf.errors import UsageError
+from wf.terminal import plural
 from wf_base import tree
 from wf_base.data import TensorSamples
 from wf_base.tree import Tree
@@ -176,7 +177,7 @@ class Difference:
 
     def words(self) -> str:
         """In words."""
-        num = f"{self.samples} sample{'' if self.samples == 1 else 's'} {self.of}"
+        num = f"{plural(self.samples, 'sample')} {self.of}"
         return f"on {num}: the largest difference to the model is {self.largest:.2g}, of outputs up to {self.size:.3g}"
 
 

@@ -13,10 +13,11 @@ from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError
+from wf.terminal import plural
 from wf_cli.arguments import SET, take_options
 from wf_cli.common import WfCommand, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
-from wf_cli.output import echo, plural, print_json, table, tell
+from wf_cli.output import echo, print_json, table, tell
 
 if TYPE_CHECKING:
     from wf_kit.kit import Case, Result

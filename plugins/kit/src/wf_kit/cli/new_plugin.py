@@ -11,8 +11,9 @@ from click.shell_completion import CompletionItem
 
 from wf.declarations.declared import DECLARATIONS, summaries
 from wf.registry import read_kind
+from wf.terminal import plural
 from wf_cli.common import WfCommand
-from wf_cli.output import echo, plural, table
+from wf_cli.output import echo, table
 
 if TYPE_CHECKING:
     from wf_kit.scaffold import Example, Package

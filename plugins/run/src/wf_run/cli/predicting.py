@@ -12,6 +12,7 @@ import click
 
 from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError
+from wf.terminal import plural
 from wf_cli.common import WfCommand
 from wf_cli.listing.listing import JSON
 from wf_cli.output import keep_stdout, number, print_json, say, tell
@@ -190,9 +191,9 @@ class _Show:
             self._writer.close()
         if self._output is not None:
             self._output.commit()
-            tell(f"{self._num:,} prediction{'' if self._num == 1 else 's'} in {self._output.file}")
+            tell(f"{plural(self._num, 'prediction')} in {self._output.file}")
         if self._num_drawn:
-            tell(f"{self._num_drawn} picture{'' if self._num_drawn == 1 else 's'} in {self._folder}")
+            tell(f"{plural(self._num_drawn, 'picture')} in {self._folder}")
 
     def discard(self) -> None:
         """Remove an incomplete file of predictions."""

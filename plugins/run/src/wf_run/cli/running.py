@@ -15,6 +15,7 @@ from wf.declarations.kinds import KINDS
 from wf.errors import DivergedError, UsageError
 from wf.parameters import NULL
 from wf.registry import Registry
+from wf.terminal import plural
 from wf.typed import TypedBool, plain
 from wf_building.builder import Builder
 from wf_building.defaults import SEVERAL, default_of
@@ -24,7 +25,7 @@ from wf_cli.common import WfCommand, of_line, registry_of
 from wf_cli.listing.listing import JSON, keep_stdout_if
 from wf_cli.listing.showing import options_table, title
 from wf_cli.main import UnknownOption
-from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
+from wf_cli.output import begin_phase, echo, figures, paragraphs, print_json, say, table, tell
 from wf_processes.together import (
     follow_launcher,
     is_first,

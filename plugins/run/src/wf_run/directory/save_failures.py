@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wf.errors import DataError, SaveError
+from wf.terminal import plural
 
 if TYPE_CHECKING:
     from wf.engine.loop import Loop
@@ -37,7 +38,7 @@ class SaveFailures:
             return False
         self.failed.append({"step": run.progress.step, "error": str(error)})
         num_failed = len(self.failed)
-        run.notes["not saved"] = f"{num_failed} failure{'' if num_failed == 1 else 's'}; the last one: {error}"
+        run.notes["not saved"] = f"{plural(num_failed, 'failure')}; the last one: {error}"
         logging.getLogger("wf").warning(
             '%s\n  the run continues (on_checkpoint_error = "continue"), and tries again when the next save is due',
             error,

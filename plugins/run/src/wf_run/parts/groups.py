@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from wf.errors import UsageError, unknown
+from wf.terminal import plural
 from wf_run.declared.kinds import GROUP_KEYS
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Made:
 
     def describe(self) -> str:
         """A description in one line."""
-        tensors = f"{len(self.names)} tensor{'' if len(self.names) == 1 else 's'}"
+        tensors = plural(len(self.names), "tensor")
         return f"{self.title}: {tensors}, {self.num_parameters:,} parameters, {self.settings()}"
 
     def settings(self) -> str:
@@ -285,7 +286,7 @@ def _items(model: nn.Module) -> dict[str, str | None]:
 def _title(chosen: Group | None, depth: int | None, *, is_norm: bool) -> str:
     words = [_REST if chosen is None else chosen.title]
     if depth is not None:
-        words.append("last layer" if depth == 0 else f"{depth} layer{'' if depth == 1 else 's'} before the last")
+        words.append("last layer" if depth == 0 else f"{plural(depth, 'layer')} before the last")
     if is_norm:
         words.append("norms and biases")
     return ", ".join(words)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wf.engine.figures import LOSS
-from wf_tracking.display.text import duration, figure
+from wf_tracking.display.text import cell_of, duration
 from wf_tracking.drawing.history import COLOURS, Curve, History, curves
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 460, 200, 56, 24, 20
@@ -75,15 +75,11 @@ def _table(rows: Sequence[Any]) -> str:
     for row in rows:
         where = dict(row.places)
         cells = [where.get(title, "") for title in places]
-        cells += [_cell(row.figures.get(column)) for column in columns]
+        cells += [cell_of(row.figures.get(column)) for column in columns]
         cells += [duration(row.seconds), "*" if row.best else ""]
         weight = ' style="font-weight:bold"' if row.best else ""
         body.append(f"<tr{weight}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>" if rows else ""
-
-
-def _cell(value: Any) -> str:
-    return figure(value) if isinstance(value, (int, float)) else "-"
 
 
 def curve_of_loss(history: History) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wf_tracking.display.text import figure
+from wf_tracking.display.text import cell_of
 
 Column = tuple[str, str]
 """A split and the name of a figure."""
@@ -57,7 +57,7 @@ class Table:
     def row(self, places: Sequence[tuple[str, str]], figures: Mapping[Column, Any], time: str) -> str:
         """A row below the last heading."""
         cells = [f"{text:>{width}}" for (_, text), (_, width) in zip(places, self._places, strict=True)]
-        cells += [f"{_cell(figures.get(column)):>{self._wide(column)}}" for column in self._shown]
+        cells += [f"{cell_of(figures.get(column)):>{self._wide(column)}}" for column in self._shown]
         more = [_MORE] if len(self._shown) < len(self._columns) else []
         return _GAP.join([*cells, *more, f"{time:>{_TIME}}"])
 
@@ -75,7 +75,3 @@ class Table:
         split, name = column
         first = next(other for other in self._columns if other[0] == split) == column
         return max(_WIDTH, len(name), len(split) if first else 0)
-
-
-def _cell(value: Any) -> str:
-    return figure(value) if isinstance(value, (int, float)) else "-"

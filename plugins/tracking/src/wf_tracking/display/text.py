@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def figure(value: float) -> str:
     """Four significant digits, or integers: ``0.4120``, ``1764``, ``29411``, ``1.128e+11``."""
@@ -12,6 +14,11 @@ def figure(value: float) -> str:
     if value == 0 or 1e-4 <= abs(value) < 1000:
         return f"{value:#.4g}"
     return f"{value:.3e}"
+
+
+def cell_of(value: Any) -> str:
+    """A figure in a table; a dash for a missing one."""
+    return figure(value) if isinstance(value, (int, float)) else "-"
 
 
 def duration(seconds: float) -> str:

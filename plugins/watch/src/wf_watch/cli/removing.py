@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from wf.errors import DataError, UsageError
+from wf.terminal import plural
 from wf_cli.common import WfCommand
-from wf_cli.output import echo, number, plural, tell
+from wf_cli.output import echo, number, tell
 from wf_run.directory.lock import is_held, locked
 from wf_run.directory.rundir import RunDirectory
 from wf_storage.folders import LATEST
