@@ -253,7 +253,9 @@ def test_a_command_target_is_checked_when_it_is_used(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path, "zoo_of_commands.py", COMMAND.format("'zoo_of_commands:nothing'"))
     registry = Registry.discover(["zoo_of_commands"], only_builtin=True)
-    with pytest.raises(PluginError, match="unknown name in zoo_of_commands 'nothing'"):
+    with pytest.raises(
+        PluginError, match=r"command 'greet' of \w+ could not be loaded\n  unknown name in zoo_of_commands 'nothing'"
+    ):
         registry.find("command", "greet").load()
 
 
@@ -389,7 +391,7 @@ def test_a_value_provided_by_two_plugins(tmp_path: Path) -> None:
         return wf.Hook()
 
     wf.build(**IRIS, save=False, registry=registry).close()
-    settled = r"settle it in pyproject.toml: \[tool.wf.pin.value\] worth = "
+    settled = r"choose one or two: settle it in pyproject.toml: \[tool.wf.pin.value\] worth = "
     with pytest.raises(UsageError, match=f"value 'worth' comes from 2 plugins\n  {settled}"):
         wf.build(**{**IRIS, "hook": [{"use": hook}]}, save=False, registry=registry)
     pinned = registry.preferring([Pin("value", "worth", "two", "a file")])
@@ -405,7 +407,8 @@ def test_a_value_provided_by_two_plugins(tmp_path: Path) -> None:
         ("tokenizer", "it declares setting 'tokenizer', and kind 'tokenizer' is declared by wf-text"),
         ("model", "it declares setting 'model', and kind 'model' is declared by wf-run"),
         ("num_classes", "it declares run value 'num_classes', and run value 'num_classes' is declared by wf-run"),
-        ("optimizer.lr", "setting 'optimizer.lr': its name is not a Python identifier"),
+        ("optimizer.lr", "setting 'optimizer.lr': the components of a kind declare its options; declare 'lr' in a "),
+        ("2nd", "setting '2nd': its name is not a Python identifier"),
     ],
 )
 def test_a_setting_named_like_an_existing_kind_or_setting(tmp_path: Path, name: str, words: str) -> None:

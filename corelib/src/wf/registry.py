@@ -179,9 +179,15 @@ class Registry:
             raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
             is_typed = kind in KINDS or DECLARATIONS[kind].is_typed
-            say = f"say which one: {_choices(found)}\n  or settle it" if is_typed else "settle it"
+            say = (
+                f"say which one: {_choices(found)}\n  or"
+                if is_typed
+                else f"choose {' or '.join(entry.provider for entry in found)}:"
+            )
             settle = f'[tool.wf.pin.{kind}] {found[0].component.name} = "{found[0].distribution}"'
-            raise UsageError(f"{kind} '{name}' comes from {len(found)} plugins\n  {say} in pyproject.toml: {settle}")
+            raise UsageError(
+                f"{kind} '{name}' comes from {len(found)} plugins\n  {say} settle it in pyproject.toml: {settle}"
+            )
         check_name(found[0].component, bare)
         _check_not_refused(found[0])
         return found[0]

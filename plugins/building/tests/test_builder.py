@@ -141,7 +141,8 @@ def test_a_needed_run_value_that_is_missing() -> None:
         builder(seed=1, batch_size=2).build("model", {"use": "thing", "gamma": 2})
     assert str(caught.value) == (
         "model 'thing' needs 'num_classes', which this run does not know\n"
-        "  known here: batch_size, seed\n  or set it: num_classes"
+        "  known here: batch_size, seed\n  nobody provides it in this run; see: wf show value num_classes\n"
+        "  or set it: num_classes"
     )
     with pytest.raises(UsageError, match="there is no run here"):
         builder().build("model", {"use": "thing", "gamma": 2})

@@ -65,6 +65,12 @@ def collected(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Co
 def _check_settings(settings: Sequence[Param]) -> None:
     """Refuse a setting that no run file could hold, or that every run would have to set."""
     for param in settings:
+        if "." in param.name:
+            kind, _, option = param.name.partition(".")
+            raise PluginError(
+                f"setting '{param.name}': the components of a kind declare its options; declare '{option}' in a "
+                f"component of kind '{kind}', or give the setting a name without dots"
+            )
         if not param.name.isidentifier():
             raise PluginError(f"setting '{param.name}': its name is not a Python identifier")
         if param.default is REQUIRED or param.kind is not None or param.source is not None:

@@ -104,14 +104,20 @@ class Entry:
             if not hasattr(target, part):
                 names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
                 message = unknown(f"name in {self.component.target.rpartition(':')[0]}", attribute, names)  # type: ignore[union-attr]  # a string here
-                raise (UsageError if self.plugin is None else PluginError)(message)
+                raise self._wrong_target(message)
             target = getattr(target, part)
         if not callable(target):
             if self.plugin is None and not isinstance(target, NO_OBJECT):
                 return lambda: target  # the user's finished object: a DataLoader, a tuple of arrays
             message = f"{self.component.target} is {type(target).__name__}, which cannot be called"
-            raise (UsageError if self.plugin is None else PluginError)(message)
+            raise self._wrong_target(message)
         return target  # type: ignore[no-any-return]  # checked just above
+
+    def _wrong_target(self, why: str) -> WfError:
+        if self.plugin is None:
+            return UsageError(why)
+        part = self.component
+        return PluginError(f"{part.kind} '{part.name}' of {self.provider} could not be loaded\n  {why}")
 
     def reading(self) -> Reading | None:
         """The signature from the target's source file; None if only an import can tell."""

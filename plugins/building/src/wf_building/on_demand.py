@@ -164,4 +164,6 @@ def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
     if source in ("input_shape", "num_features") and "data" in values:
         return "a sample's input is several tensors, each of its own shape: take a model that takes them by name"
     known = sorted(name for name in values if name in VALUES)
-    return f"known here: {', '.join(known)}" if known else "there is no run here that knows anything"
+    if not known:
+        return "there is no run here that knows anything"
+    return f"known here: {', '.join(known)}\n  nobody provides it in this run; see: wf show value {source}"

@@ -15,7 +15,7 @@ from typing import Any
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.engine.cadence import Every
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
@@ -208,8 +208,12 @@ def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
         return _table(key, value)
     if not loaded or (key == SAID and isinstance(value, Said)):
         return value
-    hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
-    raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS.of_runs], hint))
+    known, hint = [*GENERAL, *KINDS.of_runs], ""
+    if key == "lr":
+        hint = "it is an option of the optimizer: [optimizer] lr = ..."
+    elif not closest(key, known):
+        hint = 'if a plugin declares it, name the plugin: plugins = ["NAME"], or -p NAME'
+    raise UnknownKeyError(key, unknown("key", key, known, hint))
 
 
 def check_general(key: str, value: Any) -> Any:
