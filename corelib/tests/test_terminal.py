@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf.terminal import message, visible
+from wf.terminal import duration, message, plural, visible
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,14 @@ def test_json_is_left_unchanged(text: str) -> None:
 
 def test_no_line_of_a_message_looks_like_another_message() -> None:
     assert message("bad\nwf: done\n  try: this") == "bad\n  wf: done\n  try: this"
+
+
+def test_counts_have_a_noun_in_the_right_number() -> None:
+    assert [plural(number, "step") for number in (0, 1, 1000)] == ["0 steps", "1 step", "1,000 steps"]
+
+
+def test_durations_are_as_precise_as_they_are_long() -> None:
+    seconds = (0.00041, 0.0042, 0.0123, 0.9999, 1.23, 59.97, 125, 3599.7, 11220)
+    assert [duration(one) for one in seconds] == [
+        *["0.4 ms", "4.2 ms", "12 ms", "1.0 s", "1.2 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 07 min"]
+    ]

@@ -39,6 +39,20 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """``0.4 ms``, ``81 ms``, ``1.2 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def is_live(stream: TextIO) -> bool:
     """Whether a stream is a terminal on which lines can be redrawn."""
     return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

@@ -14,7 +14,7 @@ from wf.errors import UsageError
 from wf_compare.results import Row, Run, check_same_data, choose_figure, read_run
 from wf_compare.statistics import difference, estimate, together
 from wf_compare.tables.table import exit_code, make_table
-from wf_compare.tables.text import duration, to_text
+from wf_compare.tables.text import to_text
 from wf_run.directory.rundir import RunDirectory
 
 BY = "validation/accuracy"
@@ -283,22 +283,6 @@ def test_status_of_a_run(tmp_path: Path, status: str | None, failed: bool, expec
         RunDirectory(tmp_path).update_manifest(status=status, reason="why")
     run = read_run(tmp_path, "seed 1", {"reason": "boom", "exit_code": 4} if failed else None)
     assert (run.status, run.exit_code) == (expected, code)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0042, "4.2 ms"),
-        (0.84, "840 ms"),
-        (0.9999, "1.0 s"),
-        (9.96, "10 s"),
-        (59.7, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_rounding_errors_add_no_decimals() -> None:

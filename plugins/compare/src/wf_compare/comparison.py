@@ -14,6 +14,7 @@ from wf.discovery.guard import Guard
 from wf.engine.figures import Monitor, fits
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
 from wf.registry import Registry
+from wf.terminal import duration
 from wf_compare.results import (
     FINAL,
     Row,
@@ -277,7 +278,7 @@ def _train(
 
 
 def _in_words(cell: Cell, failure: Mapping[str, Any] | None, by: str) -> str:
-    from wf_compare.tables.text import duration, plain_number
+    from wf_compare.tables.text import plain_number
 
     run = read_run(cell.place, cell.repeat, failure)
     parts = [f"{cell.name}, {cell.repeat}"]

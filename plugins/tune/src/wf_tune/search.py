@@ -11,6 +11,7 @@ from typing import Any
 from wf.engine.figures import Monitor, is_number
 from wf.errors import WfError
 from wf.registry import Registry
+from wf.terminal import duration
 from wf_building.builder import Builder
 from wf_compare.results import Run, read_run
 from wf_compare.workers import Died, Pool, preload
@@ -259,7 +260,7 @@ def ranked(trials: Sequence[Trial], *, larger_is_better: bool) -> list[Trial]:
 
 def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) -> str:
     """The progress line of a trial: `` 3/50  trial 2  adam, lr 0.00132  validation/accuracy 0.9741  2.3 s``."""
-    from wf_compare.tables.text import duration, plain_number
+    from wf_compare.tables.text import plain_number
 
     parts = [f"{ended:>{len(str(total))}}/{total}", f"trial {trial.number}", name_of(trial.point)]
     if trial.state == "complete":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wf.errors import WfError
+from wf.terminal import duration
 from wf_charts import Block, Interval, Intervals, Section, Text
 from wf_charts import Table as Cells
 from wf_compare.comparison import Request, figure_of, judge_past
@@ -12,7 +13,6 @@ from wf_compare.past import rows_of
 from wf_compare.results import larger_is_better
 from wf_compare.study import Study
 from wf_compare.tables.table import METHOD, Line, Table, make_table
-from wf_compare.tables.text import duration
 
 
 class Comparison:

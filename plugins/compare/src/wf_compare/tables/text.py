@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
-from wf.terminal import visible
+from wf.terminal import duration, visible
 from wf_compare.statistics import DOUBTFUL, Estimate, Verdict
 from wf_compare.tables.table import Line, Table
 
@@ -25,18 +25,6 @@ def to_text(table: Table, width: int) -> str:
     """
     blocks = [_grid(_cells(table), width), *_problems(table, width), _notes(table, width)]
     return "\n\n".join(blocks)
-
-
-def duration(seconds: float) -> str:
-    """``4.2 ms``, ``84 ms``, ``1.2 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.{int(seconds < 0.00995)}f} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def plain_number(value: Any) -> str:

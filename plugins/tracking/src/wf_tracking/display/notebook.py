@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wf.engine.figures import LOSS
-from wf_tracking.display.text import cell_of, duration
+from wf.terminal import duration
+from wf_tracking.display.text import cell_of
 from wf_tracking.drawing.history import COLOURS, Curve, History, curves
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 460, 200, 56, 24, 20

@@ -13,11 +13,11 @@ from wf import Epochs, FromRun, Hook, Loop
 from wf.engine.figures import LOSS, TRAIN, divided, is_number
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.terminal import is_live, visible
+from wf.terminal import duration, is_live, visible
 from wf_tracking.display.notebook import Notebook, kernel, page
 from wf_tracking.display.pace import Pace, total_steps
 from wf_tracking.display.table import Column, Table
-from wf_tracking.display.text import duration, figure, rate
+from wf_tracking.display.text import figure, rate
 from wf_tracking.drawing.history import records_of
 
 if TYPE_CHECKING:

@@ -21,20 +21,6 @@ def cell_of(value: Any) -> str:
     return figure(value) if isinstance(value, (int, float)) else "-"
 
 
-def duration(seconds: float) -> str:
-    """``0.4 ms``, ``81 ms``, ``1.2 s``, ``2 min 05 s``, ``3 h 07 min``."""
-    if seconds < 0.00995:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def rate(per_second: float) -> str:
     """``831 steps/s``, ``4.2 steps/s``, ``2.5 s/step``."""
     if per_second >= 99.95:

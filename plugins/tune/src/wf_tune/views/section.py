@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import WfError
+from wf.terminal import duration
 from wf_charts import Block, Heading, Section, Table, Text
 
 
@@ -31,7 +32,6 @@ class SearchSection:
 
 
 def _blocks(folder: Path) -> list[Block]:
-    from wf_compare.tables.text import duration
     from wf_tune.directory import Directory
     from wf_tune.search import ranked
     from wf_tune.space import text_of

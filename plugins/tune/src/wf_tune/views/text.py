@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from wf.terminal import visible
+from wf.terminal import duration, visible
 from wf_cli.output import table
-from wf_compare.tables.text import duration, plain_number, to_text
+from wf_compare.tables.text import plain_number, to_text
 from wf_tune.directory import RESULT, Directory
 from wf_tune.judging import BEST, Verdict
 from wf_tune.search import best_of, ranked
