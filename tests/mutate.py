@@ -200,8 +200,10 @@ class Mutation:
         if status:
             raise session.Failed("a test fails without a mutant")
         tests = sorted(zip(session.items, json.loads(text), strict=True), key=self.order)
+        self.caches = [one for one in gc.get_objects() if type(one) is functools._lru_cache_wrapper]
         functions = [one for one in gc.get_objects() if type(one) is types.FunctionType]
         functions = [one for one in functions if one.__code__.co_filename == self.file]
+        gc.freeze()  # a collection in a fork would copy every page
         originals = list(functions_in(compile(self.source, self.file, "exec")))
         short = self.file.rpartition("/src/")[2]
         known = [line for line in EQUIVALENT.read_text().splitlines() if line.startswith(f"{short} ")]
@@ -261,9 +263,8 @@ class Mutation:
         codes = {key_of(one): one for one in functions_in(compile(source, self.file, "exec"))}
         for function in functions:
             function.__code__ = codes[key]
-        for one in gc.get_objects():
-            if type(one) is functools._lru_cache_wrapper:
-                one.cache_clear()
+        for cache in self.caches:
+            cache.cache_clear()
         return next((item.nodeid for item in items if not passes(item)), "")
 
 

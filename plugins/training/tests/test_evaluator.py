@@ -389,6 +389,14 @@ def test_how_far_an_evaluation_is_and_in_which_order_metrics_get_samples() -> No
     assert given == [(list(range(begin, min(begin + 10, NUM))), "train") for begin in (0, 10, 20)]
 
 
+def test_an_evaluation_of_one_sample_is_whole() -> None:
+    dataset = Dataset(train=TensorSamples(X[:1], Y[:1]), targets="class_index", class_names=["a", "b", "c"])
+    data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
+    judge = evaluator(nn.CrossEntropyLoss(), data=data)
+    assert judge.evaluate("train")["loss"] == pytest.approx(functional.cross_entropy(logits()[:1], Y[:1]).item())
+    assert judge.fraction == 1
+
+
 def test_a_preview_has_the_names_of_the_figures_and_no_effects() -> None:
     class Drawing(nn.Module):
         """Counts its calls and draws from every generator."""
@@ -418,6 +426,21 @@ def test_a_preview_has_the_names_of_the_figures_and_no_effects() -> None:
     assert model.training
 
 
+def test_a_preview_leaves_nothing_in_the_metrics() -> None:
+    told: list[str] = []
+
+    class Tells(Gives):
+        def reset(self) -> None:
+            told.append("reset")
+
+        def compute(self) -> float:
+            told.append("compute")
+            return 1.0
+
+    evaluator(nn.CrossEntropyLoss(), metrics={"tells": Tells(1.0)}).preview("train")
+    assert told == ["reset", "compute", "reset"]
+
+
 def test_a_model_is_judged_in_inference_mode() -> None:
     seen: list[tuple[bool, bool]] = []
 
@@ -426,10 +449,10 @@ def test_a_model_is_judged_in_inference_mode() -> None:
             seen.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
             return super().forward(inputs)
 
-    judge = evaluator(nn.CrossEntropyLoss(), Net(4, 3))
-    judge.evaluate("train")
-    judge._together = True  # as with a strategy that divides the model
-    judge.evaluate("train")
+    evaluator(nn.CrossEntropyLoss(), Net(4, 3)).evaluate("train")
+    dividing = LocalStrategy(torch.device("cpu"))
+    dividing.mesh = object()  # type: ignore[attr-defined]  # as of a strategy that divides the model
+    evaluator(nn.CrossEntropyLoss(), Net(4, 3), strategy=dividing).evaluate("train")
     assert seen == [(True, False), (False, False)]
 
 
@@ -498,6 +521,34 @@ def test_the_batch_size_of_evaluations(options: dict[str, Any], world_size: int,
     with pytest.raises(UsageError) as caught:
         evaluator(nn.CrossEntropyLoss(), strategy=strategy, **options)
     assert str(caught.value) == words
+
+
+def test_batches_that_cannot_be_split_have_the_size_of_the_run() -> None:
+    dataset = Dataset(train=TensorSamples({"x": X}, Y), targets="class_index", class_names=["a", "b", "c"])
+    tree = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
+    assert tree.spec.input_shape is None
+    assert evaluator(nn.CrossEntropyLoss(), data=tree)._batch_size == BATCH
+    assert evaluator(nn.CrossEntropyLoss(), data=tree, batch_size=20)._batch_size == 20
+    samples = torch.utils.data.TensorDataset(X, Y)
+    dataset = Dataset(
+        train=samples, targets="class_index", class_names=["a", "b", "c"], collate=torch.utils.data.default_collate
+    )
+    collated = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
+    assert (collated.collates, collated.spec.input_shape) == (True, None)
+    assert evaluator(nn.CrossEntropyLoss(), data=collated)._batch_size == BATCH
+
+
+def test_a_metric_without_a_form_gets_the_outputs_themselves() -> None:
+    given: list[Tensor] = []
+
+    class Sees(Gives):
+        def update(self, predictions: Tensor, targets: Tensor) -> None:
+            given.append(predictions)
+
+    judge = evaluator(nn.CrossEntropyLoss(), metrics={"sees": Sees(1.0)}, metric_forms={})
+    assert judge.fraction == 0.0
+    judge.evaluate("train")
+    assert torch.equal(torch.cat(given), logits())
 
 
 def test_outputs_that_cannot_be_divided_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -272,8 +273,8 @@ def test_terms_are_each_weighted_by_what_they_count(part_size: int) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("of_tree", [False, True])
-def test_a_term_that_counts_nothing_in_a_part_leaves_the_gradients_of_the_others(of_tree: bool) -> None:
+@pytest.mark.parametrize(("of_tree", "learned"), [(False, True), (True, True), (False, False)])
+def test_a_term_that_counts_nothing_in_a_part_leaves_the_gradients_of_the_others(of_tree: bool, learned: bool) -> None:
     """Also one that has an output, and so parameters, to itself: these have a gradient of 0 then."""
 
     class Heads(nn.Module):
@@ -292,7 +293,7 @@ def test_a_term_that_counts_nothing_in_a_part_leaves_the_gradients_of_the_others
             del model.other
         leaves = ["one", "other"] if of_tree else None
         parts, names = [Masked(), nn.CrossEntropyLoss(ignore_index=-1)], ["ignoring", "plain"]
-        loss = SumLoss(parts, names=names, of=leaves, learned=True)
+        loss = SumLoss(parts, names=names, of=leaves, learned=learned)
         targets = {"one": given.targets, "other": given.targets.clamp(0)} if of_tree else given.targets
         if not of_tree:
             loss.parts[1] = lambda outputs, targets: nn.functional.cross_entropy(outputs, targets.clamp(0))
@@ -305,6 +306,47 @@ def test_a_term_that_counts_nothing_in_a_part_leaves_the_gradients_of_the_others
 
     given = batch(ignored=(0, 1, 2, 3, 8))
     torch.testing.assert_close(trained(4), trained(None), rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("names", [("one", "other"), ("one",)])
+def test_an_objective_that_shows_no_outputs_sees_to_parts_without_weight_itself(names: tuple[str, ...]) -> None:
+    class Hidden:
+        def __init__(self, model: nn.Module) -> None:
+            self.model = model
+
+        def weights(self, batch: Batch) -> dict[str, Tensor]:
+            return dict.fromkeys(names, (batch.targets != IGNORED).sum())
+
+        def step(self, batch: Batch) -> Outcome:
+            outputs, counted = self.model(batch.inputs), batch.targets != IGNORED
+            num = counted.sum().clamp(1)
+            one, other = (outputs.square().sum(1) * counted).sum() / num, outputs.sum(1)
+            other = (other * counted).sum() / num if "other" in names else other.mean()
+            return Outcome({"one": Term(value=one), "other": Term(value=other)})
+
+    def trained(part_size: int | None) -> list[Tensor]:
+        model = network()
+        Gradients(Hidden(model), part_size)(batch(ignored=(0, 1, 2, 3, 8)))
+        return [one.grad for one in model.parameters() if one.grad is not None]
+
+    torch.testing.assert_close(trained(4), trained(None), rtol=1e-11, atol=1e-14)
+
+
+def test_the_weight_of_a_single_term_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(tensor: Tensor) -> Any:
+        raise AssertionError("the host waits for the device")
+
+    for name in ("tolist", "item", "__bool__", "__float__"):
+        monkeypatch.setattr(Tensor, name, wait)
+    gradients(Masked(), batch(ignored=(0, 1, 2, 3, 8)), 4)
+
+
+def test_a_loss_keeps_its_precision_in_parts() -> None:
+    given = batch()
+    model = network().float()
+    value = Gradients(Supervised(model, Masked()), 4)(given._replace(inputs=given.inputs.float()))
+    assert isinstance(value, Tensor)
+    assert value.dtype == torch.float32
 
 
 def test_parts_of_unequal_samples_are_weighted_as_they_are() -> None:
@@ -343,9 +385,10 @@ def test_of_equal_shares_each_process_has_its_own_loss(part_size: int | None) ->
     torch.testing.assert_close(found[-1], expected[-1])
 
 
+@pytest.mark.parametrize("ignored", [(), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)])
 @pytest.mark.parametrize("part_size", [None, 8])
-def test_a_process_that_only_keeps_step_adds_nothing(part_size: int | None) -> None:
-    given = batch()._replace(share=0.0, whole_size=1)
+def test_a_process_that_only_keeps_step_adds_nothing(part_size: int | None, ignored: tuple[int, ...]) -> None:
+    given = batch(ignored=ignored)._replace(share=0.0, whole_size=1)
     value, found = of_several(given, part_size, strategy=Others())
     assert {name: float(figure) for name, figure in value.items()} == dict.fromkeys(value, 0.0)
     assert not any(gradient.any() for gradient in found)
@@ -357,6 +400,18 @@ class Others(Alone):
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         assert not any(tensor.any() for tensor in tensors)
         return [tensor + 5 for tensor in tensors]
+
+
+def test_weights_are_added_up_on_the_device_of_the_processes() -> None:
+    class Elsewhere(Alone):
+        device = torch.device("meta")
+
+        def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+            assert [tensor.device for tensor in tensors] == [self.device] * 2
+            return [torch.tensor(22.0), torch.tensor(66.0)]
+
+    value, _ = of_several(batch(), None, strategy=Elsewhere())
+    torch.testing.assert_close(value, of_several(batch(), None, strategy=Alone())[0])
 
 
 def test_a_weight_that_comes_after_the_forward_is_too_late_for_parts() -> None:
@@ -402,6 +457,13 @@ def test_the_graph_of_the_gradients_is_kept_where_it_is_wanted(create_graph: boo
         assert [gradient.requires_grad for gradient in grads] == [create_graph] * 4
         for one in model.parameters():
             one.grad = None
+
+
+def test_warnings_in_a_backward_pass_are_shown() -> None:
+    model = network()
+    model[0].weight.register_hook(lambda gradient: warnings.warn("another", UserWarning, stacklevel=1))  # type: ignore[union-attr]  # a linear one's
+    with pytest.warns(UserWarning, match="another"):
+        Gradients(Supervised(model, nn.CrossEntropyLoss()))(batch(), create_graph=True)
 
 
 def test_only_a_batch_that_is_one_part_of_one_process_is_not_divided() -> None:

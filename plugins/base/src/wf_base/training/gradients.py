@@ -178,7 +178,7 @@ def _without_what_does_not_count(terms: dict[str, Tensor], outcome: Outcome, sha
 
 def _constant(term: Tensor, leaves: Sequence[Tensor]) -> Tensor:
     """A term as a constant that gives the outputs a gradient of 0: several processes must use every parameter."""
-    never = torch.zeros((), dtype=torch.bool, device=term.device)
+    never = torch.zeros_like(term, dtype=torch.bool)
     return sum((torch.where(never, leaf, 0.0).sum() for leaf in leaves), term.detach())
 
 
