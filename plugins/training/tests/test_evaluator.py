@@ -484,6 +484,57 @@ def test_without_a_loss_the_trainer_judges_the_bare_model(judged: bool) -> None:
     assert judge.figures.keys() == ({"loss", "loss/*", "count*"} if judged else {"loss", "loss/*"})
 
 
+@pytest.mark.parametrize("batch_size", [8, 16])
+@pytest.mark.parametrize("average", ["sample", "batch"])
+def test_the_trainer_says_what_its_loss_counts(batch_size: int, average: Any) -> None:
+    class Weighs(Own):
+        def weights(self, batch: Any) -> Any:
+            return {"loss": float((batch.targets != 1).sum())}
+
+        def compute_loss(self, batch: Any) -> Any:
+            return functional.cross_entropy(self.model(batch.inputs), batch.targets, ignore_index=1)
+
+    model = net()
+    judge = evaluator(None, model, trainer=Weighs(model), batch_size=batch_size, average=average)  # type: ignore[arg-type]  # no loss
+    parts = zip(logits().split(BATCH), Y.split(BATCH), strict=True)
+    each = [functional.cross_entropy(outputs, targets, ignore_index=1).item() for outputs, targets in parts]
+    whole = functional.cross_entropy(logits(), Y, ignore_index=1).item()
+    assert judge.evaluate("train")["loss"] == pytest.approx(
+        whole if average == "sample" else np.average(each), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("trainer", [None, BaseTrainer, object()])
+def test_a_run_without_any_loss_has_metrics_alone(trainer: Any) -> None:
+    made = BaseTrainer.__new__(BaseTrainer) if trainer is BaseTrainer else trainer
+    judge = evaluator(None, trainer=made)  # type: ignore[arg-type]  # no loss
+    right = int((logits().argmax(1) == Y).sum())
+    assert judge.evaluate("train") == {"count-right": right, "count-seen": NUM}
+    assert judge.figures == {"count*": None}
+
+
+def test_metrics_are_of_all_processes_and_these_take_batches_of_the_size_asked_for() -> None:
+    told: list[Any] = []
+    sizes: list[int] = []
+
+    class Tells(Gives):
+        def update(self, predictions: Tensor, targets: Tensor) -> None:
+            sizes.append(len(targets))
+
+        def sync(self, strategy: Any) -> None:
+            told.append(strategy)
+
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
+    data = RunData(dataset, split, batch_size=BATCH, rank=0, world_size=2)
+    strategy = Half([0.0, 0.0])
+    evaluator(
+        nn.CrossEntropyLoss(), data=data, strategy=strategy, metrics={"tells": Tells(1.0)}, batch_size=20
+    ).evaluate("train")
+    assert told == [strategy]
+    assert sizes == [10, 3]
+
+
 def test_the_declared_figures_are_those_of_loss_and_metrics() -> None:
     class Says(Gives):
         figures: ClassVar[dict[str, bool]] = {"": True, "low": False}
