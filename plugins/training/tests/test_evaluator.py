@@ -504,6 +504,19 @@ def test_the_trainer_says_what_its_loss_counts(batch_size: int, average: Any) ->
     )
 
 
+def test_a_trainer_that_derives_from_nothing_may_compute_its_loss() -> None:
+    class Bare:
+        def __init__(self, model: nn.Module) -> None:
+            self.model = model
+
+        compute_loss = Own.compute_loss
+        models: ClassVar[list[nn.Module]] = []
+
+    model = net()
+    found = evaluator(None, model, trainer=Bare(model)).evaluate("train")  # type: ignore[arg-type]  # no loss
+    assert found["loss"] == pytest.approx(functional.cross_entropy(logits(), Y).item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("trainer", [None, BaseTrainer, object()])
 def test_a_run_without_any_loss_has_metrics_alone(trainer: Any) -> None:
     made = BaseTrainer.__new__(BaseTrainer) if trainer is BaseTrainer else trainer
