@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf_base import BaseTrainer, Dataset, Metric, TensorSamples, Term
+from wf_base import BaseTrainer, Dataset, Metric, TaskRuntime, TensorSamples, Term
 from wf_base.data import split_dataset
 from wf_base.metric import as_metric
 from wf_base.task import task_of
@@ -502,6 +503,21 @@ def test_the_trainer_says_what_its_loss_counts(batch_size: int, average: Any) ->
     assert judge.evaluate("train")["loss"] == pytest.approx(
         whole if average == "sample" else np.average(each), rel=1e-6
     )
+
+
+def test_a_task_whose_models_compute_their_loss_in_training_has_metrics_alone() -> None:
+    class Task(TaskRuntime):
+        needs_loss = False
+
+        def bind(self, model: Any, loss: Any) -> Any:
+            return SimpleNamespace(step=fail, weights=fail)
+
+    def fail(batch: Any) -> Any:
+        raise AssertionError("an evaluation is no training")
+
+    judge = evaluator(None, outputs=Task("class_index"), metrics={"one": Gives(1.0)})  # type: ignore[arg-type]  # no loss
+    assert judge.evaluate("train") == {"one": 1.0}
+    assert judge.figures == {"one*": None}
 
 
 def test_a_trainer_that_derives_from_nothing_may_compute_its_loss() -> None:
