@@ -52,6 +52,15 @@ def crash() -> None:
     raise RuntimeError("boom")
 
 
+def test_how_cuda_is_queried_is_a_matter_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    monkeypatch.delenv(name, raising=False)
+    assert list(Pool(os.getenv, 1).run([(1, (name,))])) == [(1, None)]
+    assert os.environ[name] == "1"
+    monkeypatch.setenv(name, "1")  # the user's
+    assert list(Pool(os.getenv, 1).run([(1, (name,))])) == [(1, "1")]
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_every_task_runs_once(jobs: int) -> None:
     pool: Pool[int] = Pool(double, jobs)

@@ -60,6 +60,25 @@ def test_the_checksum_of_a_plugin_covers_its_package_and_imports(folder: Path, e
     assert sources.plugin_code([entry], []) == before
 
 
+def test_files_are_read_again_only_after_a_change(folder: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sources.plugin_code([entry], [])
+    read: list[str] = []
+    bytes_of = Path.read_bytes
+
+    def noted(file: Path) -> bytes:
+        read.append(file.name)
+        return bytes_of(file)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    assert sources.plugin_code([entry], []) == before
+    assert read == []
+    (folder / "far/more.py").write_text("import never\n")
+    assert sources.plugin_code([entry], []).keys() == {*before, "never"}
+    assert sorted(read) == ["__init__.py", "away.py", "more.py", "never.py"]
+    (folder / "far/more.py").unlink()
+    assert sources.plugin_code([entry], []) == before
+
+
 def test_user_files_include_the_neighbouring_modules_they_import(folder: Path) -> None:
     own = folder / "other/own.py"
     files = sources.with_neighbours([own])

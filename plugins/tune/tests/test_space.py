@@ -98,6 +98,41 @@ def test_an_option_is_there_only_with_the_component_that_has_it() -> None:
     assert len(points) == 2 * 2 + 2
 
 
+def test_an_option_of_a_component_in_a_list_belongs_to_the_value_that_has_it() -> None:
+    key = "hook.early-stopping.patience"
+    found = space("hook=+early-stopping,+gradient-clip", f"{key}=int(1,5)")
+    assert found.only_where(key) == ("hook", {"+early-stopping"})
+    assert space("hook=+a,+b", f"{key}=int(1,5)").only_where(key) is None
+    with pytest.raises(UsageError, match=r"no value of --vary hook is 'c': a, \+b\n  to have it in all trials"):
+        space("hook=a,+b", "hook.c.patience=int(1,5)")
+
+
+def test_an_option_is_written_without_the_name_of_its_component() -> None:
+    with pytest.raises(UsageError, match=r"without the name of its component: --vary optimizer\.betas\n"):
+        space("optimizer=adam,sgd", "optimizer.adam.betas=[0.9, 0.99],[0.8, 0.99]")
+
+
+def test_an_option_of_a_nested_component_belongs_to_the_component() -> None:
+    having = {"warmup": ("then",), "constant": (), "cosine": ("min_lr",), "step": ("gamma",)}
+    found = Space(
+        [
+            parse("scheduler.then.gamma=uniform(0.1,0.9)"),
+            parse("scheduler.then=cosine,step"),
+            parse("scheduler=warmup,constant"),
+        ],
+        lambda _, name: having[name],
+        {"scheduler": "scheduler", "scheduler.then": "scheduler"}.get,
+    )
+    assert [one.key for one in found.dimensions] == ["scheduler", "scheduler.then", "scheduler.then.gamma"]
+    points = list(found.points())
+    assert len(points) == 1 + 1 + 2
+    for point in points:
+        assert ("scheduler.then" in point) == (point["scheduler"] == "warmup")
+        assert ("scheduler.then.gamma" in point) == (point.get("scheduler.then") == "step")
+    known = Space.known(found.dimensions, found._only)
+    assert list(known.points()) == points
+
+
 def test_an_option_of_no_component_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError) as caught:
         space("optimizer=adam,sgd", "optimizer.momentun=0.5,0.9")

@@ -267,6 +267,23 @@ def test_a_killed_search_resumes_without_losing_or_repeating_trials(
     assert any(later < earlier for earlier, later in itertools.pairwise(clock))  # it was resumed, and started once
 
 
+def test_a_database_that_is_deleted_in_the_middle_ends_the_search(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "gone.py").write_text(
+        "import pathlib\nfrom wf import Hook\n\n\nclass Gone(Hook):\n    def on_run_end(self, run):\n"
+        "        pathlib.Path('runs/gone/search.db').unlink()\n"
+    )
+    line = ("tune", *IRIS, "--epochs", "1", *SEARCH, "--hook", "+gone.py:Gone", "--name", "gone", "--trials", "3")
+    done = wf(*line)
+    assert done.code == 4, done.stderr
+    assert (
+        "search.db cannot be used: the file is gone\n  the settings and figures of the trials are lost" in done.stderr
+    )
+    assert "wf runs runs/gone" in done.stderr
+    assert not (tmp_path / "runs" / "gone" / "search.db").exists()
+    again = wf(*line)
+    assert (again.code, "search.db is missing: the settings" in again.stderr) == (4, True)
+
+
 def _wait_for(condition: Any, process: subprocess.Popen[bytes] | None) -> None:
     until = time.monotonic() + 200
     while not condition():

@@ -28,6 +28,10 @@ MAX_DEATHS = 3
 """Number of kills after which a task is given up."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
+_PARENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""Environment variables of the parent alone. A library that queries CUDA on import must not initialize it there, as no
+child could use it then. In a child the other way of querying is quicker, and optimizers query at each step."""
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -70,8 +74,8 @@ class Pool(Generic[T]):
         self._work, self._jobs, self._on_death, self._answer = work, jobs, on_death, answer
         self._beat, self._beat_sec = beat, beat_sec
         self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a library that queries CUDA on import must not
-        # initialize it in the parent: no child could use it
+        self._only_parent = [name for name in _PARENT if name not in os.environ]
+        os.environ.update({name: _PARENT[name] for name in self._only_parent})
 
     def run(self, tasks: Iterable[tuple[T, Sequence[Any]]]) -> Generator[tuple[T, Any], None, None]:
         """Run tasks, given as name and arguments; yields each as it finishes.
@@ -129,7 +133,9 @@ class Pool(Generic[T]):
 
     def _begin(self, task: T, args: Sequence[Any]) -> _Running[T]:
         pipe, other = self._context.Pipe()
-        process = self._context.Process(target=_carry_out, args=(other, self._work, args, self._answer is not None))
+        process = self._context.Process(
+            target=_carry_out, args=(other, self._work, args, self._answer is not None, self._only_parent)
+        )
         _mask(block=True)  # until the process has its own handlers
         try:
             process.start()
@@ -175,8 +181,14 @@ def preload(modules: Iterable[str]) -> None:
 
 
 def _carry_out(
-    pipe: connection.Connection[Any, Any], work: Callable[..., Any], args: Sequence[Any], asks: bool
+    pipe: connection.Connection[Any, Any],
+    work: Callable[..., Any],
+    args: Sequence[Any],
+    asks: bool,
+    only_parent: Sequence[str],
 ) -> None:
+    for name in only_parent:
+        os.environ.pop(name, None)
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)  # do not inherit the parent's handlers
     _mask(block=False)

@@ -26,6 +26,7 @@ from wf_run.cli.running import RunCommand
 from wf_run.directory.naming import place_of
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import dump
+from wf_run.trust.code import Source
 from wf_run.trust.guards import guard_for
 from wf_run.trust.records import record
 from wf_tune.planning import (
@@ -33,6 +34,8 @@ from wf_tune.planning import (
     check_not_given,
     document_of_line,
     figure_of_trial,
+    freeze,
+    kind_of_choice,
     options_of,
     resolved,
     setting_of,
@@ -44,7 +47,7 @@ from wf_tune.planning import (
     warm_up,
     whole,
 )
-from wf_tune.space import Space, parse
+from wf_tune.space import Space, nothing_varied, parse
 
 if TYPE_CHECKING:
     from wf_compare.training import Setting
@@ -165,12 +168,15 @@ def _begin(
     """Start a search, or continue it if its directory exists; returns None for a dry run."""
     from wf_tune.search import Engine, check_points
 
+    if not options["vary"]:
+        raise nothing_varied()
     dimensions = [parse(text) for text in options["vary"]]
     base, folders, registry = document_of_line(ctx, run_files, options)
     builder = Builder(registry, folders=folders)
-    space = Space(dimensions, partial(options_of, builder))
-    check_not_given(ctx, space)
     plan = prepare(base, registry, folders)
+    chosen = {one.key: one.choices for one in dimensions if one.choices}
+    space = Space(dimensions, partial(options_of, builder), partial(kind_of_choice, builder, plan, chosen))
+    check_not_given(ctx, space)
     base, seed = settled(base, plan, builder), int(plan["seed"])
     engine = Engine.build(options["searcher_table"], options["pruner_table"], seed, registry)
     engine.draws(0, space)  # raises UsageError if the searcher cannot handle this space
@@ -181,7 +187,7 @@ def _begin(
             "  add --repeats 6"
         )
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
-    trial, setting = try_defaults(ctx, plan, registry, folders, options)
+    trial, setting = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
     by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of
 
@@ -225,10 +231,10 @@ def _begin(
             first=None if engine.grid else space.defaults(resolved(trial.run_file)),
             **settings,
         )
-        record(directory.path, sources_of(directory), registry)
+        record(directory.path, _sources_in(directory), registry)
     else:
         directory.update(**settings)
-    return _go_on(ctx, directory, registry, setting, options["storage"], say)
+    return _go_on(ctx, directory, registry, setting, options["storage"], say, is_warm=True)
 
 
 def _resume(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
@@ -303,14 +309,21 @@ def _last_verdict(directory: Directory, registry: Registry) -> Verdict | None:
 def _again(ctx: click.Context, directory: Directory, storage: str | None, say: Any) -> Outcome:
     """Go on with a search by its directory, which may have been received with foreign code."""
     line = of_line(ctx)
-    ask = partial(guard_for, directory.path, sources_of(directory), line=line["line"], trust=line["trust"])
+    ask = partial(guard_for, directory.path, _sources_in(directory), line=line["line"], trust=line["trust"])
     registry = registry_of(ctx, directory.manifest["plugins"], ask)
     setting = setting_of(ctx, registry, directory.manifest["plugins"], directory.folders, directory.manifest["jobs"])
     return _go_on(ctx, directory, registry, setting, storage, say)
 
 
 def _go_on(
-    ctx: click.Context, directory: Directory, registry: Registry, setting: Setting, storage: str | None, say: Any
+    ctx: click.Context,
+    directory: Directory,
+    registry: Registry,
+    setting: Setting,
+    storage: str | None,
+    say: Any,
+    *,
+    is_warm: bool = False,
 ) -> Outcome:
     """Train the missing trials, and compare the best with the defaults."""
     manifest, definition = directory.manifest, directory.definition
@@ -329,14 +342,14 @@ def _go_on(
             elif manifest["home"]:
                 trials.total = manifest["trials"]
             directory.update(status="running", reason=None)
-            verdict = _carry_out(ctx, directory, trials, engine, registry, setting, say)
+            verdict = _carry_out(ctx, directory, trials, engine, registry, setting, say, is_warm=is_warm)
         except InterruptedRun as error:
             directory.update(status="interrupted", reason=str(error))
             error.add_note(_again_words(directory))
             raise
         except WfError as error:
             directory.update(status="failed", reason=str(error))
-            error.add_note(_again_words(directory))
+            error.add_note(_again_words(directory) if directory.has_trials else directory.lost)
             raise
         return directory, trials.all(), verdict
 
@@ -349,6 +362,8 @@ def _carry_out(
     registry: Registry,
     setting: Setting,
     say: Any,
+    *,
+    is_warm: bool,
 ) -> Verdict | None:
     from wf_compare.comparison import Line
     from wf_tune.judging import judge
@@ -356,7 +371,9 @@ def _carry_out(
     from wf_tune.views.text import record_of
 
     manifest = directory.manifest
-    warm_up(directory, setting)
+    if not is_warm:
+        warm_up(_sources_in(directory), setting)
+    freeze()
     total = trials.total
     number = len([one for one in trials.all() if one.state not in ("running", "waiting")])
     done = f", {number} of them already finished" if number else ""
@@ -383,6 +400,10 @@ def _carry_out(
     directory.update(status="done", reason=None)
     directory.write(record_of(directory, trials.all(), verdict))
     return verdict
+
+
+def _sources_in(directory: Directory) -> list[Source]:
+    return sources_of(directory.document, directory.space, directory.folders)
 
 
 def _open(place: str) -> Directory:

@@ -139,14 +139,24 @@ class Directory(RunGroup):
         if manifest["storage"] is not None:
             return Trials(storage or manifest["storage"], manifest["study"])
         file, is_new = self.path / FILE, manifest["status"] == "new"
-        if not is_new and not file.is_file():
-            raise DataError(
-                f"{file} is missing: the settings and figures of the trials are lost\n"
-                f"  the runs are still there: wf runs {self.path}\n  start a new search: --name NAME"
-            )
-        if is_new:  # an earlier start was interrupted before the first trial
-            file.unlink(missing_ok=True)
-        return Trials(of_file(file, new=is_new), manifest["study"])
+        if not is_new and not self.has_trials:
+            raise DataError(f"{file} is missing: {self.lost}")
+        if is_new:  # or an earlier start was interrupted before the first trial
+            file.write_bytes(b"")
+        return Trials(of_file(file), manifest["study"])
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether the file of the trials is there, or they are elsewhere."""
+        return self.manifest["storage"] is not None or (self.path / FILE).is_file()
+
+    @property
+    def lost(self) -> str:
+        """Advice where the file of the trials is gone."""
+        return (
+            "the settings and figures of the trials are lost\n"
+            f"  the runs are still there: wf runs {self.path}\n  start a new search: --name NAME"
+        )
 
     def place(self, number: int) -> Path:
         """The run directory of a trial, or the folder of its repeats."""

@@ -28,6 +28,7 @@ from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import from_line
 from wf_run.cli.starting import uncollected
 from wf_run.opening import place_of_files
+from wf_run.resuming.sources import plugin_code
 from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
@@ -40,24 +41,39 @@ if TYPE_CHECKING:
     from wf_compare.training import Setting
     from wf_tune.directory import Directory
 
+_OF_STORAGE = [f"alembic.{name}" for name in ("command", "config", "migration", "script")]
+"""Modules that the database needs and Optuna imports late."""
 OWN = ("searcher", "pruner")
 """The component kinds of this command; run files do not have them."""
 
 
-def warm_up(directory: Directory, setting: Setting) -> None:
-    """Import the components of the trials before processes are forked; each process imports the user's own code."""
+def warm_up(sources: Sequence[Source], setting: Setting) -> None:
+    """Import the components of the trials before processes are forked; each process imports the user's own code.
+
+    Args:
+        sources: Run files that together have every component, from `sources_of`.
+        setting: The settings shared by the processes.
+    """
     from wf_compare.workers import preload
 
-    preload(["torch._dynamo"])
-    for document, _ in sources_of(directory):
+    preload(["torch._dynamo", *_OF_STORAGE])
+    made: dict[int, Entry] = {}
+    for document, _ in sources:
         with suppress(*FAILURES):  # the trial's process will report it
             plan, registry = setting.prepare(document)
             builder = Builder(registry)
             for entry in _entries(plan, registry):
                 entry.params_unloaded()
                 builder.params(entry)
+                made[id(entry)] = entry
+    with suppress(*FAILURES):
+        plugin_code(made.values(), ())
+
+
+def freeze() -> None:
+    """Exclude all objects from garbage collection, which would copy memory pages that forked processes share."""
     gc.collect()
-    gc.freeze()  # otherwise a garbage collection in a forked process would copy all shared memory pages
+    gc.freeze()
 
 
 def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
@@ -73,9 +89,17 @@ def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
 
 
 def try_defaults(
-    ctx: click.Context, plan: Any, registry: Registry, folders: Sequence[Path], options: Mapping[str, Any]
+    ctx: click.Context,
+    plan: Any,
+    registry: Registry,
+    folders: Sequence[Path],
+    options: Mapping[str, Any],
+    sources: Sequence[Source],
 ) -> tuple[Any, Setting]:
-    """Build the defaults in a separate process; returns the result, and the setting shared by all processes."""
+    """Build the defaults in a separate process; returns the result, and the setting shared by all processes.
+
+    Meanwhile this process is warmed up for the trials.
+    """
     with uncollected("" if options["quiet"] else "loading torch ..."):
         from wf_compare.training import try_out
     from wf_compare.workers import Died, Pool, preload
@@ -86,6 +110,7 @@ def try_defaults(
     def tasks() -> Iterator[tuple[str, Sequence[Any]]]:
         yield "defaults", (plan, setting)
         preload(["torch._dynamo", "wf_tune.search"])  # meanwhile
+        warm_up(sources, setting)
 
     pool: Pool[str] = Pool(try_out, 2)
     phase = "" if options["quiet"] else "preparing the defaults ..."
@@ -95,7 +120,10 @@ def try_defaults(
         raise DataError(f"the defaults cannot be built: {trial.reason}")
     if trial.error:
         kinds: dict[int, type[Exception]] = {4: DataError}
-        raise kinds.get(trial.exit_code, UsageError)(f"the defaults cannot be trained: {trial.error}")
+        raise kinds.get(trial.exit_code, UsageError)(
+            f"the defaults cannot be trained: {trial.error}\n"
+            "  they are the settings without --vary; a run file may have values for those that are varied"
+        )
     preload(trial.modules)
     return trial, setting
 
@@ -206,9 +234,8 @@ def settings_of(options: Mapping[str, Any], directory: Directory | None) -> dict
     return {**found, "jobs": whole("jobs", options["jobs"])}
 
 
-def sources_of(directory: Directory) -> list[Source]:
+def sources_of(base: RunFile, space: Space, folders: Sequence[Path]) -> list[Source]:
     """Run files of trials that together use every component of the space."""
-    base, space, folders = directory.document, directory.space, directory.folders
     documents = [base]
     for one in space.dimensions:
         documents += [document_of(base, {one.key: value})[0] for value in one.choices if "." not in one.key]
@@ -221,12 +248,42 @@ def options_of(builder: Builder, kind: str, name: str) -> Collection[str]:
     return [param.name for param in builder.params(entry) if param.source is None] if entry else []
 
 
+def kind_of_choice(
+    builder: Builder, plan: Mapping[str, Any], chosen: Mapping[str, Sequence[str]], key: str
+) -> str | None:
+    """The kind of the components that a key chooses; None where its values are no components.
+
+    Args:
+        builder: Knows the components.
+        plan: A prepared run file.
+        chosen: The varied components, by key.
+        key: ``optimizer``, or an option that is itself a component, ``scheduler.then``.
+    """
+    kind, _, option = key.partition(".")
+    if not option:
+        return kind if kind in KINDS else None
+    table = plan.get(kind)
+    if kind in KINDS.several:
+        name, _, option = option.partition(".")
+        uses = [name]
+    else:
+        uses = list(chosen.get(kind) or ([table["use"]] if isinstance(table, Mapping) and "use" in table else []))
+    for use in uses:
+        entry = builder.entry(kind, use)
+        params = builder.params(entry) if entry is not None else ()
+        if found := next((param.kind for param in params if param.name == option and param.kind), None):
+            return found
+    return None
+
+
 def check_not_given(ctx: click.Context, space: Space) -> None:
     """Refuse a setting that is both varied and given on the command line."""
     for one in space.dimensions:
-        kind, _, option = one.key.partition(".")
-        given: Any = ctx.meta["options"].get(kind)
-        is_given = isinstance(given, Mapping) and bool(option) and option.partition(".")[0] in given
+        kind, *parts = one.key.split(".")
+        option, given = bool(parts), ctx.meta["options"].get(kind)
+        for part in parts[:-1]:
+            given = given.get(part) if isinstance(given, Mapping) else None
+        is_given = option and isinstance(given, Mapping) and parts[-1] in given
         name = kind.replace("-", "_")
         if not option and name in ctx.params:
             is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE

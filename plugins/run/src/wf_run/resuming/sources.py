@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
                 places.add(place)
                 waiting.append(place)
                 found[name] = place
-    return {name: _checksum(place) for name, place in sorted(found.items())}
+    return {name: _read(place).checksum for name, place in sorted(found.items())}
 
 
 def with_neighbours(own: Iterable[Path]) -> set[Path]:
@@ -74,16 +76,9 @@ def _root(module: str) -> tuple[str, Path] | None:
     return None
 
 
-def _imported(place: Path) -> set[str]:
+def _imported(place: Path) -> Set[str]:
     """The top-level names that the files of a package, or a file, import."""
-    names: set[str] = set()
-    for file in _files(place):
-        if file.suffix == ".py":
-            for one, several in _IMPORT.findall(file.read_bytes()):
-                for text in (one, *several.split(b",")):
-                    if words := text.split():
-                        names.add(words[0].partition(b".")[0].decode(errors="replace"))
-    return names - sys.stdlib_module_names
+    return _read(place).imports
 
 
 @cache
@@ -102,15 +97,53 @@ def _local(name: str) -> Path | None:
     return path.parent if path.stem == "__init__" else path
 
 
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    return sorted(path for path in place.rglob("*") if path.suffix in CODE and path.is_file())
+@dataclass(frozen=True, kw_only=True)
+class _Code:
+    """The files of a package as they were read."""
+
+    files: Sequence[tuple[str, int, int]]
+    """For each its path, its size, and when it was changed last, in nanoseconds."""
+    imports: Set[str]
+    checksum: str
 
 
-def _checksum(place: Path) -> str:
+_read_before: dict[Path, _Code] = {}
+"""The packages that this process has read, or the one that it was forked from."""
+
+
+def _read(place: Path) -> _Code:
+    """The code of a package or file; its files are read again only after a change."""
+    files = _files(place)
+    if (found := _read_before.get(place)) is not None and found.files == files:
+        return found
+    names: set[str] = set()
     digest = hashlib.sha256()
-    for file in _files(place):
-        name = file.relative_to(place).as_posix() if place.is_dir() else file.name
-        digest.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
+    for path, _, _ in files:
+        data = Path(path).read_bytes()
+        name = Path(path).relative_to(place).as_posix() if place.is_dir() else place.name
+        digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+        if path.endswith(".py"):
+            for one, several in _IMPORT.findall(data):
+                for text in (one, *several.split(b",")):
+                    if words := text.split():
+                        names.add(words[0].partition(b".")[0].decode(errors="replace"))
+    code = _Code(files=files, imports=names - sys.stdlib_module_names, checksum=digest.hexdigest()[:16])
+    _read_before[place] = code
+    return code
+
+
+def _files(place: Path) -> list[tuple[str, int, int]]:
+    """The files of code below a folder, or a file itself, with sizes and times, in the order of their paths."""
+    if place.is_file():
+        state = place.stat()
+        return [(str(place), state.st_size, state.st_mtime_ns)]
+    found, waiting = [], [str(place)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.name.endswith(CODE) and entry.is_file():
+                    state = entry.stat()
+                    found.append((entry.path, state.st_size, state.st_mtime_ns))
+    return sorted(found, key=lambda one: Path(one[0]).parts)

@@ -26,13 +26,13 @@ def to_words(directory: Directory, trials: Sequence[Trial], verdict: Verdict | N
     blocks = []
     shown = ranked(trials, larger_is_better=larger)[:MAX_SHOWN]
     if shown:
-        rows = [["trial", "settings", by, "time"]]
+        rows = [["trial", by, "time", "settings"]]
         rows += [
             [
                 str(one.number),
-                visible(name_of(one.point), line=True),
                 plain_number(one.value),
                 "-" if one.seconds is None else duration(one.seconds),
+                visible(name_of(one.point), line=True),
             ]
             for one in shown
         ]
