@@ -1126,7 +1126,7 @@ def test_a_bare_step_is_a_handful_of_calls() -> None:
 # What a loop tells of itself
 
 
-def test_a_loop_before_its_run() -> None:
+def test_a_new_loop_has_no_results() -> None:
     loop = Loop(Trainer())
     names = ("loss", "batch", "best", "saved_step", "num_batches", "stop_reason", "ended", "larger_is_better")
     assert {getattr(loop, name) for name in names[:-1]} == {None}
@@ -1195,7 +1195,7 @@ class Told:
 
 
 @pytest.mark.parametrize("writer", [False, True])
-def test_what_is_judged_and_saved_are_the_weights_for_evaluation_and_the_last_ones_stay(writer: bool) -> None:
+def test_evaluation_weights_are_evaluated_saved_and_kept_at_the_end(writer: bool) -> None:
     told = Told(writer)
     told.loop.run(Data(1), Epochs(1))
     judged = ["to_eval", "judge (evaluating validation)", "judged validation (training)", "to_train"]
@@ -1251,7 +1251,7 @@ class Adds:
         metrics["gap"] = 0.25
 
 
-def test_figures_of_the_steps_and_of_evaluations_are_told_apart() -> None:
+def test_figures_of_steps_and_of_evaluations_are_kept_apart() -> None:
     log = Log()
     log.told_last = True  # type: ignore[attr-defined]  # as one that shows them
     loop = Loop(Terms(), Evaluator(), hooks=[Adds(), log]).run(Data(2), Epochs(1))
@@ -1359,7 +1359,7 @@ def test_a_run_goes_back_to_the_checkpoint_that_is_being_written() -> None:
     assert writer.max_writing == 1
 
 
-def test_a_listener_that_goes_back_when_it_is_told_of_the_checkpoint_before_going_back() -> None:
+def test_a_rollback_from_on_checkpoint_end_during_a_rollback() -> None:
     class Twice(Backs):
         def on_checkpoint_end(self, run: Loop, place: str) -> None:
             if run.progress.step == 4:
@@ -1431,7 +1431,7 @@ def test_a_resumed_run_that_is_at_its_end_saves_nothing_again() -> None:
     assert loop.ended is None
 
 
-def test_a_stop_that_is_not_for_good_is_no_end() -> None:
+def test_a_temporary_stop_does_not_end_the_run() -> None:
     checkpointer = Checkpointer()
     loop = Loop(Trainer(), None, checkpointer)
     loop.stop("SIGTERM received", for_good=False)
@@ -1452,7 +1452,7 @@ def test_a_checkpoint_of_an_older_version_can_be_resumed() -> None:
     assert loop.evaluator.splits == ["validation"]  # type: ignore[union-attr]  # ours
 
 
-def test_a_state_does_not_change_with_the_run() -> None:
+def test_a_saved_state_is_independent_of_the_running_loop() -> None:
     loop = Loop(Terms(), Evaluator(), hooks=[Adds()]).run(Data(2), Epochs(1))
     state = loop.state_dict()
     before = {name: repr(value) for name, value in state.items()}
@@ -1464,7 +1464,7 @@ def test_a_state_does_not_change_with_the_run() -> None:
     assert (loop.progress.epoch, loop.metrics) == (1, state["metrics"])
 
 
-def test_a_part_of_a_checkpoint_has_a_name() -> None:
+def test_parts_of_a_checkpoint_are_named() -> None:
     loop = Loop(Trainer(), hooks=[Log()], name_of=lambda part: f"hook {type(part).__name__}")
     assert list(loop.stateful()) == ["trainer", "hook/Log"]
     assert loop.part_name("hook/Log") == "hook Log"
@@ -1492,7 +1492,7 @@ def test_if_one_process_cannot_save_its_state_none_does() -> None:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_an_interrupt_waits_for_no_checkpoint_and_nor_does_an_error_of_one_of_several(several: bool) -> None:
+def test_an_interrupt_or_error_of_one_process_does_not_wait_for_checkpoints(several: bool) -> None:
     class Breaking(Trainer):
         def train_step(self, batch: Any) -> float:
             if len(self.batches) == 4:
@@ -1528,7 +1528,7 @@ def test_the_best_are_saved_at_once_within_an_epoch(several: bool) -> None:
     assert told == dict(enumerate(losses, 1)), "hooks read the figures of this evaluation"
 
 
-def test_the_best_of_equal_ones_is_the_first_and_what_no_number_shows_is_none() -> None:
+def test_the_first_of_equal_checkpoints_is_best_and_non_finite_is_never_best() -> None:
     for losses, larger, best, steps in (
         ([2.0, 2.0, 2.0], None, 2.0, [1, 3]),
         ([2.0, 2.0, 2.0], True, 2.0, [1, 3]),
@@ -1544,7 +1544,7 @@ def test_the_best_of_equal_ones_is_the_first_and_what_no_number_shows_is_none() 
         assert (loop.best, [step for *_, step in checkpointer.order]) == (best, steps)
 
 
-def test_the_direction_that_the_best_need_must_be_known() -> None:
+def test_keep_best_needs_a_known_direction() -> None:
     class Odd(Evaluator):
         def evaluate(self, split: str) -> dict[str, float]:
             return {"odd": 1.0}
@@ -1559,7 +1559,7 @@ def test_the_direction_that_the_best_need_must_be_known() -> None:
         loop.run(Data(2), Epochs(1))
 
 
-def test_what_is_no_number_cannot_be_the_best() -> None:
+def test_keep_best_refuses_a_figure_that_is_not_a_number() -> None:
     class Lists(Evaluator):
         def evaluate(self, split: str) -> Any:
             return {"loss": [1.0, 2.0]}
@@ -1612,7 +1612,7 @@ def test_of_the_best_checkpoint_only_model_and_loss_are_read() -> None:
     assert [len(part.loaded) for part in parts.values()] == [1, 1, 0]
 
 
-def test_what_the_best_need_is_named() -> None:
+def test_keep_best_names_the_split_that_is_not_evaluated() -> None:
     loop = Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", monitor="test/loss")
     with pytest.raises(UsageError) as caught:
         loop.run(Data(), Epochs(1))
@@ -1624,7 +1624,7 @@ def test_what_the_best_need_is_named() -> None:
     assert loop.run(Data(), Epochs(1)).finished, "nothing else needs it"
 
 
-def test_a_hook_learns_before_the_first_step_that_its_figure_will_not_exist() -> None:
+def test_a_missing_figure_of_a_hook_is_reported_before_the_first_step() -> None:
     class Needs:
         def on_run_start(self, run: Loop) -> None:
             assert run.expect(Monitor.read("validation/loss"), "--monitor", "hook 'x'") == "validation"
@@ -1634,7 +1634,7 @@ def test_a_hook_learns_before_the_first_step_that_its_figure_will_not_exist() ->
         Loop(Trainer(), Evaluator(), hooks=[Needs()]).run(Data(), Epochs(1))
 
 
-def test_a_figure_of_the_steps_that_a_hook_needs_must_be_in_the_first_record() -> None:
+def test_a_hook_s_training_figure_must_be_in_the_first_record() -> None:
     class Needs:
         def on_run_start(self, run: Loop) -> None:
             run.expect(Monitor.read("train/lrr"), "--monitor", "hook 'x'")
@@ -1708,7 +1708,7 @@ def test_a_checkpoint_within_the_last_step_of_an_epoch_is_resumed_with_the_end_o
     assert log.names().count("epoch_end") == 1
 
 
-def test_no_epochs_of_no_batches_are_a_run() -> None:
+def test_a_run_of_zero_epochs_and_batches_finishes() -> None:
     assert Loop(Trainer()).run(Data(0), Epochs(0)).finished
 
 

@@ -102,7 +102,7 @@ def test_other_rows_are_left_to_the_csv_module(tmp_path: Path, row: str) -> None
         assert shown(read(path, ",", MODES)) == slowly(path, ",", MODES)
 
 
-def test_bits_of_many_numbers(tmp_path: Path) -> None:
+def test_numbers_are_parsed_to_the_same_bits_as_by_float(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     bits = random.integers(0, 1 << 64, 3000, dtype=np.uint64).view(np.float64)
     given = bits[np.abs(bits) < 1e38].tolist()
@@ -114,7 +114,7 @@ def test_bits_of_many_numbers(tmp_path: Path) -> None:
     assert np.concatenate([part[0] for part in parts]).tobytes() == np.array(list(map(float, texts))).tobytes()
 
 
-def test_faults_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_faults_are_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n" + b"1,2\n" * 20 + b"1,x\n" + b"1,2\n" * 9 + b"\xff,2\n")
     modes: dict[str, Any] = {"a": "number", "b": "number"}

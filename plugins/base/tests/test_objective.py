@@ -31,7 +31,7 @@ def test_terms_are_added_each_times_its_factor() -> None:
     assert outcome.loss.item() == 11.5
 
 
-def test_what_a_loss_returns_becomes_terms() -> None:
+def test_returned_losses_become_terms() -> None:
     value, outputs = torch.tensor(3.0), torch.ones(2)
     plain = outcome_of(value, outputs)
     assert plain.terms == {"loss": Term(value=value)}
@@ -60,7 +60,7 @@ def test_what_a_loss_returns_becomes_terms() -> None:
         ({}, "the loss returned an empty dict; it must return a scalar, or a dict of scalars by name"),
     ],
 )
-def test_what_is_no_loss_is_refused(value: Any, words: str) -> None:
+def test_invalid_return_values_of_a_loss_are_refused(value: Any, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         outcome_of(value)
     assert str(caught.value).startswith(words)

@@ -209,7 +209,7 @@ def test_values_are_set_counted_and_taken_with_their_provider() -> None:
     assert "own" not in values
 
 
-def test_a_provider_that_takes_its_value_itself_is_named_as_it_says() -> None:
+def test_a_provider_that_takes_its_value_names_itself() -> None:
     def make(values: Resolver) -> int:
         values.take("dataset 'digits'", {"a": 1})
         return 1
@@ -219,7 +219,7 @@ def test_a_provider_that_takes_its_value_itself_is_named_as_it_says() -> None:
     assert values.provider("a") == "dataset 'digits'"
 
 
-def test_a_known_value_is_provided_without_a_search() -> None:
+def test_a_known_value_needs_no_search_for_its_provider() -> None:
     def find(name: str) -> Provider | None:
         raise UsageError(f"several plugins provide '{name}'")
 
@@ -229,7 +229,7 @@ def test_a_known_value_is_provided_without_a_search() -> None:
         values.provides("b")
 
 
-def test_a_value_that_the_search_for_its_provider_makes() -> None:
+def test_the_search_for_a_provider_may_set_the_value() -> None:
     """As `outputs` come with the links: the search makes these, and they bring the value."""
 
     def find(name: str) -> Provider | None:
@@ -243,7 +243,7 @@ def test_a_value_that_the_search_for_its_provider_makes() -> None:
     assert values.provider("needed") == "task 'classification'"
 
 
-def test_each_asker_is_told_once_and_the_chain_names_those_before_it() -> None:
+def test_each_requester_is_recorded_once_and_the_chain_names_earlier_ones() -> None:
     seen: list[str] = []
     values = resolver({"a": lambda values: 1, "b": lambda values: seen.append(values.chain()) or values.need("a")})
     values.need("a")
@@ -258,7 +258,7 @@ def test_each_asker_is_told_once_and_the_chain_names_those_before_it() -> None:
     assert values.chain() == ""
 
 
-def test_a_value_of_the_run_asks_by_itself_whoever_asked_for_it() -> None:
+def test_run_values_have_a_chain_independent_of_their_requester() -> None:
     chains: list[str] = []
 
     def make() -> str:
@@ -280,7 +280,7 @@ def test_a_value_of_the_run_asks_by_itself_whoever_asked_for_it() -> None:
     assert values.asked_by["model"] == ["hook 'y'"], "nobody asks now"
 
 
-def test_needs_that_are_missing_or_come_later_are_left_out() -> None:
+def test_missing_and_later_needs_are_skipped() -> None:
     made: list[str] = []
 
     def provider(name: str, *needs: str, of_run: bool = True) -> Provider:
@@ -298,7 +298,7 @@ def test_needs_that_are_missing_or_come_later_are_left_out() -> None:
     assert "params" not in values
 
 
-def test_what_needs_the_value_being_made_comes_later_even_if_nobody_asked_for_it() -> None:
+def test_dependents_of_the_value_being_made_come_later() -> None:
     seen: dict[str, bool] = {}
     names: dict[str, tuple[str, ...]] = {"params": ("model",), "run_dir": ("params",), "other": ()}
 
@@ -329,7 +329,7 @@ def test_a_separate_random_stream_can_be_asked_for() -> None:
         pass
 
 
-def test_a_value_may_be_taken_away_within_its_scope() -> None:
+def test_a_value_can_be_deleted_within_its_scope() -> None:
     values = Resolver({"a": 1})
     with values.within({"a": 2, "b": 3}):
         del values["b"]

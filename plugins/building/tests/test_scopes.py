@@ -57,7 +57,7 @@ def test_a_plugin_declares_scopes_in_its_traits_and_own_code_as_an_attribute() -
         ),
     ],
 )
-def test_scopes_that_cannot_be(scopes: Any, words: str) -> None:
+def test_invalid_scopes_are_refused(scopes: Any, words: str) -> None:
     with pytest.raises(PluginError) as caught:
         scopes_of(type("Wrong", (), {"scopes": scopes}))
     assert str(caught.value) == words
@@ -74,7 +74,7 @@ def test_a_table_of_scopes_has_a_component_for_each() -> None:
 
 
 @pytest.mark.parametrize("marked", [{}, {"use": SCOPED}])
-def test_each_scope_is_filled_in(marked: dict[str, str]) -> None:
+def test_every_scope_is_filled_in_declaration_order(marked: dict[str, str]) -> None:
     table = {**marked, "discriminator": "mlp", "generator": {"use": "linear", "width": 3}}
     filled = with_scopes("model", NAMES, table, "gan", None)
     assert filled == {"use": SCOPED, "generator": {"use": "linear", "width": 3}, "discriminator": {"use": "mlp"}}
@@ -108,7 +108,7 @@ def test_the_default_is_for_scopes_without_a_name() -> None:
         ),
     ],
 )
-def test_tables_that_cannot_be(table: dict[str, Any], words: str) -> None:
+def test_invalid_tables_of_scopes_are_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         with_scopes("model", NAMES, table, "gan", None)
     assert str(caught.value) == words

@@ -47,7 +47,7 @@ def test_fast_and_slow_reading_agree(tmp_path: Path, table: tuple[str, str], mod
         assert mixed[0] in ("DataError", "NotNumbersError")
 
 
-def test_a_lone_return_ends_a_line(tmp_path: Path) -> None:
+def test_a_lone_carriage_return_ends_a_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\r1.5,\r0.0")
     found = read(path, ",", {"a": "number", "b": "number"})

@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_no_part_of_a_group(operation: str, tmp_path: Path, m
     assert Set.at(tmp_path / "one") is None or sorted(os.listdir(tmp_path / "one")) == ["manifest.json", "plan.toml"]
 
 
-def test_nothing_is_there_and_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_none_and_other_folders_are_refused(tmp_path: Path) -> None:
     assert Set.at(tmp_path / "none") is None
     (tmp_path / "other").mkdir()
     (tmp_path / "gone").symlink_to("nowhere")

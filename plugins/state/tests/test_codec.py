@@ -436,7 +436,7 @@ def test_restored_schedulers_continue_to_the_bit(make: Any) -> None:
         ({"schema": 1, "value": {"$": "numpy", "dtype": "<U1", "hex": ""}}, "'<U1' is no numpy dtype of numbers"),
     ],
 )
-def test_a_document_that_cannot_be_read_says_why(document: Any, message: str) -> None:
+def test_unreadable_documents_are_refused_with_the_reason(document: Any, message: str) -> None:
     with pytest.raises(CodecError) as caught:
         decode(document, {})
     assert str(caught.value) == message
@@ -458,7 +458,7 @@ class TestDivided:
     def divided(self, mesh: DeviceMesh, part: torch.Tensor, placement: Any = None) -> DTensor:
         return DTensor.from_local(part, mesh, [placement or Shard(0)], run_check=False)
 
-    def test_its_node_is_that_of_a_whole_one_and_its_name_has_the_tensor_itself(self, mesh: DeviceMesh) -> None:
+    def test_a_divided_tensor_is_encoded_like_a_whole_one(self, mesh: DeviceMesh) -> None:
         part = torch.arange(6.0).reshape(2, 3)
         tensor = self.divided(mesh, part)
         document, tensors = encode({"a": {"weight": tensor}, "whole": torch.ones(4)})
@@ -469,7 +469,7 @@ class TestDivided:
         assert torch.equal(stored.to_local(), part)
         assert type(tensors["whole"]) is torch.Tensor
 
-    def test_a_parameter_stays_one_and_needs_a_gradient(self, mesh: DeviceMesh) -> None:
+    def test_a_divided_parameter_keeps_its_type_and_requires_grad(self, mesh: DeviceMesh) -> None:
         tensor = self.divided(mesh, torch.ones(2))
         state = [nn.Parameter(tensor), nn.Parameter(tensor.clone(), requires_grad=False), tensor.clone()]
         state.append(tensor.clone().requires_grad_())
@@ -488,7 +488,7 @@ class TestDivided:
         assert document["value"] == {name: {"$": "tensor", "name": "one"} for name in ("one", "other")}
         assert list(tensors) == ["one"]
 
-    def test_what_overlaps_and_is_not_the_same_is_refused(self, mesh: DeviceMesh) -> None:
+    def test_overlapping_divided_tensors_are_refused(self, mesh: DeviceMesh) -> None:
         part = torch.ones(4, 4)
         tensor = self.divided(mesh, part)
         message = "^a: a tensor that is divided among processes overlaps with another one$"
@@ -504,7 +504,7 @@ class TestDivided:
             with pytest.raises(CodecError, match=message):
                 encode({"a": tensor, "b": other})
 
-    def test_what_cannot_be_saved(self, mesh: DeviceMesh) -> None:
+    def test_unsaveable_divided_tensors_are_refused(self, mesh: DeviceMesh) -> None:
         for tensor, message in (
             (self.divided(mesh, torch.ones(2), Partial()), "a tensor whose parts have yet to be added up cannot be"),
             (
@@ -557,7 +557,7 @@ class TestDivided:
         (torch.ones(2, 3).T, {"$": "tensor", "name": "state", "stride": [1, 3]}),
     ],
 )
-def test_the_form_of_each_value_stays_what_it_is(value: Any, node: Any) -> None:
+def test_the_encoding_of_each_value_is_stable(value: Any, node: Any) -> None:
     """Checkpoints are read by later versions."""
     document, tensors = encode(value)
     assert document == {"schema": 1, "value": node}
@@ -585,7 +585,7 @@ def test_the_attributes_of_an_ordered_dict_are_those_of_torch() -> None:
     assert vars(state) == {"a": 1, "b": 1}
 
 
-def test_the_names_of_tensors_stay_what_they_are() -> None:
+def test_the_names_of_tensors_are_stable() -> None:
     def numbered(*keys: Any) -> dict[Any, Any]:
         return {key: torch.full((2,), float(number)) for number, key in enumerate(keys)}
 
@@ -645,7 +645,7 @@ def quietly(make: Callable[[], torch.Tensor]) -> torch.Tensor:
         ),
     ],
 )  # fmt: skip
-def test_a_refusal_says_where_and_why(state: Any, message: str) -> None:
+def test_unsaveable_values_are_refused_with_their_path_and_reason(state: Any, message: str) -> None:
     with pytest.raises(CodecError) as caught:
         encode(state)
     assert str(caught.value) == message
@@ -658,7 +658,7 @@ def test_a_factory_of_the_same_name_as_an_allowed_one_is_refused() -> None:
         encode(defaultdict(list))
 
 
-def test_the_deepest_nesting() -> None:
+def test_nesting_up_to_the_maximum_depth_is_saved() -> None:
     def nested(levels: int) -> Any:
         state: Any = 1
         for _ in range(levels):

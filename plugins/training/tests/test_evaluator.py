@@ -339,7 +339,7 @@ def test_processes_add_up_what_they_have(average: Any) -> None:
     assert judge.fraction == pytest.approx(sum(map(len, own)) * 2 / NUM)
 
 
-def test_a_process_that_only_keeps_step_judges_nothing_of_its_own() -> None:
+def test_padding_samples_of_a_process_are_not_counted() -> None:
     dataset = Dataset(train=TensorSamples(X[:9], Y[:9]), targets="class_index", class_names=["a", "b", "c"])
     split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
     data = RunData(dataset, split, batch_size=BATCH, rank=1, world_size=2)
@@ -442,7 +442,7 @@ def test_a_preview_leaves_nothing_in_the_metrics() -> None:
     assert told == ["reset", "compute", "reset"]
 
 
-def test_a_model_is_judged_in_inference_mode() -> None:
+def test_evaluation_uses_inference_mode() -> None:
     seen: list[tuple[bool, bool]] = []
 
     class Net(nn.Linear):

@@ -374,7 +374,7 @@ class Alone:
 
 
 @pytest.mark.parametrize("part_size", [None, 8])
-def test_of_equal_shares_each_process_has_its_own_loss(part_size: int | None) -> None:
+def test_processes_with_equal_shares_compute_their_local_loss(part_size: int | None) -> None:
     """And a sum times the number of processes, which average their gradients."""
     given = batch(ignored=(0, 1, 2, 9))
     value, found = of_several(given, part_size, strategy=Alone())
@@ -387,7 +387,9 @@ def test_of_equal_shares_each_process_has_its_own_loss(part_size: int | None) ->
 
 @pytest.mark.parametrize("ignored", [(), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)])
 @pytest.mark.parametrize("part_size", [None, 8])
-def test_a_process_that_only_keeps_step_adds_nothing(part_size: int | None, ignored: tuple[int, ...]) -> None:
+def test_a_process_with_a_share_of_zero_adds_no_loss_and_no_gradient(
+    part_size: int | None, ignored: tuple[int, ...]
+) -> None:
     given = batch(ignored=ignored)._replace(share=0.0, whole_size=1)
     value, found = of_several(given, part_size, strategy=Others())
     assert {name: float(figure) for name, figure in value.items()} == dict.fromkeys(value, 0.0)
@@ -414,7 +416,7 @@ def test_weights_are_added_up_on_the_device_of_the_processes() -> None:
     torch.testing.assert_close(value, of_several(batch(), None, strategy=Alone())[0])
 
 
-def test_a_weight_that_comes_after_the_forward_is_too_late_for_parts() -> None:
+def test_a_weight_known_after_the_forward_is_refused_with_accumulation() -> None:
     given, objective = batch(), Several(network(), late=True)
     for options in ({"part_size": 4}, {"strategy": Alone()}):
         with pytest.raises(UsageError) as caught:
@@ -490,7 +492,7 @@ def test_a_part_of_several_processes_is_divided_among_them() -> None:
     assert seen == [3, 3, 1]
 
 
-def test_batches_of_ones_own_are_taken() -> None:
+def test_custom_batches_without_parts_or_share_are_accepted() -> None:
     """They know neither parts nor a share."""
     given = batch()
     own = SimpleNamespace(inputs=given.inputs, targets=given.targets, size=given.size)
