@@ -57,7 +57,7 @@ class Board:
         self._meetings = 0
 
     def another(self) -> PrefixStore:
-        """A connection of its own to the same board, for another thread."""
+        """Another connection to the same board, for another thread."""
         timeout = timedelta(seconds=CONNECT_SEC)
         return PrefixStore(self._prefix, TCPStore(*self._place, is_master=False, timeout=timeout))
 
@@ -108,7 +108,7 @@ class Board:
         return told
 
     def cause_of_broken(self, failure: BaseException) -> OtherFailedError | None:
-        """Why a collective failed: the message of another process, or the ranks that are gone or do not come."""
+        """Why a collective failed: the message of another process, or the ranks that died or did not join."""
         self._store.set(f"broken/{self.rank}", "broken")
         until = time.monotonic() + WORD_SEC
         while time.monotonic() < until:
@@ -137,7 +137,7 @@ class Board:
         return error
 
     def _places_of(self, ranks: list[int]) -> dict[int, str]:
-        """Where processes are, by rank, of those that answer."""
+        """The position in the code of each process that answers, by rank."""
         self._store.set("who", "")
         until = time.monotonic() + WORD_SEC
         while not self._store.check([f"at/{rank}" for rank in ranks]) and time.monotonic() < until:

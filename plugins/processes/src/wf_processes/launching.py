@@ -23,9 +23,9 @@ from wf_processes.signals import STOPPING
 from wf_processes.together import LAUNCH
 
 FINAL = (2, 3, 4, 5, 6, *(128 + number for number in STOPPING))
-"""Exit codes after which starting again would end the same way, or that somebody asked for."""
+"""Exit codes without a restart: it would fail the same way, or somebody stopped the run."""
 END_SEC = 30
-"""So long a process has to end after another one failed."""
+"""Seconds that a process has to end after another one failed."""
 
 
 def launch(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> int:
@@ -82,7 +82,7 @@ class _Agent(LocalElasticAgent):
         """The signals that have come."""
 
     def forward(self, number: int) -> None:
-        """Send a signal to each process that runs."""
+        """Send a signal to each running process."""
         self.received.append(number)
         second = number == signal.SIGINT and len(self.received) > 1
         self._send(signal.SIGKILL if second else number)
@@ -97,7 +97,7 @@ class _Agent(LocalElasticAgent):
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         started: dict[int, Any] = super()._start_workers(worker_group)
-        if self.received:  # before there was anybody to hear it
+        if self.received:  # before any process was running
             self._send(self.received[0])
         return started
 
@@ -122,7 +122,7 @@ def _ended(code: int) -> str:
 
 
 def _code(result: RunResult | None, received: Sequence[int]) -> int:
-    """The exit code of the process that failed first; of one that was killed that of a shell."""
+    """The exit code of the process that failed first; 128 plus the signal if it was killed."""
     if result is None or not result.is_failed():
         return 0
     if received and received[0] != signal.SIGINT and all(one.exitcode < 0 for one in result.failures.values()):
@@ -159,7 +159,7 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
 
 
 def _threads(num: int) -> dict[str, str]:
-    """The processor's cores divided among the processes, unless the user has divided them."""
+    """The number of threads of each process: the cores divided by the processes, unless the user has set it."""
     if "OMP_NUM_THREADS" in os.environ:
         return {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from wf.errors import InterruptedRun
 LAUNCH = "WF_LAUNCH"
 """The variable with the folder that processes share which ``wf run --processes`` has started."""
 END_SEC = 60.0
-"""So long a process has to save and end when the one that started it is gone."""
+"""Seconds that a process has to save and end after its parent process died."""
 
 
 def num_processes() -> int:
@@ -40,19 +40,19 @@ def is_first() -> bool:
 
 
 def keep_place(run_dir: Path) -> None:
-    """Note the run directory for processes that are started again."""
+    """Save the path of the run directory for restarted processes."""
     if is_launched() and is_first():
         (Path(os.environ[LAUNCH]) / "run").write_text(str(run_dir.resolve()))
 
 
 def kept_place() -> Path | None:
-    """The run directory of the processes that were there before; None where they had none yet."""
+    """The run directory of the previous processes; None if they had none yet."""
     file = Path(os.environ.get(LAUNCH, "")) / "run"
     return Path(file.read_text()) if is_launched() and file.is_file() else None
 
 
 def follow_launcher() -> None:
-    """End as by SIGTERM when the process that started this one is gone."""
+    """End as after SIGTERM when the parent process has died."""
     if is_launched() and threading.current_thread() is threading.main_thread():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 

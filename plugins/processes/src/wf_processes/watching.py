@@ -15,7 +15,7 @@ import torch
 
 POLL_SEC = 0.5
 END_SEC = 10.0
-"""So long a process has to end by itself after another one failed."""
+"""Seconds that a process has to end by itself after another one failed."""
 _LIBRARIES = (str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
 
 
@@ -47,7 +47,7 @@ class Watcher:
             os._exit(code)
 
     def _code(self) -> int | None:
-        """Say where this process is, if asked; gives the exit code of a run of which another process has failed."""
+        """Report this process's position if asked. Returns the exit code of the run if another process has failed."""
         try:
             if self._store.check(["who"]):
                 self._store.set(f"at/{self._rank}", place_of(sys._current_frames().get(self._watched)))
@@ -58,7 +58,7 @@ class Watcher:
 
 
 def place_of(frame: FrameType | None) -> str:
-    """Where a thread is, as far as users know the code: ``net.py:12, in forward``."""
+    """The position of a thread in the innermost code that is not of a library: ``net.py:12, in forward``."""
     while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
         frame = frame.f_back
     if frame is None:

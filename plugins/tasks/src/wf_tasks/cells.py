@@ -16,10 +16,10 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 def class_indices(columns: Columns, class_names: Sequence[str], where: str, first: int) -> Tensor:
-    """int64 ``[N]``: the places of the cells among the classes; ``1`` and ``1.0`` are one class, as in training.
+    """int64 ``[N]`` class indices of the cells; ``1`` and ``1.0`` are the same class, as in training.
 
     Raises:
-        DataError: For a cell that is no class, and for more than one column.
+        DataError: If a cell is not a class, or there is more than one column.
     """
     name, cells = only(columns, where)
     known = {str(one): index for index, one in enumerate(class_names)}
@@ -54,7 +54,7 @@ def numbers(columns: Columns, where: str, first: int) -> Tensor:
     """Floating ``[N, K]``.
 
     Raises:
-        DataError: For a cell that is no finite number.
+        DataError: If a cell is not a finite number.
     """
     found = []
     for name, cells in columns.items():
@@ -68,10 +68,10 @@ def numbers(columns: Columns, where: str, first: int) -> Tensor:
 
 
 def only(columns: Columns, where: str) -> tuple[str, Sequence[Any]]:
-    """The one column that there is.
+    """The only column.
 
     Raises:
-        DataError: Where there are several.
+        DataError: If there are several.
     """
     if len(columns) != 1:
         raise DataError(f"{where}: the run has one target column, and {len(columns)} are given: {', '.join(columns)}")
@@ -88,6 +88,6 @@ def _number(cell: Any) -> float | None:
 
 
 def _key(text: str) -> str:
-    """Equal for texts that name one class: ``1`` and ``1.0``, ``True`` and ``true``."""
+    """A key that is equal for spellings of the same class: ``1`` and ``1.0``, ``True`` and ``true``."""
     value = None if text.lower() in _TRUE else _number(text)
     return text.lower() if value is None else repr(value)

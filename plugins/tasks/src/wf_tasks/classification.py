@@ -44,7 +44,7 @@ class Classified(TensorTask):
         return _named(self.labels(predictions).tolist(), class_names or ("0", "1"))
 
     def probabilities(self, predictions: Tensor, class_names: Sequence[str]) -> list[dict[str, float]] | None:
-        """By class, for one class or several labels a sample; None for masks, and for scores that are none."""
+        """Probabilities by class, for one class or several labels per sample; None for masks and for invalid scores."""
         if self.predictions not in ("raw", "log_probs", "probs") or (predictions.ndim > 2 and not self.single_logit):
             return None
         names = class_names or ("0", "1")

@@ -31,11 +31,11 @@ class Detection(TaskRuntime):
     needs_loss = False
 
     def collate(self, samples: list[Any]) -> tuple[tree.Rows, tree.Rows]:
-        """Images may differ in size, and images in the number of objects: each stays by itself."""
+        """A list: images may differ in size and in the number of objects."""
         return tree.Rows(image for image, _ in samples), tree.Rows(targets for _, targets in samples)
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
-        """Refuse targets that are no boxes in their image."""
+        """Refuse targets other than boxes inside their image."""
         for image, own, number in zip(inputs, targets, ids, strict=True):
             if wrong := self._wrong(image, own):
                 raise DataError(f"{where}: sample {int(number)}: {wrong}")
@@ -66,7 +66,7 @@ class Detection(TaskRuntime):
     def check_outputs(
         self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
     ) -> int | None:
-        """Refuse all but a dict of boxes, labels and scores for each image."""
+        """Refuse outputs other than a dict of boxes, labels and scores for each image."""
         alike = isinstance(outputs, (tuple, list)) and len(outputs) == num
         if not alike or any(not isinstance(one, Mapping) or not {*FOUND} <= {*one} for one in outputs):
             raise UsageError(
@@ -80,7 +80,7 @@ class Detection(TaskRuntime):
         return OwnLosses(model)
 
     def names(self, predictions: Sequence[Mapping[str, Tensor]], class_names: Sequence[str]) -> list[Any]:
-        """A list of records a sample: class, score and box of each object, the surest first."""
+        """For each sample a list of records with class, score and box, sorted by descending score."""
         return [
             [
                 {"class": _named(label, class_names), "score": round(score, 4), "box": [round(side, 2) for side in box]}
@@ -92,7 +92,7 @@ class Detection(TaskRuntime):
         ]
 
     def draw(self, inputs: Any, predictions: Any, class_names: Sequence[str]) -> list[Any]:
-        """A picture a sample: the objects with a score from 0.5 on, each a box with its class, and its mask."""
+        """One picture per sample, with the box, class and mask of each object with a score of at least 0.5."""
         return [objects_drawn(image, found, class_names) for image, found in zip(inputs, predictions, strict=True)]
 
     @property
@@ -101,11 +101,11 @@ class Detection(TaskRuntime):
         return ("map",)
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
-        """One that knows nothing of the images finds nothing, and its mean average precision is 0."""
+        """0, the mean average precision of a detector that finds nothing."""
         return self.error(figure, 0.0, larger_is_better=True) if figure in self.judged_by else None
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Noise in images of two sizes, and boxes that have nothing to do with it."""
+        """Images of noise in two sizes, with unrelated boxes."""
         generator = torch.Generator().manual_seed(seed)
         channels, height, width = input_shape or (3, 16, 16)
 
@@ -142,13 +142,13 @@ class OwnLosses:
         """A context in which processes do not share gradients."""
 
     def weights(self, batch: Batch) -> None:
-        """Samples: how many anchors or regions a detector's loss averages over is not known before it is computed."""
+        """None, for the number of samples: a detector's loss averages over an unknown number of anchors or regions."""
 
     def step(self, batch: Batch) -> Outcome:
         """The losses of a batch.
 
         Raises:
-            UsageError: When the model gives something else.
+            UsageError: If the model returns something else.
         """
         losses = self._model(batch.inputs, batch.targets)
         if not isinstance(losses, Mapping):

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from PIL import Image
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-"""Of the classes, one after the other: those of Okabe and Ito, which colour-blind people can tell apart."""
+"""The colours of classes, in order, from the colour-blind safe palette of Okabe and Ito (2008)."""
 SIDE = 480
-"""Smaller images are drawn larger, until they have about so many pixels a side."""
+"""Approximate side in pixels to which smaller images are enlarged."""
 SURE = 0.5
-"""Objects are drawn from this score on; a pixel belongs to an object from this probability on."""
+"""Minimum score of a drawn object, and minimum probability of a pixel of its mask."""
 COVER = 0.5
-"""How far the colour of a mask covers the image."""
+"""Opacity of a mask."""
 
 
 def objects_drawn(pixels: Tensor, found: Mapping[str, Tensor], class_names: Sequence[str]) -> Image.Image:
-    """An image with the objects that are sure enough: a box each in the colour of its class, and its mask.
+    """Draw the objects with a sufficient score: box and mask in the colour of the class.
 
     Args:
         pixels: ``[1 or 3, H, W]``, from 0 to 1 or bytes.
@@ -49,7 +49,7 @@ def objects_drawn(pixels: Tensor, found: Mapping[str, Tensor], class_names: Sequ
 
 
 def classes_drawn(pixels: Tensor, classes: Tensor) -> Image.Image:
-    """An image with its pixels covered by the colours of their classes, but for those of class 0.
+    """Colour the pixels of an image by class; class 0 stays as it is.
 
     Args:
         pixels: ``[1 or 3, H, W]``, from 0 to 1 or bytes.
@@ -69,7 +69,7 @@ def _covered(pixels: Tensor, mask: Tensor, colour: str) -> Tensor:
 
 
 def _enlarged(pixels: Tensor) -> tuple[Image.Image, int]:
-    """An image to draw in, and how many of its pixels a side stand for one."""
+    """An image to draw in, and the factor by which it was enlarged."""
     from PIL import Image
 
     rgb = as_float(pixels).clamp(0, 1).expand(3, -1, -1).mul(255).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Embeddings: one vector per sample, close to others of its class."""
+"""Embeddings: one vector per sample, close to the vectors of its class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMBEDDING_SIZE = 64
 
 
 class Embedding(Classification):
-    """One vector per sample, close to others of its class; classes cannot be read from it."""
+    """One vector per sample, close to the vectors of its class; it does not determine a class."""
 
     def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
         """Any model outputs are embeddings."""

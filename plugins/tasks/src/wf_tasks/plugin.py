@@ -228,7 +228,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:gives_what_the_task_needs",
             needs="targets",
             suggested=("model",),
-            summary="a model gives what its task needs, where the task has no loss that says it",
+            summary="a model returns the outputs that its task needs, if no loss decides",
         ),
         Rule(
             name="loss-predictions",
@@ -246,7 +246,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:loss_takes_what_model_gives",
             needs="model",
             suggested=("loss",),
-            summary="a loss takes what the model gives for some targets, where those of the dataset are not known",
+            summary="a loss takes the model's outputs for some form of targets, if the dataset's form is unknown",
         ),
         Rule(
             name="loss-trained",
@@ -278,7 +278,7 @@ def wf_rules() -> list[Rule]:
 
 
 _CLASSES = ("classification", "binary")
-"""Tasks with one class a sample."""
+"""Tasks with one class per sample."""
 
 
 @hookimpl
@@ -303,7 +303,7 @@ def wf_components() -> list[Component]:
             "plot",
             "confusion",
             "wf_tasks.plots.classes:Confusion",
-            "how often each class was predicted as each",
+            "confusion matrix: the number of samples by true and predicted class",
             aliases=("confusion-matrix",),
             traits=PlotTraits(tasks=(*_CLASSES, "segmentation"), order=30),
         ),
@@ -325,7 +325,7 @@ def wf_components() -> list[Component]:
             "plot",
             "calibration",
             "wf_tasks.plots.classes:Calibration",
-            "whether probabilities are as large as they say",
+            "calibration: the share of correct predictions over the predicted probability",
             traits=PlotTraits(tasks=_CLASSES, order=60),
         ),
         Component(

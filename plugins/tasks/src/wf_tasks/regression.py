@@ -76,5 +76,5 @@ class Regression(TensorTask):
         return lone and spec.num_classes is None
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
-        """Mean and median of each column, as the model gives them."""
+        """Mean and median of each column, as model outputs."""
         return [self.scaled(train.double().mean(0, True))[0], self.scaled(train.double().median(0, True).values)[0]]

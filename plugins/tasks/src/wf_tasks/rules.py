@@ -43,7 +43,7 @@ def takes_samples(part: Part, known: Facts) -> Verdict:
 
 
 def keeps_targets_in_place(part: Part, known: Facts) -> Verdict:
-    """For a transform: it gets only the inputs, so targets that are positions in the image would not move along."""
+    """For a transform: it gets only the inputs, so it must not move pixels if targets are positions in the image."""
     traits = part.traits
     if known.task is None or not known.task.spatial:  # if unknown, it fits: few datasets have such targets
         return FITS
@@ -91,7 +91,7 @@ def predicts_per(part: Part, known: Facts) -> Verdict:
 
 
 def gives_what_the_task_needs(part: Part, known: Facts) -> Verdict:
-    """Of a model: where models compute their own losses, they must give what the task judges, and only there."""
+    """For a model: it computes its own losses if the task needs that, and only then."""
     wanted = known.task.gives if known.task else None
     if wanted is None:
         return _gives_of_no_other_task(part, known)
@@ -106,7 +106,7 @@ def gives_what_the_task_needs(part: Part, known: Facts) -> Verdict:
 
 
 def _gives_of_no_other_task(part: Part, known: Facts) -> Verdict:
-    """Of a model: it computes no losses of its own, as those of another task do."""
+    """For a model: it must not compute losses for another task."""
     if known.task is None or not isinstance(part.traits, ModelTraits):
         return FITS
     owners = _tasks_of_own_losses(part.traits, known)
@@ -117,7 +117,7 @@ def _gives_of_no_other_task(part: Part, known: Facts) -> Verdict:
 
 
 def _tasks_of_own_losses(model: ModelTraits | None, known: Facts) -> list[str]:
-    """The tasks that have a model compute its own losses; none where a loss judges what it gives."""
+    """The tasks whose models compute their own losses; empty if the model needs a loss."""
     return known.tasks.whose_models_give(model.predictions) if known.tasks and model else []
 
 
@@ -169,7 +169,7 @@ def loss_takes_given_targets(part: Part, known: Facts) -> Verdict:
 
 
 def loss_takes_what_model_gives(part: Part, known: Facts) -> Verdict:
-    """Of a loss where the targets are not known: there must be some with which it takes what the model gives."""
+    """For a loss, if the targets are unknown: it must take the model's outputs with some form of targets."""
     traits = part.traits
     if not isinstance(traits, LossTraits):
         return SILENT

@@ -39,7 +39,7 @@ class Segmentation(Indices):
         return (self.example_indices(num).reshape(-1, 1, 1) + pixels) % self.example_classes
 
     def draw(self, inputs: Any, predictions: Tensor, class_names: Sequence[str]) -> list[Any]:
-        """A picture a sample: its pixels in the colours of their classes, those of the first class as they are."""
+        """One picture per sample: its pixels in the colours of their classes; the first class is not coloured."""
         pairs = zip(inputs, self.labels(predictions), strict=True)
         return [classes_drawn(image, classes) for image, classes in pairs]
 

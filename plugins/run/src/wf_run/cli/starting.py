@@ -34,7 +34,7 @@ def uncollected(phase: str = "") -> Iterator[None]:
 
 
 INTERVAL_SEC = 0.25
-"""So often progress is shown anew."""
+"""Seconds between two updates of the progress."""
 
 
 @contextmanager

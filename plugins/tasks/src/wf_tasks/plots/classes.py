@@ -1,4 +1,4 @@
-"""How classes are told apart: confusion matrix, ROC, precision and recall, calibration."""
+"""Plots of classifiers: confusion matrix, ROC, precision and recall, calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wf_base.task import TaskRuntime
 from wf_charts import Chart, Lines, Matrix, Series
 
 MAX_CURVES = 8
-"""Of more classes the curves are drawn of those with the most samples."""
+"""Maximum number of curves; with more classes, the most frequent ones are drawn."""
 OTHER = "other"
 
 
@@ -26,7 +26,7 @@ def class_names(task: TaskRuntime) -> list[str]:
 
 
 class Confusion:
-    """How often each class of the test split was predicted as each class.
+    """Confusion matrix: the number of samples of the test split by true and predicted class.
 
     Args:
         outputs: The task.
@@ -69,7 +69,7 @@ class Confusion:
         ]
 
     def _folded(self) -> tuple[list[str], Tensor]:
-        """The classes with the most mistakes, and all others together."""
+        """The matrix of the classes with the most mistakes, with all others as one class."""
         counts = self._counts
         wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
         kept = wrong.argsort(descending=True, stable=True)[: self._max - 1].sort().values
@@ -128,7 +128,7 @@ class Roc(_Scores):
     """
 
     def charts(self) -> list[Chart]:
-        """A curve a class, with the area under it."""
+        """One curve per class, with the area under it."""
         series = []
         for name, scores, truth in self._curves():
             hits, false = _counts(scores, truth)
@@ -137,7 +137,7 @@ class Roc(_Scores):
             series.append(Series(name=f"{name} (area {area:.3f})", x=x.tolist(), y=y.tolist()))
         if not series:
             return []
-        about = "The share of a class that is found, against the share of all others that is taken for it."
+        about = "True positive rate over false positive rate, each class against all others."
         about += self._of_how_many(len(series))
         series.append(Series(name="chance", x=[0, 1], y=[0, 1], mark="reference"))
         labels = ("false positive rate", "true positive rate")
@@ -152,7 +152,7 @@ class PrecisionRecall(_Scores):
     """
 
     def charts(self) -> list[Chart]:
-        """A curve a class, with its average precision."""
+        """One curve per class, with its average precision."""
         series = []
         for name, scores, truth in self._curves():
             hits, false = _counts(scores, truth)
@@ -163,18 +163,18 @@ class PrecisionRecall(_Scores):
             series.append(Series(name=f"{name} (average {average:.3f})", x=x.tolist(), y=y.tolist()))
         if not series:
             return []
-        about = "Of what is taken for a class, the share that is right, against the share of the class that is found."
+        about = "Precision over recall, each class against all others."
         about += self._of_how_many(len(series))
         title = "Precision and recall of the test split"
         return [_of_shares("precision-recall", title, series, ("recall", "precision"), about)]
 
 
 class Calibration(_Scores):
-    """Whether probabilities are as large as they say: the share that is right over the predicted probability.
+    """Calibration: the share of correct predictions over the predicted probability.
 
     Args:
         outputs: The task.
-        bins: So many equal intervals of the probability.
+        bins: Number of equal intervals of the probability.
     """
 
     def __init__(self, outputs: TaskRuntime, bins: int = 10) -> None:

@@ -12,7 +12,7 @@ from wf_base.task import TaskRuntime
 from wf_charts import Chart, Lines, Panels, Series
 
 MAX_COLUMNS = 6
-"""So many targets are drawn."""
+"""Maximum number of targets that are drawn."""
 
 
 class Residuals:

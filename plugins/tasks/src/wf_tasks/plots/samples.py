@@ -21,7 +21,7 @@ from wf_tasks.plots.classes import class_names, true_classes
 SIDE = 160
 """Pictures have about so many pixels a side."""
 SHOWN = 8
-"""So many numbers of a row are shown."""
+"""Maximum number of values of a row that are shown."""
 
 
 class _Kept:
@@ -50,7 +50,7 @@ class Worst:
     Args:
         outputs: The task.
         data: The data of the run.
-        num: So many.
+        num: Number of samples that are shown.
     """
 
     splits = ("test",)
@@ -108,7 +108,7 @@ class Masks:
 
     Args:
         outputs: The task.
-        num: So many.
+        num: Number of samples that are shown.
     """
 
     splits = ("test",)
@@ -143,7 +143,7 @@ class Boxes:
 
     Args:
         outputs: The task.
-        num: So many images, the first ones.
+        num: Number of images; the first ones of the split.
     """
 
     splits = ("test",)
@@ -172,7 +172,7 @@ class Boxes:
 
 
 def shown(value: Any, caption: str, vocabulary: Sequence[str] = (), features: Sequence[str] = ()) -> Sample:
-    """An input as people can look at it: a picture, a text, or its first numbers."""
+    """An input in a readable form: a picture, a text, or its first numbers."""
     leaf = value if isinstance(value, Tensor) else tree.first_leaf(value) if value is not None else None
     if leaf is None:
         return Sample(caption=caption)
@@ -189,7 +189,7 @@ def shown(value: Any, caption: str, vocabulary: Sequence[str] = (), features: Se
 
 
 def _bounded(image: Tensor) -> Tensor:
-    """An image from 0 to 1; one that was normalized is stretched to that."""
+    """An image with values from 0 to 1; a normalized one is rescaled."""
     image = as_float(image)
     low, high = float(image.min()), float(image.max())
     return image if low >= 0 and high <= 1 else (image - low) / ((high - low) or 1)
@@ -208,7 +208,7 @@ def _enlarged(image: Tensor) -> Any:
 
 
 def _beside(pictures: Sequence[Any]) -> bytes:
-    """Pictures in one row, each of them small."""
+    """Small pictures in one row."""
     from PIL import Image
 
     small = [picture.copy() for picture in pictures]

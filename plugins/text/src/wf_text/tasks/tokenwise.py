@@ -20,7 +20,7 @@ from wf_text.tokenizers import MASK_NAME
 MANY = 10_000_000
 """With more tokens no constant prediction is judged: it would take as long as an evaluation."""
 SHOWN = 5
-"""So many tokens have their probability shown for a masked one."""
+"""Number of candidates with probabilities for a masked token."""
 WORDS_OF_EXAMPLE = (PADDING, "<a>", "<b>", "<c>", "<d>", MASK_NAME)
 
 
