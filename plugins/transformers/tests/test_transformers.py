@@ -101,7 +101,7 @@ def test_a_model_and_its_weights_come_from_a_folder(wf: Any, folder: Path) -> No
         own = [key for key in found if key.replace(".base_layer", "").endswith(f".{name}")]
         assert all(torch.equal(found[key], tensor) for key in own), name
     assert any(found[name].any() for name in trained if "lora_B" in name)
-    with pytest.raises(UsageError, match=f"knows {size} tokens, but the run's tokenizer has {size + 1}"):
+    with pytest.raises(UsageError, match=f"has {size} tokens, but the run's tokenizer has {size + 1}"):
         models.build("auto", size + 1, (8,), path=folder)
     (folder / "config.json").write_text('{"model_type": "gpt2", "n_embd": 24}')
     with pytest.raises(DataError, match="has no causal language model that can be read"):

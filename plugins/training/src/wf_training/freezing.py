@@ -62,7 +62,7 @@ class Thawing:
             parameter.requires_grad_(True)
 
     def apply(self, epoch: int, step: int) -> bool:
-        """Freeze or thaw the parts as the position asks for; gives whether they are frozen."""
+        """Freeze or unfreeze the parts for this epoch and step; returns whether they are frozen."""
         frozen = (step if self.until.unit == "steps" else epoch) < self.until.num
         for parameter in self._parameters:
             parameter.requires_grad_(not frozen)

@@ -229,7 +229,7 @@ def _has_forward(module: nn.Module) -> bool:
 
 
 def _outside(model: nn.Module) -> Callable[[nn.Module], str]:
-    """A function that names a module outside of the given one that shares a parameter with it; "" if there is none."""
+    """A function of a module: the name of a module outside it that shares a parameter with it, or ""."""
     owners: dict[int, list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):

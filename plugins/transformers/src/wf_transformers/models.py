@@ -106,7 +106,7 @@ def _check_tokens(model: Any, name: str, vocab_size: int, facts: Mapping[str, An
     config = model.config.get_text_config()
     if config.vocab_size < vocab_size:
         raise UsageError(
-            f"model 'transformers/{name}' knows {config.vocab_size} tokens, but the run's tokenizer has {vocab_size}\n"
+            f"model 'transformers/{name}' has {config.vocab_size} tokens, but the run's tokenizer has {vocab_size}\n"
             "  use the tokenizer of the model: --tokenizer huggingface --tokenizer.path FOLDER"
         )
     most, wanted = getattr(config, "max_position_embeddings", None), facts.get("max_tokens")

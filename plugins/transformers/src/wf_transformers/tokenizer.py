@@ -57,7 +57,7 @@ class HuggingFaceTokenizer:
         """The padding token.
 
         Raises:
-            UsageError: If there is none.
+            UsageError: If the tokenizer has no padding token.
         """
         return self._there(self._padding, "padding")
 
@@ -65,7 +65,8 @@ class HuggingFaceTokenizer:
     def mask(self) -> int:
         """The mask token.
 
-        Raises: UsageError: If there is none.
+        Raises:
+            UsageError: If the tokenizer has no mask token.
         """
         return self._there(self._mask, "mask")
 

@@ -119,7 +119,7 @@ def make_table(
 
 
 def exit_code(table: Table) -> int:
-    """0 if every run ended well; that of a failed run; 5 if runs diverged and none failed."""
+    """The exit code: 0 if no run has a problem, the code of a failed run, or 5 if runs diverged and none failed."""
     codes = [run.exit_code for line in table.lines for run, _ in line.problems if run.exit_code]
     return next((code for code in codes if code != DivergedError.exit_code), codes[0] if codes else 0)
 

@@ -48,7 +48,7 @@ class _Failure(NamedTuple):
 _COLLATE = 0x636F6C6C617465
 """Separates the random stream of a dataset's collate from that of the batch's first sample."""
 PATIENCE_SEC = 1.0
-"""How long a data loading process may finish reading when it is told to end."""
+"""Seconds that a data loading process has to finish reading after the request to end."""
 
 
 class Loader:

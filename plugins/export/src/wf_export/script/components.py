@@ -113,7 +113,7 @@ class Components:
 
 
 def several(made: Any) -> list[Built]:
-    """The components of a kind of which a run has several."""
+    """The components of a kind that may occur several times in a run."""
     return list(made) if isinstance(made, (list, tuple)) else []
 
 

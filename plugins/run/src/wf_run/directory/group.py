@@ -132,7 +132,7 @@ class RunGroup:
     @property
     def instead(self) -> str:
         """Advice where the directory cannot be used."""
-        return f"its runs: wf runs {self.path}   or begin a new {self.KIND}: --name NAME"
+        return f"its runs: wf runs {self.path}   or start a new {self.KIND}: --name NAME"
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""

@@ -75,7 +75,7 @@ def find_files(path: Path, pattern: str = "*.txt") -> list[Path]:
     """The file at a path, or the files below a folder that match a pattern, in the order of their names.
 
     Raises:
-        DataError: If there is none, or all of them are empty.
+        DataError: If the path does not exist, no file matches, or all files are empty.
     """
     if path.is_dir():
         found = sorted(file for file in path.rglob(pattern) if file.is_file())

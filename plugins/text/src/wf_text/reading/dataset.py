@@ -171,7 +171,7 @@ def _blocks(held: Array | TokenFile, begin: int, end: int, block: int, where: st
     """The blocks of a part of the tokens.
 
     Raises:
-        DataError: If there is none.
+        DataError: If the part is too short for one block.
     """
     num = (end - begin - 1) // block
     if num < 1:

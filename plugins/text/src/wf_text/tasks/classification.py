@@ -24,7 +24,7 @@ class TextClassification(Classification):
         return num_tokens(inputs)
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Tokens, the first of which determines the class."""
+        """Sequences of tokens; the first token determines the class."""
         length = (input_shape or (6,))[0]
         tokens = torch.randint(1, 5, (num, length), generator=torch.Generator().manual_seed(seed))
         targets = self.example_indices(num)

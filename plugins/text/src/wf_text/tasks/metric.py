@@ -62,7 +62,7 @@ class TokenAccuracy(Metric):
 
 
 class EntityF1(Metric):
-    """F1 of entities: spans of words, of which all words and the type must be right.
+    """F1 of entities. An entity is a span of words; it counts as correct if its words and its type are correct.
 
     Tags are a prefix and a type, ``B-PER``, and ``O`` for no entity: IOB (1 and 2), IOE or IOBES. Entities are
     delimited as by the script conlleval of CoNLL-2000, which seqeval also follows. Only first tokens of words count.

@@ -86,7 +86,7 @@ def place_of(folder: str) -> Path:
     """The folder given by path or by name below ``runs/``.
 
     Raises:
-        DataError: If there is none.
+        DataError: If no such folder exists.
     """
     place = next((path for path in (Path(folder), Path("runs") / folder) if os.path.isdir(path)), None)
     if place is not None:
