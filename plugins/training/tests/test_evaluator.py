@@ -505,6 +505,27 @@ def test_the_trainer_says_what_its_loss_counts(batch_size: int, average: Any) ->
     )
 
 
+def test_means_are_exact_beyond_single_precision() -> None:
+    values = torch.tensor([[2.0**24], [1.0]])
+    dataset = Dataset(train=TensorSamples(values, torch.tensor([0, 1])), targets="class_index", class_names=["a", "b"])
+    data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=1)
+    judge = evaluator(lambda outputs, targets: outputs.mean(), nn.Identity(), data=data, metrics={}, metric_forms={})
+    assert judge.evaluate("train")["loss"] == (2**24 + 1) / 2
+
+
+@pytest.mark.parametrize("initialized", [True, False])
+def test_the_generator_of_a_gpu_is_put_back_if_it_is_in_use(monkeypatch: pytest.MonkeyPatch, initialized: bool) -> None:
+    put_back: list[Tensor] = []
+    state = torch.arange(3)
+    judge = evaluator(nn.CrossEntropyLoss())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: initialized)
+    monkeypatch.setattr("torch.cuda.get_rng_state", lambda: state)
+    monkeypatch.setattr("torch.cuda.set_rng_state", put_back.append)
+    judge.evaluate("train")
+    assert [one is state for one in put_back] == [True] * initialized
+
+
 def test_a_task_whose_models_compute_their_loss_in_training_has_metrics_alone() -> None:
     class Task(TaskRuntime):
         needs_loss = False
