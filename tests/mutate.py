@@ -196,11 +196,11 @@ class Mutation:
         """Run every mutant."""
         if session.testsfailed:
             raise session.Interrupted("errors during collection")
+        self.caches = [one for one in gc.get_objects() if type(one) is functools._lru_cache_wrapper]
         status, text = fork(lambda: json.dumps([self._watched(item) for item in session.items]), 900)
         if status:
             raise session.Failed("a test fails without a mutant")
         tests = sorted(zip(session.items, json.loads(text), strict=True), key=self.order)
-        self.caches = [one for one in gc.get_objects() if type(one) is functools._lru_cache_wrapper]
         functions = [one for one in gc.get_objects() if type(one) is types.FunctionType]
         functions = [one for one in functions if one.__code__.co_filename == self.file]
         gc.freeze()  # a collection in a fork would copy every page
@@ -251,6 +251,8 @@ class Mutation:
         if not passes(item):
             raise AssertionError(f"{item.nodeid} fails without a mutant")
         spent = time.monotonic() - began
+        for cache in self.caches:
+            cache.cache_clear()
         threading.settrace(trace)
         sys.settrace(trace)
         passes(item)
