@@ -659,6 +659,5 @@ def test_outputs_that_cannot_be_divided_are_refused() -> None:
 
     with pytest.raises(UsageError) as caught:
         evaluator(nn.CrossEntropyLoss(), Pooled(4, 3), metrics={}, metric_forms={}, batch_size=16).evaluate("train")
-    assert "for 16 samples, which cannot be divided as the run's batches are\n  evaluate in batches" in str(
-        caught.value
-    )
+    assert "{all: float32 [3]} for 16 samples" in str(caught.value)
+    assert "remove --evaluator.batch_size" in str(caught.value)
