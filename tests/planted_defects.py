@@ -36,6 +36,7 @@ from wf.traits import (
 from wf_base import Batch, Dataset, Metric, TensorSamples
 from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
+from wf_export.traits import ExporterTraits
 from wf_fitting.parts import Facts, Part
 from wf_state import codec
 from wf_tasks.regression import Regression
@@ -1032,6 +1033,19 @@ def no_command() -> None:
     """Not a command."""
 
 
+class NoUse:
+    """Has no `use`."""
+
+    in_graph = False
+
+    def write(self, source: Any, file: Path) -> str:
+        """Write nothing."""
+        return "nothing"
+
+    def outputs(self, source: Any, file: Path) -> None:
+        """Nothing."""
+
+
 CORRECT: dict[str, Component] = {
     component.kind: component
     for component in (
@@ -1176,6 +1190,7 @@ PLANTED: tuple[Planted, ...] = (
     _planted("task-example", "an example that the task itself rejects", "WholeStars"),
     _planted("task-trains", "`num_outputs` does not match the targets", "OneMoreStar"),
     _planted("link-applies", "detaches its result", "shine_alone"),
+    _declared("exporter-methods", "no `use`", _component("exporter", "NoUse", ExporterTraits(endings=(".none",)))),
     _planted("command-help", "a plain function", "no_command"),
     _declared("run", "a loss that fails in evaluation", _component("loss", "not_in_evaluation", NUMBERS)),
     _declared("run-resumes", "a hook whose count restarts at 0", _component("hook", "CountsAnew")),

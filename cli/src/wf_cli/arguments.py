@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,11 +80,15 @@ def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everyw
     return found, rest
 
 
-def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def take_options(args: Sequence[str], kinds: Container[str] | None = None) -> tuple[dict[str, Any], list[str]]:
     """Extract every ``--KIND.OPTION VALUE``; returns them as a run file, and the remaining arguments.
 
     A boolean option without a value means true: ``--optimizer.nesterov``. An option that is given more than once
     gets a list of its values; later code knows whether the option takes a list.
+
+    Args:
+        args: The arguments.
+        kinds: The kinds whose options are extracted; None for all.
 
     Raises:
         UsageError: For an unknown kind, or for an option without its component's name if the kind may have several.
@@ -96,7 +100,8 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
-        if not (name.startswith("--") and "." in name):
+        is_option = name.startswith("--") and "." in name
+        if not is_option or (kinds is not None and name[2:].partition(".")[0] not in kinds):
             rest.append(word)
             continue
         if equals:

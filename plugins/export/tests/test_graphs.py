@@ -117,6 +117,52 @@ def test_inputs_of_several_tensors(wf: Any, folder: Path) -> None:
     assert torch.allclose(torch.export.load(folder / "r.pt2").module()(raw), load_model("r")(raw))
 
 
+def test_texts_of_any_length(wf: Any, folder: Path) -> None:
+    texts = ("a good film,praise", "what a bad and very dull film,blame", "a book,praise", "a poor book,blame")
+    (folder / "t.csv").write_text("text,label\n" + "\n".join(texts * 5) + "\n")
+    data = {"use": "texts", "path": "t.csv"}
+    model = {"use": "text-encoder", "layers": 1, "width": 8}
+    wf_package.run(dataset=data, model=model, epochs=1, name="r", quiet=True)
+    result = wf("export", "r", "r.pt2", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json()["difference"]["of"] == "of the test split"
+    for length in (3, 12):
+        tokens = torch.randint(0, 5, (2, length))
+        given = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        names: dict[str, Any] = dict(given)
+        exec("\n".join(result.json()["use"]), names)
+        assert torch.allclose(names["outputs"], load_model("r")(given), atol=1e-5)
+
+
+def test_options_of_a_format(wf: Any, iris: Path) -> None:
+    result = wf("export", "iris", "--to", "pt2", "--exporter.batch_size", 8, "--exporter.precision", "bfloat16")
+    assert result.code == 0, result.stderr
+    assert "inputs float32 [8, 4]: sepal" in result.stdout
+    assert "on 16 samples of the test split" in result.stdout
+    module = torch.export.load(iris / "iris.pt2").module()
+    raw = torch.tensor([[5.1, 3.5, 1.4, 0.2]]).repeat(8, 1)
+    expected = load_model("iris")(raw)
+    assert module(raw).dtype == torch.float32
+    assert 0 < float((module(raw) - expected).detach().abs().max()) < 0.1
+    for options, words in (
+        (("--exporter.batch_sise", 8), "unknown option 'batch_sise' of exporter 'pt2'"),
+        (("--exporter.batch_size", 0), "batch_size is 0; it must be at least 1"),
+        (("--exporter.precision", "int8"), "unknown precision 'int8' of exporter 'pt2'"),
+        (("--model.width", 8), "unknown option '--model.width'"),
+    ):
+        refused = wf("export", "iris", "other.pt2", *options)
+        assert refused.code == 2
+        assert words in refused.stderr
+    assert not (iris / "other.pt2").exists()
+    assert "--exporter.batch_size  int or null" in wf("show", "exporter", "pt2").stdout
+
+
+def test_options_of_a_format_are_completed(wf: Any, iris: Path) -> None:
+    for line in ("wf export iris --to pt2 --exporter.b", "wf export iris x.pt2 --exporter.b"):
+        complete = {"_WF_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        assert wf(env=complete).stdout.splitlines() == ["plain,--exporter.batch_size"]
+
+
 def test_exported_weights_carry_metadata(wf: Any, iris: Path) -> None:
     from safetensors import safe_open
 

@@ -55,7 +55,7 @@ def install(package: Path, into: Path) -> list[Path]:
     return [into, package / "src"]
 
 
-SHOWN = ("plot", "report-section")
+SHOWN = ("plot", "report-section", "exporter")
 """Kinds that no run needs, and that have a template."""
 ALL = (*(kind for kind in KINDS if kind not in KINDS.on_demand or kind in SHOWN), *DECLARATIONS)
 TRY = """

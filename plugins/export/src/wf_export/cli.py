@@ -8,26 +8,51 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, UsageError, WfError
+from wf_cli.arguments import take_options
 from wf_cli.common import WfCommand, of_line, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell
-from wf_export.formats.known import Format, chosen, formats_of
+from wf_export.formats.known import KIND, Format, chosen, formats_of
 from wf_run.api import open_run, reopen
 from wf_run.bundle.folder import NAME, path_of
-from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places
+from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places, strategy_of
+from wf_run.cli.completing import complete_component_options
 from wf_run.directory.kept import KEPT
 
 SHOWN = 300
 """The maximum number of characters of a transform that are shown."""
 
 
-@click.command(cls=WfCommand)
+class ExportCommand(WfCommand):
+    """Extracts the options of the format, ``--exporter.OPTION``, before click parses."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        found, rest = ({}, args) if ctx.resilient_parsing else take_options(args, (KIND,))
+        ctx.meta["options"] = found.get(KIND, {})
+        return super().parse_args(ctx, rest)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the options of the format, too."""
+        if not incomplete.startswith(f"--{KIND}"):
+            return super().shell_complete(ctx, incomplete)
+        given = ctx.params
+        try:
+            ctx.params[KIND] = chosen(registry_quietly(ctx), given.get(KIND), given.get("file"), "")[0].name
+        except WfError:
+            return []
+        return complete_component_options(ctx, incomplete)
+
+
+@click.command(cls=ExportCommand)
 @RUN
 @click.argument("file", type=click.Path(), required=False)
 @click.option(
     "--to",
+    KIND,
     metavar="FORMAT",
     shell_complete=lambda ctx, _, text: [name for name in formats_of(registry_quietly(ctx)) if name.startswith(text)],
     help="The format, see wf list exporters; by default from the ending of FILE.",
@@ -46,7 +71,7 @@ def export(
     ctx: click.Context,
     place: str,
     file: str | None,
-    to: str | None,
+    exporter: str | None,
     checkpoint: str,
     is_checked: bool,
     path: str | None,
@@ -60,12 +85,15 @@ def export(
     onnx and pt2 (torch.export) contain the model and its preprocessing, such as `standardize`, as a graph for any
     number of samples; the file is compared with the model on samples of the run. safetensors and state-dict contain
     the weights of the model alone. script is the training itself in plain PyTorch, for runs whose components can be
-    written that way.
+    written that way. A format's own options are written --exporter.OPTION, such as --exporter.opset 18 for onnx; see
+    wf show exporter NAME.
     """
     registry = registry_of(ctx)
-    format, target = chosen(registry, to, file, _name(place))
+    format, target = chosen(registry, exporter, file, _name(place))
+    writer = format.writer(registry, ctx.meta["options"])
     if format.traits.of == "training":
-        _script(ctx, format, place, target, checkpoint, places(path, root), is_checked=is_checked, as_json=as_json)
+        changes = places(path, root)
+        _script(ctx, format, writer, place, target, checkpoint, changes, is_checked=is_checked, as_json=as_json)
         return
     if is_checked:
         raise UsageError(
@@ -75,8 +103,8 @@ def export(
     from wf_export.formats.source import Source
     from wf_export.formats.writer import written
 
-    writer = format.writer(registry)
-    source = Source(trained, place, _name(place), *_samples(ctx, place, trained, places(path, root), writer))
+    samples, origin = _samples(ctx, place, trained, places(path, root), writer)
+    source = Source(trained, place, _name(place), samples, origin, getattr(writer, "batch_size", None))
     words, difference = written(writer, source, target)
     shown = {"takes": source.takes(), "gives": source.gives()} if writer.in_graph else {}
     shown["use"] = writer.use(source, target)
@@ -105,6 +133,7 @@ def export(
 def _script(
     ctx: click.Context,
     format: Format,
+    writer: Any,
     place: str,
     target: Path,
     checkpoint: str,
@@ -117,6 +146,12 @@ def _script(
     if path_of(place):
         raise UsageError(f"{place} is a bundle, which has no record of its training: name the run directory")
     directory = open_directory(place)
+    num = directory.manifest.get("world_size", 1)
+    if isinstance(num, int) and num > 1:
+        raise UsageError(
+            f"run {directory.path.name} was trained by {num} processes, which a plain script does not start\n"
+            "  write its weights: --to state-dict"
+        )
     from wf_export.formats.writer import whole
 
     if checkpoint not in (KEPT, "latest", "best"):
@@ -124,7 +159,6 @@ def _script(
     weights = f"{target.stem}.pt"
     with reopen(directory.path, None, **of_line(ctx), **changes) as experiment, whole(target) as temporary:
         keep_best = checkpoint == "best" or (checkpoint == KEPT and experiment.plan["keep"] == "best")
-        writer = format.writer(registry_of(ctx))
         name = directory.path.name
         words = writer.write(experiment, directory.manifest, temporary, name, keep_best=keep_best, weights=weights)
         if is_checked:
@@ -155,7 +189,9 @@ def _samples(ctx: click.Context, place: str, trained: Any, changes: dict[str, An
         level = log.level
         log.setLevel(logging.ERROR)  # messages about the data were shown when the run was trained
         try:
-            with reopen(open_directory(place).path, None, **of_line(ctx), **changes) as experiment:
+            directory = open_directory(place)
+            changes |= strategy_of(ctx, directory)
+            with reopen(directory.path, None, **of_line(ctx), **changes) as experiment:
                 found = samples_of(experiment)
         except (DataError, UsageError) as error:
             tell(f"warning: compared on made-up samples, because the data are missing: {str(error).splitlines()[0]}")

@@ -27,7 +27,6 @@ def wf_kinds() -> list[Kind]:
         Kind(
             name="exporter",
             summary="a format of wf export",
-            several=True,
             of_runs=False,
             traits=ExporterTraits,
             objects="an object with write(source, file), outputs(source, file) and use(source, file)",

@@ -31,9 +31,17 @@ class Format:
         assert isinstance(traits, ExporterTraits)
         return traits
 
-    def writer(self, registry: Registry) -> Any:
-        """The exporter."""
-        return Builder(registry).build(KIND, {"use": registry.full_name(self.entry)}).value
+    def writer(self, registry: Registry, options: Mapping[str, Any] | None = None) -> Any:
+        """The exporter.
+
+        Args:
+            registry: Where names are looked up.
+            options: The options of the format.
+
+        Raises:
+            UsageError: For an unknown option, or a value that does not fit.
+        """
+        return Builder(registry).build(KIND, {"use": registry.full_name(self.entry), **(options or {})}).value
 
 
 def formats_of(registry: Registry) -> dict[str, Format]:

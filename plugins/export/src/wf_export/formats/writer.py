@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,15 +11,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wf.errors import DataError, UsageError, WfError
-from wf_export.formats.source import Difference, Source
+from wf_export.formats.source import TOLERANCES, Difference, Source
 from wf_storage import files
+
+TOLERANCE = TOLERANCES["float32"]
 
 
 class Writer(Protocol):
     """Writes one format; `written` calls its methods in this order."""
 
     in_graph: bool
-    """Whether the file contains the preprocessing and the model as a graph, rather than weights only."""
+    """Whether the file contains the preprocessing and the model as a graph, rather than weights only. A writer of
+    graphs may also have `batch_size`, the number of samples that its file takes, and `tolerance`, see
+    `Source.difference`."""
 
     def write(self, source: Source, file: Path) -> str:
         """Write the file; returns a description of its content."""
@@ -43,7 +48,7 @@ def written(writer: Writer, source: Source, file: Path) -> tuple[str, Difference
     with whole(file) as temporary:
         words = writer.write(source, temporary)
         found = writer.outputs(source, temporary)
-        difference = None if found is None else source.difference(found)
+        difference = None if found is None else source.difference(found, getattr(writer, "tolerance", TOLERANCE))
         if difference is not None and not difference.is_small:
             raise UsageError(f"{file} is not written, because it differs from the model: {difference.words()}")
     return words, difference
@@ -76,9 +81,13 @@ def whole(file: Path) -> Iterator[Path]:
 def traced(format: str, make: Callable[[], Any]) -> Any:
     """The result of tracing or exporting a model with torch.
 
+    Warnings of the libraries are left out: the file is compared with the model, which says more.
+
     Raises:
         UsageError: If torch cannot, with its reason.
     """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,3 +100,5 @@ def traced(format: str, make: Callable[[], Any]) -> Any:
         raise UsageError(
             f"torch cannot write this model as {format}: {why}\n  its weights can be written: --to safetensors"
         ) from error
+    finally:
+        logging.disable(before)

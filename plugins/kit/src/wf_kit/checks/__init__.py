@@ -6,6 +6,7 @@ from wf_kit.checks import (
     commands,
     datasets,
     declaration,
+    exporters,
     loop_parts,
     losses,
     metrics,
@@ -29,6 +30,7 @@ MODULES = (
     metrics,
     loop_parts,
     tasks,
+    exporters,
     commands,
     runs,
 )
