@@ -15,8 +15,8 @@ from PIL import Image
 from wf.errors import DataError, UsageError
 from wf_datasets.images.image_folder import image_folder
 from wf_datasets.npz import npz
-from wf_datasets.remote import copied, url_of
 from wf_datasets.tables.csv_file import csv_file
+from wf_storage.remote import copied, url_of
 
 TABLE = b"a,b,price\n" + b"".join(b"%d,%d,%d.5\n" % (n, n * n % 7, 3 * n) for n in range(30))
 

@@ -371,15 +371,114 @@ def test_images_as_paths_bytes_and_pillow(tmp_path: Path) -> None:
         model.predict([b"no image"])
 
 
-def test_a_dataset_of_arrays_refuses_rows(tmp_path: Path) -> None:
+def test_samples_without_columns_are_nested_lists(wf: Any, tmp_path: Path) -> None:
     samples = TensorSamples(torch.rand(20, 2, 3), torch.rand(20, 1))
-    wf.run(dataset=Dataset(train=samples, targets="real"), model="linear", epochs=0, run_dir=tmp_path / "a", quiet=True)
-    model = wf.load_model(tmp_path / "a" / "bundle")
+    run(dataset=Dataset(train=samples, targets="real"), model="linear", epochs=0, run_dir=tmp_path / "a", quiet=True)
+    model = load_model(tmp_path / "a" / "bundle")
     assert len(model.predict(np.zeros((2, 2, 3), dtype=np.float32))) == 2
-    with pytest.raises(DataError, match="named ones, and no rows"):
-        model.predict([[1, 2]])
-    with pytest.raises(UsageError, match="has no reader of rows"):
-        model.predict([{"a": 1}])
+    [expected] = model.predict(samples.inputs[:1])
+    given = samples.inputs[0].tolist()
+    for rows in ([given], [{"inputs": given}]):
+        assert model.predict(rows) == [expected]
+    file = tmp_path / "a.jsonl"
+    file.write_text(json.dumps({"inputs": given}) + "\n")
+    assert wf("predict", tmp_path / "a", file, "--json").json() == [expected]
+    for wrong, message in (
+        ([[1, 2]], r"inputs of shape \[1, 2\]; the run takes \[N, 2, 3\]"),
+        ([{"a": 1}], "unknown key 'inputs'"),
+        ([[[1, 2, 3], [1, 2]]], "its lists differ in length"),
+        ([[["a", 2, 3], [1, 2, 3]]], "something else than numbers"),
+        ([[[float("nan"), 2, 3], [1, 2, 3]]], "not a finite float32 number"),
+        ([1.0], "a float is not a sample"),
+    ):
+        with pytest.raises(DataError, match=message):
+            model.predict(wrong)
+
+
+def test_arrays_series_and_blocks_of_text_as_json(wf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", x=np.random.default_rng(0).normal(size=(30, 4)).astype("float32"), y=np.arange(30) % 2)
+    run(dataset="a.npz", model="linear", epochs=0, name="arrays", quiet=True)
+    times = [f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00" for hour in range(120)]
+    values = [hour % 7 for hour in range(120)]
+    lines = [f"{time},{value}" for time, value in zip(times, values, strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join(["time,load", *lines]) + "\n")
+    data = {"use": "series", "path": "s.csv", "time": "time", "target": "load", "window": 8, "horizon": 2}
+    run(dataset=data, model="linear", epochs=0, name="series", quiet=True)
+    (tmp_path / "t.txt").write_text("the cat sat on the mat. " * 30)
+    gpt = {"use": "gpt", "layers": 1, "heads": 1, "width": 8}
+    run(dataset={"use": "text", "path": "t.txt", "block": 8}, model=gpt, epochs=0, name="blocks", quiet=True)
+    array = np.load("a.npz")["x"]
+    for name, record, file in (
+        ("arrays", {"x": array[0].tolist()}, "a.npz"),
+        ("series", {"time": times, "load": values}, "s.csv"),
+        ("blocks", {"text": "the cat "}, "t.txt"),
+    ):
+        (tmp_path / "new.jsonl").write_text(json.dumps(record) + "\n")
+        result = wf("predict", name, "new.jsonl", "--json")
+        assert result.code == 0, result.stderr
+        assert result.json() == wf("predict", name, file, "--json").json()[:1]
+    for name, wrong, message in (
+        ("arrays", {"y": [1]}, "unknown key 'x'"),
+        ("series", {"time": "2024-01-01", "load": 3}, "a row is a series, and its columns are lists of one length"),
+        ("series", {"time": times[:3], "load": values[:3]}, "does not end with 8 rows"),
+        ("blocks", {"text": "the"}, "the text has 3 tokens, but the run takes blocks of 8"),
+    ):
+        (tmp_path / "new.jsonl").write_text(json.dumps(wrong) + "\n")
+        result = wf("predict", name, "new.jsonl")
+        assert result.code == 4
+        assert message in result.stderr
+
+
+class OwnLoss(nn.Module):
+    """A loss of the user's own."""
+
+    def forward(self, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return ((predictions - targets) ** 4).mean()
+
+
+def test_a_graph_without_its_loss_is_evaluated_by_its_metrics(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{n},{n % 7},{n / 9}\n" for n in range(40)))
+    table = {"use": "csv", "path": str(tmp_path / "t.csv"), "target": "y"}
+    net, place = nn.Linear(2, 1), tmp_path / "r"
+    run(dataset=table, model=net, loss=OwnLoss(), transform=["standardize"], epochs=1, run_dir=place, quiet=True)
+    result = wf("evaluate", place / "bundle", "--data", tmp_path / "t.csv", "--json")
+    assert result.code == 0, result.stderr
+    assert list(result.json()["metrics"]) == ["data/mae", "data/r2"]
+    assert "the loss is not computed: it was your own code" in result.stderr
+
+
+def test_the_labels_of_texts_are_known(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("words,kind\n" + "good,yes\nbad,no\nfine,yes\npoor,no\n" * 8)
+    data = {"use": "texts", "path": str(tmp_path / "t.csv"), "text": "words", "label": "kind"}
+    model = {"use": "text-encoder", "layers": 0, "width": 8}
+    run(dataset=data, model=model, epochs=0, run_dir=tmp_path / "r", quiet=True)
+    result = wf("evaluate", tmp_path / "r" / "bundle", "--data", tmp_path / "t.csv", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json()["samples"] == 32
+
+
+def test_files_at_urls(wf: Any, iris: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WF_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "in" / f"{name}.csv").write_text(rows_of("test", iris))
+    url = f"file://{tmp_path}/in"
+    alone = wf("predict", bundle, tmp_path / "in" / "one.csv")
+    assert wf("predict", bundle, f"{url}/one.csv").stdout == alone.stdout
+    for several in (url, f"{url}/*.csv"):
+        result = wf("predict", bundle, several, "--format", "csv")
+        assert result.code == 0, result.stderr
+        assert len(result.stdout.splitlines()) == 1 + 2 * len(alone.stdout.splitlines())
+    by_url = wf("evaluate", bundle, "--data", f"{url}/one.csv", "--target", "species", "--json").json()
+    assert by_url["samples"] == len(alone.stdout.splitlines())
+    assert by_url["data"] == f"{url}/one.csv"
+    missing = wf("predict", bundle, f"{url}/three.csv")
+    assert missing.code == 4
+    assert "three.csv" in missing.stderr
+    refused = wf("run", "--only-builtin", "--dataset", "s3://bucket/train-000.tar")
+    assert refused.code == 2
+    assert "wf-webdataset reads .tar files: pip install" in refused.stderr
 
 
 def rows_of(split: str, run: Path, target: str = "species") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from PIL import Image
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_datasets.images.image_reader import Form, read_image
-from wf_datasets.remote import tried, url_of
 from wf_kit import check_plugin
+from wf_storage.remote import tried, url_of
 from wf_webdataset.dataset import webdataset
-from wf_webdataset.index import ShardIndex
+from wf_webdataset.index import ShardIndex, index_of
 from wf_webdataset.names import expanded, shards_of
 from wf_webdataset.samples import Shards
 
@@ -119,6 +120,22 @@ def test_samples_are_decoded_in_the_order_of_the_files(folder: Path) -> None:
     assert isinstance(data.train, Shards)
     several = data.train.__getitems__([19, 3, 3, 8])
     assert all(torch.equal(one[0], data.train[number][0]) for one, number in zip(several, [19, 3, 3, 8], strict=True))
+
+
+def test_remote_shards_are_read_at_once_for_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, num = fsspec.filesystem("memory"), 5
+    for number in range(num):
+        memory.pipe(f"/at-once/{number}.tar", shard(2 * number, 2))
+    together = threading.Barrier(num, timeout=30)  # raises if they are read one after the other
+
+    def read(*args: Any) -> ShardIndex:
+        together.wait()
+        return index_of(*args)
+
+    monkeypatch.setattr("wf_webdataset.dataset.index_of", read)
+    found = webdataset(f"memory://at-once/{{0..{num - 1}}}.tar")
+    assert isinstance(found.train, Shards)
+    assert found.train._keys.tolist() == [f"{number:04}".encode() for number in range(2 * num)]
 
 
 def test_remote_and_cached_shards_equal_local_ones(folder: Path, tmp_path: Path) -> None:

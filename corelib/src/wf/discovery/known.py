@@ -31,6 +31,8 @@ class KnownPlugin:
 
     kinds: Sequence[str] = ()
     """The kinds of components that it declares."""
+    reads: Sequence[str] = ()
+    """The endings of the files that its datasets read."""
 
     def brings(self, kind: str, name: str) -> bool:
         """Whether a component of that kind and name is in it."""
@@ -42,7 +44,9 @@ def index() -> tuple[KnownPlugin, ...]:
     """The whole index, by name."""
     document = tomllib.loads(_text("known_plugins.toml"))
     return tuple(
-        KnownPlugin(name, table["summary"], table["install"], table["names"], table.get("kinds", ()))
+        KnownPlugin(
+            name, table["summary"], table["install"], table["names"], table.get("kinds", ()), table.get("reads", ())
+        )
         for name, table in sorted(document.items())
     )
 
@@ -52,6 +56,11 @@ def is_among(name: str, names: Iterable[str]) -> bool:
     plain = {plain_word(one) for one in names}
     prefix, slash, _ = plain_word(name).partition("/")
     return plain_word(name) in plain or bool(slash and f"{prefix}/*" in plain)
+
+
+def who_reads(ending: str) -> list[KnownPlugin]:
+    """The distributions whose datasets read files with an ending."""
+    return [known for known in index() if ending in known.reads]
 
 
 def who_brings(kind: str, name: str) -> list[KnownPlugin]:

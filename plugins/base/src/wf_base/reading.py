@@ -20,6 +20,9 @@ class Reader(Protocol):
     class is named by the component's declaration, never by the run directory:
     ``DatasetTraits(reader="module:Class")``. A parameter missing from the description is the run value of that name,
     such as a `tokenizer`.
+
+    A reader may have `target_columns`, the columns of the targets in files of samples, for ``wf evaluate RUN --data
+    FILE``, where the dataset has no option `target` that names them.
     """
 
     endings: tuple[str, ...]
@@ -53,8 +56,9 @@ class RecordReader(Reader, Protocol):
     def fields(self) -> Sequence[Mapping[str, Any]]:
         """The columns of a row in the order of training.
 
-        Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text`` or ``image``), and further facts,
-        if known: ``unit``, ``values`` of categories, ``missing``, ``unseen``. It is plain JSON.
+        Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text``, ``image``, ``list``), and further
+        facts, if known: ``unit``, ``values`` of categories, ``missing``, ``unseen``; of a list ``of``, ``number`` or
+        ``text``, and ``min_length``. It is plain JSON.
         """
         ...
 

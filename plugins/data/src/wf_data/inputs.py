@@ -308,7 +308,13 @@ Read = Callable[[Path], Tree]
 """A function that returns the inputs in a file."""
 
 
-def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping[str, Read] | None = None) -> Tree:
+def read_inputs(
+    path: Path,
+    reader: Reader | None,
+    inputs: Form,
+    others: Mapping[str, Read] | None = None,
+    rows: Sequence[str] = (),
+) -> Tree:
     """The inputs in a file, exactly as the run's samples hold them.
 
     Args:
@@ -316,6 +322,7 @@ def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping
         reader: The dataset's reader; None without one.
         inputs: The form of the run's samples.
         others: Readers of other files, by ending.
+        rows: The endings of files of rows that the run reads in another way, to look for the file and for messages.
 
     Raises:
         UsageError: For another ending.
@@ -323,7 +330,7 @@ def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping
     """
     own, ending = () if reader is None else tuple(reader.endings), path.suffix.lower()
     others = others or {}
-    endings = dict.fromkeys((*own, *arrays.ENDINGS, *others))
+    endings = dict.fromkeys((*own, *rows, *arrays.ENDINGS, *others))
     if ending not in endings:
         raise UsageError(
             f"input '{path}' is neither a split ({', '.join(SPLITS)}) nor a file that this run reads: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wf.errors import DataError, closest
-from wf_datasets.remote import copied, url_of
+from wf_storage.remote import copied, url_of
 
 
 def existing_file(path: Path) -> Path:

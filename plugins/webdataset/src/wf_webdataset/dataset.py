@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,13 @@ from wf.errors import DataError, UsageError, unknown
 from wf_base import Dataset
 from wf_datasets.images.image_folder import DEFAULT_SIDE, MAX_SIDE
 from wf_datasets.images.image_reader import Fit, Form, ImageReader
-from wf_datasets.remote import TRIES
+from wf_storage.remote import TRIES
 from wf_webdataset.index import ShardIndex, Wanted, index_of
 from wf_webdataset.names import shards_of
 from wf_webdataset.samples import Shards
+
+AT_ONCE = 16
+"""The number of shards at URLs that are read at once for their index."""
 
 
 def webdataset(
@@ -130,9 +134,18 @@ def _form(
 
 def _indexes(pattern: str, wanted: Wanted, cache: Path | None, tries: int) -> list[ShardIndex]:
     urls = shards_of(pattern)
-    if any("://" in url for url in urls):
-        print(f"dataset '{pattern}': reading {len(urls)} shards to build the index", file=sys.stderr)
-    return [index_of(url, wanted, cache, tries) for url in urls]
+    if not any("://" in url for url in urls):
+        return [index_of(url, wanted, cache, tries) for url in urls]
+    shards = "1 shard" if len(urls) == 1 else f"{len(urls):,} shards"
+    print(f"dataset '{pattern}': reading {shards} to build the index", file=sys.stderr)
+    with ThreadPoolExecutor(min(AT_ONCE, len(urls))) as pool:
+        found = [pool.submit(index_of, url, wanted, cache, tries) for url in urls]
+        try:
+            return [one.result() for one in found]
+        except BaseException:
+            for one in found:
+                one.cancel()
+            raise
 
 
 def _check_apart(indexes: Mapping[str, Sequence[ShardIndex]]) -> None:

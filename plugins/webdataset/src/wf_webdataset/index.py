@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError
-from wf_datasets.remote import TRIES, Place, tried, version_of
+from wf_storage.remote import TRIES, Place, tried, version_of
 
 BLOCK = 4 << 20
 """Size of the read-ahead in bytes, so that one request reads many small files."""
@@ -74,7 +75,7 @@ def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) 
     found = tried(url, lambda: _read(url, num_bytes, version, wanted), tries)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        own = file.with_suffix(f".{os.getpid()}")
+        own = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         own.write_text(json.dumps(vars(found)), encoding="utf-8")
         own.rename(file)
     return found

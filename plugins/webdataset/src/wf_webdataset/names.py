@@ -6,7 +6,7 @@ import itertools
 import re
 
 from wf.errors import DataError, UsageError
-from wf_datasets.remote import has_pattern, listed
+from wf_storage.remote import has_pattern, listed
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wf_base.order import Ordered
 from wf_datasets.images.image_reader import Form, read_image
-from wf_datasets.remote import TRIES, Place, copied, ranges, tried
+from wf_storage.remote import TRIES, Place, copied, ranges, tried
 from wf_webdataset.index import ShardIndex
 
 GAP = 64 << 10

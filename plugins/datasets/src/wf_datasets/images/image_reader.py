@@ -91,7 +91,8 @@ def read_pixels(file: Path | BinaryIO | Image.Image, form: Form, name: str = "")
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise anything
-        reason = "it is empty" if _is_empty(file) else str(error) or type(error).__name__
+        words = str(error).partition(" <_io.")[0]  # without the address of a stream
+        reason = "it is empty" if _is_empty(file) else words or type(error).__name__
         raise DataError(f"image '{name}' cannot be read: {reason}\n  repair, replace or delete it") from error
     if image.mode == "F":
         return pixels.clamp_(0, 1).unsqueeze(0).expand(form.channels, -1, -1).contiguous()

@@ -16,6 +16,7 @@ from wf.errors import DataError, UsageError, unknown
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
 from wf_datasets.tables.plain_rows import Array
+from wf_datasets.tables.records import table_of
 from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table
 from wf_datasets.tables.table_reader import not_numbers
 from wf_datasets.tables.text.table_file import TableFile
@@ -191,14 +192,56 @@ class SeriesReader:
         Raises:
             DataError: For a file that is missing or invalid, or a series whose end is shorter than a window.
         """
+        return self._windows(self.series(path), str(path))
+
+    def fields(self) -> list[dict[str, Any]]:
+        """The columns of a row, which is one window: each a list with a value for each time."""
+        modes = self._modes(as_dates=self.dates is not None)
+        return [{"name": name, "type": "list", "of": mode, "min_length": self.window} for name, mode in modes.items()]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The last window of each row, whose columns are lists: ``{"time": [...], "load": [...]}``.
+
+        Raises:
+            DataError: For a row whose columns are not lists of one length, or that does not end with a window.
+        """
+        modes, found = self._modes(as_dates=self.dates is not None), []
+        if self.id is not None:
+            del modes[self.id]
+        for row, record in enumerate(records, first):
+            place = f"{where}, row {row}"
+            for name in modes:
+                if name not in record:
+                    raise DataError(f"{place}: {unknown('column', name, record, 'the run was trained with it')}")
+            own = {name: record[name] for name in modes}
+            wrong = next((name for name, cells in own.items() if not isinstance(cells, (list, tuple))), None)
+            if wrong is not None or len({len(cells) for cells in own.values()}) > 1:
+                raise DataError(
+                    f"{place}: a row is a series, and its columns are lists of one length"
+                    + (f"; '{wrong}' is {type(own[wrong]).__name__}" if wrong is not None else "")
+                    + f'\n  {{"{self.time}": [...], "{self.columns[0]}": [...]}} with at least {self.window} times'
+                )
+            rows = [dict(zip(own, cells, strict=True)) for cells in zip(*own.values(), strict=True)]
+            if not rows:
+                raise DataError(f"{place}: the series is empty")
+            given = record.get(self.id) if self.id is not None else None
+            if self.id is not None:
+                rows = [{**row, self.id: str(given)} for row in rows]
+            everything = modes if self.id is None else {**modes, self.id: "text"}
+            table = table_of(rows, everything, place, decimal=self.decimal)
+            found.append(self._windows(self._parts(table), place))
+        return torch.cat(found)
+
+    def _windows(self, parts: Sequence[Part], where: str) -> Tensor:
+        """The last window of each series, float32 ``[S, window, F]``."""
         found = []
-        for part in self.series(path):
+        for part in parts:
             own = part.values[-self.window :]
             whole = len(own) == self.window and part.chunk[-1] == part.chunk[-self.window]
             if not whole or not np.isfinite(own).all():
                 what = "the series" if self.id is None else f"series '{part.name}'"
                 raise DataError(
-                    f"{path}: {what} does not end with {self.window} rows without a gap and with all values, which a "
+                    f"{where}: {what} does not end with {self.window} rows without a gap and with all values, which a "
                     "forecast needs"
                 )
             found.append(own.astype(np.float32))
@@ -249,14 +292,19 @@ class SeriesReader:
         return f"{date:%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00")
 
     def _table(self, file: TableFile, *, as_dates: bool, advice: str = "") -> Table:
-        modes: dict[str, Mode] = dict.fromkeys(self.columns, "number")
-        modes[self.time] = "text" if as_dates else "number"
-        if self.id is not None:
-            modes[self.id] = "text"
+        modes = self._modes(as_dates=as_dates)
         try:
             return file.read(modes, file.decimal(self.columns, self.decimal))
         except NotNumbersError as error:
             raise DataError(not_numbers(file, error.found, training=False, advice=advice)) from error
+
+    def _modes(self, *, as_dates: bool) -> dict[str, Mode]:
+        """The type that each column is read as."""
+        modes: dict[str, Mode] = dict.fromkeys(self.columns, "number")
+        modes[self.time] = "text" if as_dates else "number"
+        if self.id is not None:
+            modes[self.id] = "text"
+        return modes
 
     def _times(self, table: Table) -> Array:
         """The time of each row, in seconds since 1970 or as a number."""

@@ -83,13 +83,19 @@ def document_by_graph(document: Mapping[str, Any], rebuild: Mapping[str, Any]) -
         if key in ("format", "dataset", "task", "transform") or key in OWN_KEYS
     }
     kept.pop("plugins", None)
-    judges = {key: document[key] for key in ("loss", "metric", "evaluator") if key in document}
-    if not any(":" in text for text in texts(judges)):  # or a file cannot be evaluated
-        kept |= judges
+    for key in ("loss", "evaluator"):
+        if key in document and not _names_code(document[key]):
+            kept[key] = document[key]
+    kept["metric"] = [table for table in document.get("metric", ()) if not _names_code(table)]
     numbers = rebuild.get("target_transforms", ())
     live = {"use": f"{LIVE}graph"}
     kept["transform"] = [one if at in numbers else live for at, one in enumerate(document.get("transform", ()))]
     return kept
+
+
+def _names_code(table: Any) -> bool:
+    """Whether a component is the user's own code, or has an option that is."""
+    return any(":" in text for text in texts(table))
 
 
 def states_of(bundle: BundleFolder) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Other samples than the run's: a table with targets, or a folder of images by class.",
+    help="Other samples than the run's: a table with targets, or a folder of images by class; a path or a URL.",
 )
 @click.option(
     "--target", "targets", multiple=True, metavar="COLUMN", help="The target columns in FILE; by default the run's."
@@ -156,11 +156,14 @@ def _evaluate_file(
 ) -> None:
     """The figures of the samples of a file."""
     trained = open_model(ctx, place, checkpoint)
-    with progress_of(f"evaluating {file}"):
-        found, num = trained.evaluate(file, targets)
+    from wf_storage.remote import copied, url_of
+
+    url = url_of(file)
+    with progress_of(f"evaluating {url or file}"):
+        found, num = trained.evaluate(file if url is None else copied(url), targets)
     metrics = {f"data/{name}": value for name, value in found.items()}
     if as_json:
-        print_json({"data": str(file), "samples": num, "checkpoint": checkpoint, "metrics": metrics})
+        print_json({"data": url or str(file), "samples": num, "checkpoint": checkpoint, "metrics": metrics})
     else:
         echo(figures(metrics, ["data"], trained.class_names))
 

@@ -74,9 +74,9 @@ def predict(
     """Predict for INPUT: files, folders, standard input (-), or a split of the run.
 
     A file is one that the run's dataset reads (a table, an image), JSON lines or parquet of such rows, or an array
-    [N, ...] in a .npy or .npz file; the training data are not needed for it, and RUN may be a bundle. Prints one line
-    per sample: the class, the labels that apply (- for none), the share of pixels of each class of a mask, the boxes
-    of a detection, or the numbers of a regression.
+    [N, ...] in a .npy or .npz file, at a path or a URL (s3://bucket/new.csv); the training data are not needed for it,
+    and RUN may be a bundle. Prints one line per sample: the class, the labels that apply (- for none), the share of
+    pixels of each class of a mask, the boxes of a detection, or the numbers of a regression.
     """
     from wf_run.using import predictions
 

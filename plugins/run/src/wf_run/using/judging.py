@@ -144,7 +144,7 @@ def _choose(
         DataError: If a column is missing.
         UsageError: If the target columns are unknown.
     """
-    names = list(asked or of_run or description.target_names)
+    names = list(asked or of_run or description.target_names or getattr(reader, "target_columns", ()))
     classes = description.spec.class_names
     if not names and classes and set(classes) <= set(header):
         names = list(classes)

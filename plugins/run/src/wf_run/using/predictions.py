@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from wf.errors import DataError, UsageError, unknown
 from wf.typed import finite
 from wf_base import tree
-from wf_base.reading import RecordReader
 from wf_base.tree import Tree
 from wf_data import arrays
-from wf_run.using.raw import RECORDS, STDIN, standard_input
+from wf_run.using.raw import RECORDS, STDIN, standard_input, takes_rows
 from wf_run.using.trained import Trained
+from wf_storage.remote import copied, has_pattern, listed, url_of
 
 OUTPUTS = ("csv", "jsonl", "parquet")
 """The formats of predictions in files, by ending."""
@@ -37,11 +37,13 @@ class Source:
 
     path: Path
     stream: Any = None
+    url: str | None = None
+    """The URL that the file at `path` is a copy of."""
 
     @property
     def name(self) -> str:
         """Its name in predictions."""
-        return STDIN if self.stream is not None else str(self.path)
+        return STDIN if self.stream is not None else self.url or str(self.path)
 
     @property
     def is_one(self) -> bool:
@@ -141,7 +143,7 @@ def sources_of(inputs: Sequence[str], trained: Trained, tell: Callable[[str], No
     """The sources that inputs name: files, the files in folders that the run reads, and ``-``.
 
     Args:
-        inputs: Paths, and ``-`` for standard input.
+        inputs: Paths and URLs, and ``-`` for standard input.
         trained: The model; it determines which files can be read.
         tell: Called with a message about skipped files.
 
@@ -155,18 +157,32 @@ def sources_of(inputs: Sequence[str], trained: Trained, tell: Callable[[str], No
     for text in inputs:
         if text == STDIN:
             found.append(Source(*standard_input(trained.reader)))
-        elif Path(text).is_dir():
-            found += [Source(path) for path in _below(Path(text), endings_of(trained), tell)]
         else:
-            found.append(Source(Path(text)))
+            found += _at(text, trained, tell)
     return found
+
+
+def _at(text: str, trained: Trained, tell: Callable[[str], None]) -> Iterator[Source]:
+    """The files at a path or a URL; those at a URL are copied to this machine."""
+    url = url_of(text)
+    if url is not None and has_pattern(url):
+        for one in listed(url):
+            yield from _at(one, trained, tell)
+        return
+    path = Path(text) if url is None else copied(url)
+    if not path.is_dir():
+        yield Source(path, url=url)
+        return
+    for file in _below(path, endings_of(trained), tell):
+        yield Source(file, url=None if url is None else f"{url.rstrip('/')}/{file.relative_to(path)}")
 
 
 def endings_of(trained: Trained) -> list[str]:
     """The endings of the files that a run reads."""
     reader = trained.reader
     own = list(getattr(reader, "endings", ()))
-    return list(dict.fromkeys([*own, *(RECORDS if isinstance(reader, RecordReader) else ()), *arrays.ENDINGS]))
+    rows = RECORDS if takes_rows(trained.description.inputs, reader) else ()
+    return list(dict.fromkeys([*own, *rows, *arrays.ENDINGS]))
 
 
 def _below(folder: Path, endings: Sequence[str], tell: Callable[[str], None]) -> Iterator[Path]:
@@ -185,7 +201,8 @@ def _below(folder: Path, endings: Sequence[str], tell: Callable[[str], None]) ->
         raise DataError(f"no file in '{folder}' can be read by this run: {', '.join(endings)}")
     if passed:
         kinds = ", ".join(sorted(passed))
-        tell(f"warning: {folder}: skipped {passed.total():,} files that this run does not read ({kinds})")
+        num = passed.total()
+        tell(f"warning: {folder}: skipped {num:,} file{'' if num == 1 else 's'} that this run does not read ({kinds})")
 
 
 class Writer(Protocol):

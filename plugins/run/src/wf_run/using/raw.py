@@ -25,6 +25,7 @@ from wf_base.reading import PartReader, RecordReader
 from wf_base.tree import Tree
 from wf_data import arrays
 from wf_data.inputs import Form, check_form
+from wf_data.nested import LONE, from_nested, takes_nested
 
 RECORDS = (".jsonl", ".ndjson", ".parquet")
 """Endings of files whose rows are read as dicts by column, whatever the format of the training data."""
@@ -79,6 +80,11 @@ def inputs_of(given: Any, form: Form, reader: Any, columns: Sequence[str], where
     return from_rows([_as_row(row, number, columns, where) for number, row in enumerate(rows, 1)], form, reader, where)
 
 
+def takes_rows(form: Form, reader: Any) -> bool:
+    """Whether a run reads rows given as dicts: by its reader, or as nested lists of numbers."""
+    return isinstance(reader, RecordReader) or takes_nested(form)
+
+
 def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where: str = "rows", first: int = 1) -> Tree:
     """Inputs ``[N, ...]`` from rows given as dicts by column.
 
@@ -86,12 +92,16 @@ def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where:
         DataError: For rows of another form.
         UsageError: If the run cannot read rows.
     """
-    if not isinstance(reader, RecordReader):
+    if not takes_rows(form, reader):
         raise UsageError(
             f"{where}: rows cannot be read: the run's dataset has no reader of rows\n"
             f"  give tensors as its samples hold them, or a file: {_endings(reader)}"
         )
-    found = reader.from_records(rows, where, first)
+    if isinstance(reader, RecordReader):
+        found = reader.from_records(rows, where, first)
+    else:
+        gaps = bool(getattr(reader, "transforms", tuple)())
+        found = from_nested(rows, form, getattr(reader, "key", LONE), where, first, gaps=gaps)
     check_form(form, found, where)
     return found
 
@@ -100,14 +110,20 @@ def _as_row(row: Any, number: int, columns: Sequence[str], where: str) -> Mappin
     if isinstance(row, Mapping):
         return row
     if isinstance(row, (list, tuple, np.ndarray)):
+        if not columns:
+            return {LONE: row}
         if len(row) != len(columns):
             raise DataError(
                 f"{where}, row {number}: it has {len(row)} values; the model takes {len(columns)}"
-                + (f", in this order: {', '.join(columns)}" if columns else " named ones, and no rows")
+                f", in this order: {', '.join(columns)}"
             )
         return dict(zip(columns, row, strict=True))
     if len(columns) == 1:
         return {columns[0]: row}
+    if not columns:
+        raise DataError(
+            f"{where}, row {number}: a {type(row).__name__} is not a sample\n  give its numbers as nested lists"
+        )
     raise DataError(
         f"{where}, row {number}: a {type(row).__name__} is not a row\n  give a dict by column: {', '.join(columns)}"
     )
@@ -138,7 +154,7 @@ def parts_of(
         if stream is None and not path.is_file():
             read(path)  # raises, suggesting similar names
         found = reader.parts(path, stream)
-    elif ending in RECORDS and isinstance(reader, RecordReader) and (stream is not None or path.is_file()):
+    elif ending in RECORDS and takes_rows(form, reader) and (stream is not None or path.is_file()):
         found = _of_records(path, form, reader, stream)
     elif stream is not None and ending in getattr(reader, "endings", ()):
         found = iter([_spooled(path, stream, read)])
@@ -170,7 +186,7 @@ def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _of_records(path: Path, form: Form, reader: RecordReader, stream: BinaryIO | None) -> Iterator[Tree]:
+def _of_records(path: Path, form: Form, reader: Any, stream: BinaryIO | None) -> Iterator[Tree]:
     records = _parquet(path) if path.suffix.lower() == ".parquet" else _lines(path, stream)
     first = 1
     while block := list(itertools.islice(records, BLOCK)):

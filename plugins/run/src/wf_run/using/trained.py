@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from wf.blame import naming_culprit
+from wf.declarations.task import Task
 from wf.errors import UsageError, WfError
 from wf.protocols import Stateful
 from wf.typed import finite
@@ -20,6 +22,7 @@ from wf_base.task import TaskRuntime, names_of
 from wf_base.training.modes import evaluated
 from wf_base.tree import Tree
 from wf_building.builder import Builder
+from wf_building.defaults import default_of, missing
 from wf_data import arrays
 from wf_data.inputs import check_form, example_of, leaves_of, read_inputs
 from wf_data.named import NamedReader
@@ -32,7 +35,9 @@ from wf_run.runfiles.runfile import own_table
 from wf_run.using.judging import SPLIT, GivenData, Labelled, labelled_of
 from wf_run.using.network import GraphModel, TrainedModel
 from wf_run.using.plugin_readers import file_readers
-from wf_run.using.raw import Part, inputs_of, parts_of
+from wf_run.using.raw import RECORDS, Part, inputs_of, parts_of, takes_rows
+
+_LOG = logging.getLogger("wf")
 
 
 class Trained:
@@ -181,9 +186,10 @@ class Trained:
             DataError: For a file without such columns, or values unlike those of training.
             UsageError: If the run has no evaluator, or its targets cannot be read from columns.
         """
-        if "evaluator" not in self.plan:
-            raise UsageError("this run has no evaluator\n  train with one: --evaluator NAME")
         task, network, builder = self.description.outputs(self._builder.registry), self.network, self._builder
+        table = self.plan.get("evaluator") or {"use": default_of(builder.registry, "evaluator")}
+        if table["use"] is None:
+            raise missing(builder.registry, "evaluator")
         task.target_transforms = tuple(step.transform for step in network.steps if step.of_targets)
         known = self.plan.get("dataset", {}).get("target", ())
         of_run = [known] if isinstance(known, str) else list(known)
@@ -197,8 +203,7 @@ class Trained:
             default_dtype(network.dtype),
             builder.values.within(self._judged_by(task, data)),
         ):
-            evaluator = builder.build("evaluator", self.plan["evaluator"]).value
-            figures = dict(evaluator.evaluate(SPLIT))
+            figures = dict(builder.build("evaluator", table).value.evaluate(SPLIT))
         return figures, data.num
 
     def _judged_by(self, task: TaskRuntime, data: GivenData) -> dict[str, Any]:
@@ -215,10 +220,19 @@ class Trained:
                 links, single = self.description.links, self.description.single_logit
                 links = tuple(self.plan["links"]) if links is None else links
                 values["loss"] = link_loss(loss, links, builder.registry, builder.values, single_logit=single)
-            made = [builder.build("metric", own_table("metric", table)) for table in self.plan.get("metric", ())]
+            elif isinstance(self.network, GraphModel) and task.needs_loss:
+                _LOG.warning("the loss is not computed: it was your own code, which a bundle with a graph has not")
+            tables = self.plan.get("metric") or self._usual_metrics()
+            made = [builder.build("metric", own_table("metric", table)) for table in tables]
         values["metrics"] = {one.name: metric_of(one, 1) for one in made}
         values["metric_forms"] = {one.name: form_of_metric(one) for one in made}
         return values
+
+    def _usual_metrics(self) -> list[dict[str, str]]:
+        """The default metrics of the task, for a bundle that has none."""
+        name = self.description.task
+        task = None if name is None else self._builder.registry.find("task", name).component.traits
+        return [{"use": one} for one in (task.default_names("metric") if isinstance(task, Task) else ())]
 
     def example(self, num: int = 4, seed: int = 0) -> Tree:
         """Made-up inputs ``[N, ...]`` with the form of the samples, to try or to trace a model.
@@ -262,7 +276,8 @@ class Trained:
             known = (*arrays.ENDINGS, *others, *(self.reader.endings if self.reader else ()))
             if isinstance(self._reader, WfError) and path.suffix.lower() not in known:
                 raise self._reader
-            return read_inputs(path, self.reader, self.description.inputs, others)
+            rows = RECORDS if takes_rows(self.description.inputs, self.reader) else ()
+            return read_inputs(path, self.reader, self.description.inputs, others, rows)
 
     def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Part]:
         """The inputs in a file, some thousands of samples at a time if its reader supports it.

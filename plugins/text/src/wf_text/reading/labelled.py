@@ -92,7 +92,7 @@ def texts(
         vocabulary=vocabulary,
         facts={"padding": padding, "max_tokens": max_tokens},
         collate=Padded(padding),
-        reader=LabelledReader(tokenizer, text, max_tokens, too_long, padding, delimiter),
+        reader=LabelledReader(tokenizer, text, max_tokens, too_long, padding, delimiter, label),
     )
 
 

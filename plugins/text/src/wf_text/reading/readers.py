@@ -52,6 +52,27 @@ class TextReader:
             _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
         return tokens[: num * self._block].view(num, self._block)
 
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        """The only column of a row."""
+        return [{"name": "text", "type": "text"}]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The last block of the text of each row.
+
+        Raises:
+            DataError: For a text that is shorter than a block, or that the tokenizer cannot encode.
+        """
+        encoder, found = Encoder(self._tokenizer, 1 << 60, "error"), []
+        for text, place in texts_of(records, "text", where, first):
+            tokens = encoder.text(text, place)[-self._block :]
+            if len(tokens) < self._block:
+                raise DataError(
+                    f"{place}: the text has {len(tokens)} tokens, but the run takes blocks of {self._block}\n"
+                    "  wf generate RUN --prompt TEXT takes shorter ones"
+                )
+            found.append(torch.tensor(tokens))
+        return torch.stack(found)
+
 
 class MaskedReader:
     """Reads the lines of a text, in which ``<mask>`` marks a token to predict.
@@ -118,20 +139,34 @@ class LabelledReader:
         too_long: The treatment of longer ones.
         padding: The token of padding.
         delimiter: The character between the fields of a table, or ``auto``.
+        label: The column of the labels; None if it is unknown.
     """
 
     endings: tuple[str, ...] = (".txt", *TABLES, *LINES)
 
     def __init__(
-        self, tokenizer: Tokenizer, text: str, max_tokens: int, too_long: TooLong, padding: int, delimiter: str
+        self,
+        tokenizer: Tokenizer,
+        text: str,
+        max_tokens: int,
+        too_long: TooLong,
+        padding: int,
+        delimiter: str,
+        label: str | None = None,
     ) -> None:
         self._encoder = Encoder(tokenizer, max_tokens, too_long)
-        self._text, self._delimiter, self._padding = text, delimiter, padding
+        self._text, self._delimiter, self._padding, self._label = text, delimiter, padding, label
         self._limits = {"max_tokens": max_tokens, "too_long": too_long}
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The column of the labels, for evaluations."""
+        return () if self._label is None else (self._label,)
 
     def description(self) -> Mapping[str, Any]:
         """Everything except the tokenizer, which is rebuilt by its own name."""
-        return {"text": self._text, "delimiter": self._delimiter, "padding": self._padding, **self._limits}
+        own = {"text": self._text, "delimiter": self._delimiter, "padding": self._padding, "label": self._label}
+        return {**own, **self._limits}
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
         """The only column of a row."""

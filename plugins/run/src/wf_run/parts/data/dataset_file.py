@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.discovery.entry import Entry
+from wf.discovery.known import who_reads
 from wf.errors import UsageError
 from wf.registry import Registry
 
@@ -27,6 +28,9 @@ def read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
             endings = sorted(
                 {end for e in registry.entries("dataset") for end in getattr(e.component.traits, "files", ())}
             )
-            raise UsageError(f"no dataset reads files like '{use}'\n  known endings: {', '.join(endings)}")
+            lines = [f"no dataset reads files like '{use}'", f"known endings: {', '.join(endings)}"]
+            known = who_reads(path.suffix.lower())
+            lines += [f"{one.distribution} reads {path.suffix.lower()} files: {one.install}" for one in known]
+            raise UsageError("\n  ".join(lines))
         return
     table.update({"use": entry.component.name, "path": table.get("path", use)})
