@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -213,7 +214,19 @@ def test_images_are_uploaded(folder: Path) -> None:
         assert [found["label"] for found in three["predictions"]] == [one["predictions"][0]["label"]] * 3
         assert server.ask("POST", "/predict", picture[:40], "image/png")[0] == 422
         assert server.ask("POST", "/predict", b"", "image/png")[0] == 422
-        assert server.ask("POST", "/predict", ROW)[0] == 415
+        encoded = base64.b64encode(picture).decode()
+        for text in (encoded, f"data:image/png;base64,{encoded}"):
+            status, answer = server.ask("POST", "/predict", {"image": text})
+            assert (status, answer) == (200, one)
+        for wrong, words in (
+            ({"image": "/etc/hostname"}, "it is not base64"),
+            ({"image": base64.b64encode(b"no image").decode()}, "cannot be read: cannot identify image file\n"),
+            (ROW, "column 'image' is missing"),
+        ):
+            status, answer = server.ask("POST", "/predict", wrong)
+            assert status == 422
+            assert words in answer["detail"][0]["msg"]
+        assert server.ask("POST", "/predict", picture, "text/plain")[0] == 415
         code, told = server.end(signal.SIGINT)
         assert (code, told) == (0, "stopped\n")
     finally:

@@ -20,7 +20,6 @@ from starlette.formparsers import MultiPartException
 from wf import __version__
 from wf.blame import FAILURES
 from wf.errors import WfError
-from wf_base import tree
 from wf_base.tree import Tree
 from wf_run.bundle.folder import BundleFolder, path_of
 from wf_run.directory.rundir import RunDirectory
@@ -28,7 +27,7 @@ from wf_serve.batching import Batcher
 from wf_serve.limits import Limits
 from wf_serve.logging import OneLine
 from wf_serve.page import page
-from wf_serve.records import Answers, adapter_of, described, is_image
+from wf_serve.records import Answers, adapter_of, described, is_image, with_images
 
 _LOG = logging.getLogger("wf")
 SHOWN = 20
@@ -136,10 +135,7 @@ def make_app(trained: Any, said: Mapping[str, Any], limits: Limits) -> Any:
 def _inputs(trained: Any, given: list[Any], columns: list[Mapping[str, Any]]) -> Tree:
     """The model's raw inputs for the records of a request."""
     try:
-        if columns:
-            return trained.raw(given, "request")
-        array = torch.tensor(given, dtype=_dtype(trained))
-        return trained.raw(array, "request")
+        return trained.raw(given, "request")
     except WfError as error:
         raise RequestError(422, [{"loc": ["body"], "msg": str(error)}]) from error
     except FAILURES as error:  # numbers that do not form an array, or errors of a plugin's reader
@@ -147,11 +143,6 @@ def _inputs(trained: Any, given: list[Any], columns: list[Mapping[str, Any]]) ->
         raise RequestError(
             422, [{"loc": ["body"], "msg": f"these are not valid inputs of the model: {error}"}]
         ) from error
-
-
-def _dtype(trained: Any) -> torch.dtype:
-    leaves = [one for _, one in tree.leaves(trained.example(1))]
-    return leaves[0].dtype
 
 
 async def _given(
@@ -167,10 +158,10 @@ async def _given(
     if size.isdigit() and int(size) > limits.max_bytes:
         raise RequestError(413, f"the request has {int(size):,} bytes; {limits.max_bytes:,} are allowed (--max-bytes)")
     body = await _body(request, limits)
-    if is_image(columns):
+    if is_image(columns) and kind != "application/json":
         records = await _images(request, body, kind, limits)
     else:
-        records = _rows(body, kind, adapter)
+        records = _rows(body, kind, adapter, columns)
     if not records:
         raise RequestError(422, [{"loc": ["body"], "msg": "there are no records in the request"}])
     if len(records) > limits.max_records:
@@ -191,7 +182,7 @@ async def _body(request: Request, limits: Limits) -> bytes:
     return found
 
 
-def _rows(body: bytes, kind: str, adapter: pydantic.TypeAdapter[Any]) -> list[Any]:
+def _rows(body: bytes, kind: str, adapter: pydantic.TypeAdapter[Any], columns: list[Mapping[str, Any]]) -> list[Any]:
     """The records of a JSON body."""
     if kind not in ("", "application/json", "application/x-www-form-urlencoded"):  # curl -d sends the last one
         raise RequestError(415, f"the request is {kind}; send JSON: Content-Type: application/json")
@@ -211,7 +202,13 @@ def _rows(body: bytes, kind: str, adapter: pydantic.TypeAdapter[Any]) -> list[An
         if len(problems) > SHOWN:
             detail.append({"loc": ["body"], "msg": f"and {len(problems) - SHOWN:,} more", "type": "more"})
         raise RequestError(422, detail) from error
-    return [one.model_dump(by_alias=True) if isinstance(one, pydantic.BaseModel) else one for one in checked]
+    given = [one.model_dump(by_alias=True) if isinstance(one, pydantic.BaseModel) else one for one in checked]
+    if not any(column["type"] == "image" for column in columns):
+        return given
+    try:
+        return [with_images(one, columns, number) for number, one in enumerate(given, 1)]
+    except ValueError as error:
+        raise RequestError(422, [{"loc": ["body"], "msg": str(error)}]) from error
 
 
 def _no_number(text: str) -> float:
@@ -236,7 +233,8 @@ async def _images(request: Request, body: bytes, kind: str, limits: Limits) -> l
     if kind != "multipart/form-data":
         raise RequestError(
             415,
-            f"the request has {kind or 'no content type'}; upload image files (multipart/form-data), or send one image",
+            f"the request is {kind or 'of no content type'}; upload image files (curl -F files=@one.png), or send one "
+            "image (Content-Type: image/png), or JSON with images in base64",
         )
     try:
         async with request.form(max_files=limits.max_records + 1) as form:

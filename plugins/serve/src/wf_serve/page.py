@@ -100,6 +100,8 @@ def _form(columns: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> str:
 def _value(column: Mapping[str, Any]) -> Any:
     if column["type"] == "number":
         return 1.0
+    if column["type"] == "list":
+        return [1.0 if column["of"] == "number" else "..."] * column["min_length"]
     return (column.get("values") or ["..."])[-1]
 
 

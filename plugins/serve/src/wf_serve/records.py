@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -40,7 +41,7 @@ def adapter_of(columns: Sequence[Mapping[str, Any]], tensor: Any) -> TypeAdapter
         columns: As ``inputs.columns`` of a bundle; empty if records have no names.
         tensor: The form of the samples.
     """
-    if not columns or is_image(columns):
+    if not columns:
         return TypeAdapter(list[Any])
     fields: dict[str, Any] = {
         f"column_{number}": (_type(column), _field(column)) for number, column in enumerate(columns)
@@ -57,18 +58,42 @@ def described(columns: Sequence[Mapping[str, Any]], adapter: TypeAdapter[Any], l
         image = {"type": "string", "format": "binary"}
         files = {"type": "object", "properties": {"files": {"type": "array", "items": image}}}
         content = {"multipart/form-data": {"schema": files}, "image/*": {"schema": image}}
+        content["application/json"] = _json_of(adapter, limits)
         return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": {"application/json": _json_of(adapter, limits)}}}
+
+
+def _json_of(adapter: TypeAdapter[Any], limits: Limits) -> dict[str, Any]:
+    """One record or several as JSON."""
     schema = adapter.json_schema(ref_template="#/components/schemas/{model}")
     record = next(iter(schema.pop("$defs", {}).values()), schema["items"])
     many = {"type": "array", "items": record, "maxItems": limits.max_records}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": [record, many]}}}},
-    }
+    return {"schema": {"anyOf": [record, many]}}
+
+
+def with_images(record: dict[str, Any], columns: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
+    """A record with the bytes of its images, which JSON has in base64: a text would be a path of this machine.
+
+    Raises:
+        ValueError: For a text that is not base64.
+    """
+    found = dict(record)
+    for column in columns:
+        if column["type"] == "image":
+            text = str(record[column["name"]]).rpartition(";base64,")[2]  # a data URL, as browsers write it, too
+            try:
+                found[column["name"]] = base64.b64decode(text, validate=True)
+            except ValueError as error:
+                where = f"record {number}, column '{column['name']}'"
+                raise ValueError(f"{where}: it is not base64, which is how JSON has the bytes of an image") from error
+    return found
 
 
 def _type(column: Mapping[str, Any]) -> Any:
     if column["type"] == "number":
         own: Any = float
+    elif column["type"] == "list":
+        own = list[float | None] if column["of"] == "number" else list[str | float]
     elif column["type"] == "category" and column.get("unseen") == "error":
         own = Literal[tuple(column["values"])] if _are_texts(column) else str | float | bool
     else:
@@ -91,7 +116,7 @@ def _is_number(text: str) -> bool:
 
 
 def _field(column: Mapping[str, Any]) -> Any:
-    words = [column["type"]]
+    words = ["image, its file's bytes in base64" if column["type"] == "image" else column["type"]]
     if column.get("unit"):
         words.append(f"in {column['unit']}")
     if values := column.get("values"):
