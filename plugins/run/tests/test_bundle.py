@@ -408,6 +408,9 @@ def test_arrays_series_and_blocks_of_text_as_json(wf: Any, tmp_path: Path, monke
     (tmp_path / "t.txt").write_text("the cat sat on the mat. " * 30)
     gpt = {"use": "gpt", "layers": 1, "heads": 1, "width": 8}
     run(dataset={"use": "text", "path": "t.txt", "block": 8}, model=gpt, epochs=0, name="blocks", quiet=True)
+    columns = open_run("series").schema["inputs"]["columns"]
+    example = {one["name"]: one.get("example", [1.0] * one["min_length"]) for one in columns}
+    assert len(open_run("series").network.predict([example])) == 1
     array = np.load("a.npz")["x"]
     for name, record, file in (
         ("arrays", {"x": array[0].tolist()}, "a.npz"),
@@ -548,7 +551,7 @@ def test_several_files_folders_and_formats(wf: Any, houses: Path, tmp_path: Path
     (tmp_path / "folder" / "notes.txt").write_text("")
     found = wf("predict", houses, "folder")
     assert found.stdout.splitlines() == [line.partition(": ")[2] for line in lines[:2]]
-    assert "skipped 1 files that this run does not read (.txt)" in found.stderr
+    assert "skipped 1 file that this run does not read (.txt)" in found.stderr
 
 
 MEASURED = """

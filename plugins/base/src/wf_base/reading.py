@@ -58,7 +58,7 @@ class RecordReader(Reader, Protocol):
 
         Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text``, ``image``, ``list``), and further
         facts, if known: ``unit``, ``values`` of categories, ``missing``, ``unseen``; of a list ``of``, ``number`` or
-        ``text``, and ``min_length``. It is plain JSON.
+        ``text``, and ``min_length``; ``example``, a value. It is plain JSON.
         """
         ...
 

@@ -98,6 +98,8 @@ def _form(columns: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> str:
 
 
 def _value(column: Mapping[str, Any]) -> Any:
+    if "example" in column:
+        return column["example"]
     if column["type"] == "number":
         return 1.0
     if column["type"] == "list":

@@ -196,8 +196,18 @@ class SeriesReader:
 
     def fields(self) -> list[dict[str, Any]]:
         """The columns of a row, which is one window: each a list with a value for each time."""
-        modes = self._modes(as_dates=self.dates is not None)
-        return [{"name": name, "type": "list", "of": mode, "min_length": self.window} for name, mode in modes.items()]
+        found: list[dict[str, Any]] = []
+        for name, mode in self._modes(as_dates=self.dates is not None).items():
+            if name == self.id:
+                found.append({"name": name, "type": "text"})
+            else:
+                found.append({"name": name, "type": "list", "of": mode, "min_length": self.window})
+            if name == self.time and (self.dates is None or self.unit != "rows"):
+                times = self.origin + self.step * np.arange(self.window)
+                found[-1]["example"] = (
+                    times.tolist() if self.dates is None else [self.said(step) for step in range(self.window)]
+                )
+        return found
 
     def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
         """The last window of each row, whose columns are lists: ``{"time": [...], "load": [...]}``.
@@ -209,7 +219,7 @@ class SeriesReader:
         if self.id is not None:
             del modes[self.id]
         for row, record in enumerate(records, first):
-            place = f"{where}, row {row}"
+            place = f"{where}, series {row}"
             for name in modes:
                 if name not in record:
                     raise DataError(f"{place}: {unknown('column', name, record, 'the run was trained with it')}")
