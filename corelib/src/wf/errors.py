@@ -165,15 +165,32 @@ def unknown(
         also: Names that may be suggested but are not listed, such as aliases.
         first: Names that are suggested before those that look like the word.
     """
+    parts = [f"unknown {what} '{word}'{f' of {of}' if of else ''}", *_choices(word, candidates, also, first)]
+    if hint:
+        parts.append(hint)
+    return "\n  ".join(parts)
+
+
+def lacking(what: str, word: str, there: Iterable[str]) -> str:
+    """The message for a name of the training data that other data do not have, with the closest names there.
+
+    Args:
+        what: The kind of name: ``column``.
+        word: The name.
+        there: The names that the data have.
+    """
+    return "\n  ".join([f"there is no {what} '{word}', which the run was trained with", *_choices(word, there)])
+
+
+def _choices(word: str, candidates: Iterable[str], also: Iterable[str] = (), first: Iterable[str] = ()) -> list[str]:
+    """The closest names, and all names."""
     names = sorted(set(candidates))
     near = list(dict.fromkeys([*first, *closest(word, [*names, *also])]))[:3]
-    parts = [f"unknown {what} '{word}'{f' of {of}' if of else ''}"]
+    parts = []
     if near:
         parts.append(f"did you mean {' or '.join(repr(name) for name in near)}?")
     if names:
         listed = [*near, *(name for name in names if name not in near)]
         more = f", ... ({len(listed)} in all)" if len(listed) > 24 else ""
         parts.append(f"available: {', '.join(listed[:24])}{more}")
-    if hint:
-        parts.append(hint)
-    return "\n  ".join(parts)
+    return parts

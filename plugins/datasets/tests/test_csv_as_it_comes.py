@@ -242,7 +242,7 @@ def test_new_missing_and_renamed_columns_in_a_prediction_file(tmp_path: Path, ca
     assert caplog.text == ""
     reader.read(write(tmp_path, "rooms,area,bath,garden\n1,2,3,4\n", "new.csv"))
     assert "training had no column 'bath', 'garden'; it is left out" in caplog.text
-    with pytest.raises(DataError, match=r"unknown column 'rooms'(?s:.)*did you mean 'room'"):
+    with pytest.raises(DataError, match=r"there is no column 'rooms'(?s:.)*did you mean 'room'"):
         reader.read(write(tmp_path, "area,room\n1,2\n", "renamed.csv"))
 
 

@@ -344,7 +344,7 @@ def test_long_fields_are_refused(tmp_path: Path) -> None:
         ("a,street\n1,mud\n", r"line 2, column 'street': unknown category 'mud'(?s:.)*gravel, paved"),
         ("a,street\n1,paved\nnan,paved\n", r"line 3, column 'a': the value is missing"),
         ("a,street\n1,\n", r"line 2, column 'street': the value is missing"),
-        ("a\n1\n", r"unknown column 'street'"),
+        ("a\n1\n", r"there is no column 'street', which the run was trained with"),
         ("a,street\n1\n", r"line 2: 1 fields"),
         ("a,street\n1,paved,2\n", r"line 2: 3 fields"),
         ("a,street,a\n1,paved,2\n", r"two columns are named 'a'"),
@@ -377,7 +377,7 @@ def test_a_prediction_file_may_have_another_dialect(tmp_path: Path) -> None:
     [
         ("b,a,y\n2,1,cat\n4,3,dog\n", None),
         ("b,a,y\n2,1,dog\n4,3,dog\n", None),
-        ("a,y\n1,cat\n3,dog\n", "unknown column 'b'"),
+        ("a,y\n1,cat\n3,dog\n", "there is no column 'b'"),
         ("a,b,y\n1,2,cat\n3,4,wolf\n", "line 3, column 'y': unknown class 'wolf'"),
     ],
 )

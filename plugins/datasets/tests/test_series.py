@@ -170,7 +170,7 @@ def test_forecast_files_that_do_not_fit(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             reader.read(write(tmp_path, rows))
-    with pytest.raises(DataError, match="unknown column 'x'"):
+    with pytest.raises(DataError, match="there is no column 'x'"):
         reader.read(write(tmp_path, ["2024-01-01,1"], "t,y"))
 
 

@@ -454,9 +454,9 @@ def test_prediction_reads_rows_as_training_does(tmp_path: Path, options: dict[st
     assert torch.equal(reader.from_records(rows), inputs)
     assert [one["name"] for one in reader.fields()] == list(reader.inputs)
     file.write_text('{"z": 1}\n')
-    with pytest.raises(DataError, match="unknown column"):
+    with pytest.raises(DataError, match="there is no column"):
         reader.read(file)
-    with pytest.raises(DataError, match=r"there, row 4: unknown column '(a|text)'"):
+    with pytest.raises(DataError, match=r"there, row 4: there is no column '(a|text)'"):
         reader.from_records([rows[0], {"z": 1}], "there", 3)
     missing = dict.fromkeys(reader.inputs)
     with pytest.raises(DataError, match=r"there split, column '(a|text)': 1 values are missing, first in row 4"):
@@ -500,7 +500,7 @@ def test_a_reloaded_file_uses_the_learned_columns_and_classes(tmp_path: Path, te
     assert learned_of(again) == learned
     for name, changed, message in (
         ("wolf", [*rows, {**rows[0], "y": 7}], "class '7'"),
-        ("gone", [{"y": row["y"], "z": 1} for row in rows], "unknown column"),
+        ("gone", [{"y": row["y"], "z": 1} for row in rows], "there is no column"),
         ("other", [{**row, "a": "x", "text": 5} for row in rows], "holds numbers|is not numeric"),
     ):
         with pytest.raises((DataError, UsageError), match=message):

@@ -92,7 +92,7 @@ def test_rows_are_accepted_in_every_common_form(bundle: Path) -> None:
     ("rows", "message"),
     [
         ([[5.1, 3.5, 1.4]], "row 1: it has 3 values; the model takes 4, in this order: sepal length"),
-        ([{"sepal length (cm)": 1}], "unknown column 'sepal width"),
+        ([{"sepal length (cm)": 1}], "there is no column 'sepal width"),
         ([[1, 2, 3, "x"]], "row 1, column 'petal width .cm.': 'x' is not a number"),
         ([[1, 2, 3, 4], [1, 2, 3, None]], "row 2, column 'petal width .cm.': the value is missing"),
         ([[1, 2, 3, float("inf")]], "not a finite"),
@@ -385,7 +385,7 @@ def test_samples_without_columns_are_nested_lists(wf: Any, tmp_path: Path) -> No
     assert wf("predict", tmp_path / "a", file, "--json").json() == [expected]
     for wrong, message in (
         ([[1, 2]], r"inputs of shape \[1, 2\]; the run takes \[N, 2, 3\]"),
-        ([{"a": 1}], "unknown key 'inputs'"),
+        ([{"a": 1}], "there is no key 'inputs'"),
         ([[[1, 2, 3], [1, 2]]], "its lists differ in length"),
         ([[["a", 2, 3], [1, 2, 3]]], "something else than numbers"),
         ([[[float("nan"), 2, 3], [1, 2, 3]]], "not a finite float32 number"),
@@ -422,7 +422,7 @@ def test_arrays_series_and_blocks_of_text_as_json(wf: Any, tmp_path: Path, monke
         assert result.code == 0, result.stderr
         assert result.json() == wf("predict", name, file, "--json").json()[:1]
     for name, wrong, message in (
-        ("arrays", {"y": [1]}, "unknown key 'x'"),
+        ("arrays", {"y": [1]}, "there is no key 'x'"),
         ("series", {"time": "2024-01-01", "load": 3}, "a row is a series, and its columns are lists of one length"),
         ("series", {"time": times[:3], "load": values[:3]}, "does not end with 8 rows"),
         ("blocks", {"text": "the"}, "the text has 3 tokens, but the run takes blocks of 8"),
@@ -512,7 +512,7 @@ def test_evaluate_a_file_gives_the_figures_of_the_run(wf: Any, iris: Path, bundl
     ("text", "options", "code", "message"),
     [
         (None, ("--target", "species"), 4, "there is no file"),
-        ("species,a\nsetosa,1\n", ("--target", "species"), 4, "unknown column 'sepal length"),
+        ("species,a\nsetosa,1\n", ("--target", "species"), 4, "there is no column 'sepal length"),
         ("TABLE", (), 2, "the target column is unknown"),
         ("TABLE", ("--target", "kind"), 4, "unknown column 'kind'"),
         ("TULIPS", ("--target", "species"), 4, "row 15, column 'species': unknown class 'tulip'"),
@@ -614,7 +614,7 @@ def test_an_unreadable_image_among_many(wf: Any, tmp_path: Path) -> None:
         (("none.csv",), 4, "there is no file 'none.csv'"),
         (("empty.csv",), 4, "is empty; its first line must name the columns"),
         (("short.csv",), 4, "short.csv, line 3: 2 fields, but the first line names 3 columns"),
-        (("renamed.csv",), 4, "unknown column 'street'\n  did you mean 'streets'?"),
+        (("renamed.csv",), 4, "there is no column 'street', which the run was trained with\n  did you mean 'streets'?"),
         (("list.jsonl",), 4, "list.jsonl, line 1: a list, not an object"),
         (("broken.jsonl",), 4, "broken.jsonl, line 2: it is not JSON"),
         (("empty.jsonl",), 4, "empty.jsonl has no rows"),

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 
 _BLOCK = 4096
 
@@ -73,7 +73,7 @@ class NamedReader:
             raise DataError(f"{path} is empty; its first line must name the columns")
         for name in self.names:
             if name not in header:
-                raise DataError(f"{path}: {unknown('column', name, header, 'the run was trained with it')}")
+                raise DataError(f"{path}: {lacking('column', name, header)}")
         block: list[Mapping[str, Any]] = []
         first = 1
         for row in rows:
@@ -90,7 +90,7 @@ class NamedReader:
 
     def _number(self, record: Mapping[str, Any], name: str, where: str) -> float:
         if name not in record:
-            raise DataError(f"{where}: {unknown('column', name, record, 'the run was trained with it')}")
+            raise DataError(f"{where}: {lacking('column', name, record)}")
         value = record[name]
         try:
             found = math.nan if value is None or value == "" else float(value)

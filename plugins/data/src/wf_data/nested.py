@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 from wf_base.tree import Tree
 from wf_data.inputs import Form, Inputs
 
@@ -49,8 +49,10 @@ def from_nested(
     for number, row in enumerate(rows, first):
         found = next((row[key] for key in (name, LONE) if key in row), None)
         if found is None:
-            hint = f'a sample is an array of {list(form.shape)}, as nested lists: {{"{name}": [...]}}'
-            raise DataError(f"{where}, row {number}: {unknown('key', name, row, hint)}")
+            raise DataError(
+                f"{where}, row {number}: {lacking('key', name, row)}\n"
+                f'  a sample is an array of {list(form.shape)}, as nested lists: {{"{name}": [...]}}'
+            )
         values.append(_array(found, form, f"{where}, row {number}, '{name}'"))
     if len({value.shape for value in values}) > 1:
         raise DataError(f"{where}: the samples differ in size, and are predicted one size at a time")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 from wf_base.figures import lost_in_float32
 from wf_datasets.transforms.fill import FillMissing, Missing
 
@@ -81,7 +81,7 @@ class ArrayReader:
             else:
                 names = [one for one in (self.key, "x", *arrays.files) if one in arrays.files]
                 if not names or (names[0] not in (self.key, "x") and len(arrays.files) > 1):
-                    raise DataError(f"{path}: {unknown('key', self.key, arrays.files, 'the run was trained with it')}")
+                    raise DataError(f"{path}: {lacking('key', self.key, arrays.files)}")
                 name, array = names[0], arrays[names[0]]
         if array.shape == self.shape:
             array = array[np.newaxis]

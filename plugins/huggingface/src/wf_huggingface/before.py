@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.reader import FileReader
 from wf_huggingface.targets import Task
@@ -39,7 +39,7 @@ class Before:
         """
         for name in self.reader.inputs:
             if name not in features:
-                raise DataError(f"'{path}': {unknown('column', name, features, 'the run was trained with it')}")
+                raise DataError(f"'{path}': {lacking('column', name, features)}")
         columns = choose(features, self.reader.inputs, target, path)
         if columns.kind != self.reader.kind:
             raise DataError(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 from wf_base.reading import image_in
 from wf_base.text import encode, tokenize
 from wf_huggingface.columns import kind_of
@@ -76,7 +76,7 @@ class FileReader:
         (table,) = tables.values()
         for name in self.inputs:
             if name not in table.features:
-                raise DataError(f"{path}: {unknown('column', name, table.features, 'the run was trained with it')}")
+                raise DataError(f"{path}: {lacking('column', name, table.features)}")
             found = kind_of(table.features[name])
             if found != self.kind:
                 raise DataError(f"{path}: column '{name}' holds {found}, the run was trained on {self.kind}")
@@ -111,9 +111,7 @@ class FileReader:
         for row, record in enumerate(records, first):
             for name in self.inputs:
                 if name not in record:
-                    raise DataError(
-                        f"{where}, row {row}: {unknown('column', name, record, 'the run was trained with it')}"
-                    )
+                    raise DataError(f"{where}, row {row}: {lacking('column', name, record)}")
         try:
             table = pyarrow.table({name: [record[name] for record in records] for name in self.inputs})
         except (pyarrow.ArrowException, TypeError) as error:

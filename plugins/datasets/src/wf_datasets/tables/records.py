@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.column import Categories
 from wf_datasets.tables.plain_rows import LARGEST, Array
@@ -42,7 +42,7 @@ def table_of(
     there = dict.fromkeys(name for record in records for name in record)
     for name in modes:
         if name not in there:
-            raise DataError(f"{where}: {unknown('column', name, there, 'the run was trained with it')}")
+            raise DataError(f"{where}: {lacking('column', name, there)}")
     columns = {}
     for name, mode in modes.items():
         values = [record.get(name) for record in records]

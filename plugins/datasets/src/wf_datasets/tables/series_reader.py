@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, UsageError, unknown
+from wf.errors import DataError, UsageError, lacking, unknown
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
 from wf_datasets.tables.plain_rows import Array
@@ -222,7 +222,7 @@ class SeriesReader:
             place = f"{where}, series {row}"
             for name in modes:
                 if name not in record:
-                    raise DataError(f"{place}: {unknown('column', name, record, 'the run was trained with it')}")
+                    raise DataError(f"{place}: {lacking('column', name, record)}")
             own = {name: record[name] for name in modes}
             wrong = next((name for name, cells in own.items() if not isinstance(cells, (list, tuple))), None)
             if wrong is not None or len({len(cells) for cells in own.values()}) > 1:
@@ -266,7 +266,7 @@ class SeriesReader:
         file = TableFile(path, self.delimiter, [*self.columns, self.time, *(() if self.id is None else (self.id,))])
         for name in (*self.columns, self.time, *(() if self.id is None else (self.id,))):
             if name not in file.header:
-                raise DataError(f"{file.path}: {unknown('column', name, file.header, 'the run was trained with it')}")
+                raise DataError(f"{file.path}: {lacking('column', name, file.header)}")
         return self._parts(self._table(file, as_dates=self.dates is not None))
 
     def _parts(self, table: Table) -> list[Part]:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import torch
 
-from wf.errors import DataError, unknown
+from wf.errors import DataError, lacking, unknown
 from wf_base.tree import Tree
 from wf_datasets.tables.cells import looks_like
 from wf_datasets.tables.column import Categories, shown
@@ -247,7 +247,7 @@ class TableReader:
         file = TableFile(path, self.delimiter, names, stream)
         for name in names:
             if name not in file.header:
-                raise DataError(f"{path}: {unknown('column', name, file.header, 'the run was trained with it')}")
+                raise DataError(f"{path}: {lacking('column', name, file.header)}")
         self._tell_new(path, file.header)
         modes = {column.name: column.mode for column in self.columns}
         numbers = [name for name, mode in modes.items() if mode == "number"]
