@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ class Onnx:
         found = []
         for batch in source.batches():
             given = {name: leaf.numpy() for name, (_, leaf) in zip(names, tree.leaves(batch), strict=True)}
-            found.append(traced("onnx", lambda given=given: session.run(None, given)))
+            found.append(traced("onnx", partial(session.run, None, given)))
         return tuple(torch.cat([torch.from_numpy(one) for one in parts]) for parts in zip(*found, strict=True))
 
     def use(self, source: Source, file: Path) -> list[str]:

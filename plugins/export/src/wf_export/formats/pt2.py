@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,9 +41,7 @@ class Pt2:
         """Its outputs for the samples."""
         module = torch.export.load(file).module()
         with torch.inference_mode():
-            found = [
-                (traced("pt2", lambda batch=batch: module(batch)), tree.length(batch)) for batch in source.batches()
-            ]
+            found = [(traced("pt2", partial(module, batch)), tree.length(batch)) for batch in source.batches()]
         return tree.gathered(found)
 
     def use(self, source: Source, file: Path) -> list[str]:

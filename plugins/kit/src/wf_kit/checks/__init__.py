@@ -6,7 +6,6 @@ from wf_kit.checks import (
     commands,
     datasets,
     declaration,
-    exporters,
     loop_parts,
     losses,
     metrics,
@@ -30,7 +29,6 @@ MODULES = (
     metrics,
     loop_parts,
     tasks,
-    exporters,
     commands,
     runs,
 )

@@ -1,8 +1,35 @@
-"""Checks of commands."""
+"""Checks of commands, and of the formats of ``wf export``."""
 
 from __future__ import annotations
 
-from wf_kit.kit import Subject, check, expect
+from wf_kit.kit import NotChecked, Subject, check, expect
+from wf_kit.making import make, values
+
+METHODS = {"model": ("write", "outputs", "use"), "training": ("write", "check")}
+"""The methods of an exporter, by the object that it writes."""
+
+
+@check(
+    "exporter-methods",
+    "exporter",
+    after=("made",),
+    fix="give it the methods of its protocol, and in_graph; see docs/export.md",
+)
+def exporter_methods(subject: Subject) -> None:
+    """It has the methods that ``wf export`` calls, and says whether its files hold the preprocessing."""
+    if subject.traits is None:
+        raise NotChecked("it declares no traits")
+    of = getattr(subject.traits, "of", "model")
+    endings = getattr(subject.traits, "endings", ())
+    expect(endings, "it declares no ending of its files")
+    wrong = [ending for ending in endings if not ending.startswith(".") or ending != ending.lower()]
+    expect(not wrong, f"its endings must begin with a dot and be in lower case: {', '.join(wrong)}")
+    with values(subject) as known:
+        made = make(subject, known)
+    lacks = [name for name in METHODS[of] if not callable(getattr(made, name, None))]
+    expect(not lacks, f"it has no method {', '.join(lacks)}")
+    if of == "model":
+        expect(isinstance(getattr(made, "in_graph", None), bool), "its in_graph is not True or False")
 
 
 @check("command-help", "command", after=("loads",), fix="decorate it with @click.command(), and give it a docstring")
