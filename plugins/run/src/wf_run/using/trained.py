@@ -184,7 +184,7 @@ class Trained:
 
         Raises:
             DataError: For a file without such columns, or values unlike those of training.
-            UsageError: If the run has no evaluator, or its targets cannot be read from columns.
+            UsageError: If the targets of the run cannot be read from columns.
         """
         task, network, builder = self.description.outputs(self._builder.registry), self.network, self._builder
         table = self.plan.get("evaluator") or {"use": default_of(builder.registry, "evaluator")}
