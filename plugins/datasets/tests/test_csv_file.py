@@ -377,7 +377,7 @@ def test_a_prediction_file_may_have_another_dialect(tmp_path: Path) -> None:
     [
         ("b,a,y\n2,1,cat\n4,3,dog\n", None),
         ("b,a,y\n2,1,dog\n4,3,dog\n", None),
-        ("a,y\n1,cat\n3,dog\n", "there is no column 'b'"),
+        ("a,y\n1,cat\n3,dog\n", "unknown column 'b'"),
         ("a,b,y\n1,2,cat\n3,4,wolf\n", "line 3, column 'y': unknown class 'wolf'"),
     ],
 )
