@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from wf.declarations.vocabulary import forget
 from wf.discovery.distributions import builtin_distributions, is_within, unsupported_core
+from wf.discovery.installed import Installed, Metadata, distributions
 from wf.discovery.known import how_to_install
 from wf.discovery.modules import explain, import_module, is_path, normalize
 from wf.discovery.plugins import Plugin, Selection, discover
@@ -48,12 +49,11 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
-    every = importlib.metadata.distributions
-    monkeypatch.setattr(
-        importlib.metadata,
-        "distributions",
-        lambda: [found for found in every() if Path(str(found.locate_file(""))) == site],
-    )
+
+    def of_site() -> list[Installed]:
+        return [one for one in distributions() if isinstance(one, Metadata) and Path(one.folder).parent == site]
+
+    monkeypatch.setattr("wf.discovery.distributions.distributions", of_site)
 
     def install(distribution: str, requires: tuple[str, ...] = (), **modules: str) -> None:
         package = f"{re.sub(r'[^a-z]', '_', distribution.lower())}_of_test"

@@ -48,6 +48,24 @@ def test_the_nearest_project_with_settings_is_read(tmp_path: Path, monkeypatch: 
     assert load().files == (outer,)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tool.wf]\nallow = ["a"]\n',
+        '[tool . "wf"]\nallow = ["a"]\n',
+        "['tool'.wf]\nallow = ['a']\n",
+        '[tool]\nwf.allow = ["a"]\n',
+        '[tool]\n  "wf" = {allow = ["a"]}\n',
+        'tool.wf.allow = ["a"]\n',
+        'tool = {other = 1, wf = {allow = ["a"]}}\n',
+        '"tool" = {wf.allow = ["a"]}\n',
+    ],
+)
+def test_the_table_is_found_in_every_notation(tmp_path: Path, text: str) -> None:
+    project(tmp_path, text)
+    assert load(tmp_path).allow[0].names == ("a",)
+
+
 def test_project_settings_win_over_user_settings(tmp_path: Path) -> None:
     mine = user('allow = ["a", "b"]\n[pin.loss]\nfocal = "mine"\nl1 = "mine"\n[check.skip]\nx = "mine"\ny = "mine"\n')
     ours = project(tmp_path, '[tool.wf]\nallow = ["b"]\npin.loss.focal = "ours"\ncheck.skip.x = "ours"\n')

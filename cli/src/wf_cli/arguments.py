@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,6 +121,8 @@ def parse_value(text: str) -> Any:
 
     Numbers and booleans keep their text, see `wf.typed`.
     """
+    import tomllib  # not for wf --help
+
     try:  # brackets rule out comments and further lines
         document = tomllib.loads(f"values = [{text}]", parse_float=lambda number: typed(float(number), number))
     except tomllib.TOMLDecodeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -189,6 +188,8 @@ def say(text: str, *, nl: bool = True) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; numbers that are not finite become null."""
+    import json  # not for wf --help
+
     say(json.dumps(finite(value), indent=2, default=str).replace("\x7f", "\\u007f"))  # not escaped by json
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import math
 import re
 import types
@@ -445,6 +444,8 @@ def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> 
 
 def _list_hint(param: Param, value: Any) -> list[str]:
     """How to write a list: of this value if that fits, else of the default's elements."""
+    import json  # for a message alone
+
     for example in ([value], param.default):
         if isinstance(example, (list, tuple)) and example:
             with contextlib.suppress(ValueError):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from wf.discovery.installed import EntryPoint, Installed, distribution, distributions, entry_points
 from wf.discovery.known import CORE, how_to_install
 from wf.discovery.modules import describe, normalize
 from wf.errors import PluginError
 
 if TYPE_CHECKING:
+    import importlib.metadata
+
     from packaging.requirements import Requirement
 
 GROUP = "wf.plugins"
@@ -64,32 +65,32 @@ class Unreadable:
         raise DamagedMetadataError(f"its entry points cannot be read: {self.reason}")
 
 
-def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, Distribution]]:
+def plugin_entry_points() -> Iterator[tuple[EntryPoint | Unreadable, Distribution]]:
     """Every entry point of a plugin, with its distribution; a damaged distribution hides no other."""
     seen: set[str] = set()
-    for installed in importlib.metadata.distributions():
+    for installed in distributions():
+        text: str | Unreadable
         try:
             text = installed.read_text("entry_points.txt") or ""
-        except (ValueError, OSError):
-            text = GROUP  # it may be a plugin, and parsing it reports the damage
-        if GROUP not in text:
+        except (ValueError, OSError) as error:  # it may be a plugin
+            text = Unreadable(describe(error))
+        if isinstance(text, str) and GROUP not in text:
             continue
-        distribution = read(installed)
-        name = normalize(distribution.name)
+        found = read(installed)
+        name = normalize(found.name)
         if name not in seen:  # Python ignores a second distribution of the same name, too
-            yield from ((entry, distribution) for entry in _entry_points(installed, text))
+            for entry in _entry_points(text) if isinstance(text, str) else (text,):
+                yield entry, found
         seen |= {name} - {UNKNOWN}
 
 
-def _entry_points(
-    installed: importlib.metadata.Distribution, text: str
-) -> Iterator[importlib.metadata.EntryPoint | Unreadable]:
+def _entry_points(text: str) -> Iterator[EntryPoint | Unreadable]:
     """The plugins of a distribution. Python silently skips a section whose heading is misspelt; this reports it."""
     lines = map(str.strip, text.splitlines())
     wrong = [line for line in lines if line.strip("[] \t") == GROUP and line != f"[{GROUP}]"]
     try:
-        found = installed.entry_points.select(group=GROUP)
-    except Exception as error:
+        found = entry_points(text, GROUP)
+    except ValueError as error:
         yield Unreadable(describe(error))
     else:
         yield from found
@@ -103,6 +104,8 @@ def check_readable() -> None:
     Raises:
         DamagedMetadataError: Naming the first distribution whose entry points cannot be read.
     """
+    import importlib.metadata  # which torch imports, too
+
     try:
         importlib.metadata.entry_points(group=GROUP)
     except Exception:
@@ -121,7 +124,7 @@ def _check_readable(installed: importlib.metadata.Distribution) -> None:
         ) from error
 
 
-def _text(installed: importlib.metadata.Distribution, file: str) -> str:
+def _text(installed: Installed, file: str) -> str:
     """A file of a distribution's metadata; empty if it is missing or not text."""
     try:
         return installed.read_text(file) or ""
@@ -129,7 +132,7 @@ def _text(installed: importlib.metadata.Distribution, file: str) -> str:
         return ""
 
 
-def read(installed: importlib.metadata.Distribution) -> Distribution:
+def read(installed: Installed) -> Distribution:
     """The few lines of a distribution's metadata that matter here: ten times faster than parsing all of it."""
     headers: dict[str, list[str]] = {}
     text = _text(installed, "METADATA") or _text(installed, "PKG-INFO")
@@ -145,26 +148,20 @@ def read(installed: importlib.metadata.Distribution) -> Distribution:
 
 def core_version() -> str | None:
     """The installed version of wf-core; None where it is not installed as a distribution."""
-    try:
-        return read(importlib.metadata.distribution(CORE)).version
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    core = distribution(CORE)
+    return None if core is None else read(core).version
 
 
 def missing_requirements(name: str) -> list[str]:
     """The missing requirements of an installed distribution; empty if it is not installed."""
-    try:
-        return read(importlib.metadata.distribution(name)).missing_names()
-    except importlib.metadata.PackageNotFoundError:
-        return []
+    installed = distribution(name)
+    return [] if installed is None else read(installed).missing_names()
 
 
-def supported_range(name: str, distribution: str) -> str:
+def supported_range(name: str, dependent: str) -> str:
     """The versions of `name` that an installed distribution requires; empty for any."""
-    try:
-        requires = read(importlib.metadata.distribution(distribution)).requires
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    installed = distribution(dependent)
+    requires = () if installed is None else read(installed).requires
     found = [required for text in requires if (required := _required(text)) and normalize(required.name) == name]
     return str(found[0].specifier) if found else ""
 
@@ -215,12 +212,11 @@ def builtin_distributions() -> frozenset[str]:
 
 def builtin_names() -> frozenset[str]:
     """The names of wf's own distributions of plugins, from wf-core's metadata."""
-    try:
-        core = read(importlib.metadata.distribution(CORE))
-    except importlib.metadata.PackageNotFoundError:
+    core = distribution(CORE)
+    if core is None:
         return frozenset()
     marker = re.compile(rf"extra\s*==\s*['\"](?:{'|'.join(BUILTIN_EXTRAS)})['\"]")
-    found = (re.match(r"[A-Za-z0-9._-]+", text) for text in core.requires if marker.search(text))
+    found = (re.match(r"[A-Za-z0-9._-]+", text) for text in read(core).requires if marker.search(text))
     return frozenset(normalize(name[0]) for name in found if name)
 
 
@@ -232,12 +228,14 @@ def _origin(name: str) -> tuple[str, ...]:
     folder of a wheel; the address and commit of a repository; "index" where pip looked the name up. Empty for a
     distribution that is not installed.
     """
-    try:
-        text = _text(importlib.metadata.distribution(name), "direct_url.json")
-    except importlib.metadata.PackageNotFoundError:
+    installed = distribution(name)
+    if installed is None:
         return ()
+    text = _text(installed, "direct_url.json")
     if not text:
         return ("index",)
+    import json  # for --only-builtin alone
+
     try:
         found = json.loads(text)
         url = str(found["url"]).rstrip("/")
@@ -284,8 +282,4 @@ def _applies(requirement: Requirement) -> bool:
 
 def is_installed(name: str) -> bool:
     """Whether a distribution is installed, in any version."""
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return distribution(name) is not None

@@ -6,11 +6,10 @@ its catalogues are in ``known_members.txt``, which ``docs/generate.py`` writes.
 
 from __future__ import annotations
 
-import tomllib
+import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 from wf.discovery.modules import normalize
 from wf.errors import plain_word
@@ -42,6 +41,8 @@ class KnownPlugin:
 @cache
 def index() -> tuple[KnownPlugin, ...]:
     """The whole index, by name."""
+    import tomllib  # only a message about something missing needs the index
+
     document = tomllib.loads(_text("known_plugins.toml"))
     return tuple(
         KnownPlugin(
@@ -109,4 +110,6 @@ def known_members(kind: str, name: str) -> list[tuple[KnownPlugin, str]]:
 
 @cache
 def _text(file: str) -> str:
-    return files("wf").joinpath(file).read_text(encoding="utf-8")
+    content = pkgutil.get_data("wf", file)
+    assert content is not None
+    return content.decode()

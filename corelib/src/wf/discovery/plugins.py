@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +45,8 @@ from wf.discovery.distributions import (
     unsupported_core,
 )
 from wf.discovery.guard import Guard, UntrustedError
-from wf.discovery.importing import Watched, told_when_slow
+from wf.discovery.importing import Watched, rare_collection, told_when_slow
+from wf.discovery.installed import EntryPoint
 from wf.discovery.known import how_to_install, who_declares
 from wf.discovery.modules import (
     describe,
@@ -214,7 +214,7 @@ def discover(
     objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
     # failed plugins are tried again: the new ones may bring what they need
     before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}
-    with told_when_slow(_LOG.warning) as begin:
+    with told_when_slow(_LOG.warning) as begin, rare_collection():
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
             objection = objections[plugin.name]
             if plugin.of_run and not objection and guard is None and ask is not None:
@@ -234,7 +234,7 @@ def _of_known_kinds(plugin: Plugin, plugins: Iterable[Plugin]) -> Plugin:
 
     By now all plugins are loaded, whichever of them declares the kind.
     """
-    fix = _ask_author(plugin.distribution)
+    fix = ""
     try:
         for component in plugin.components:
             kind = component.kind
@@ -252,6 +252,7 @@ def _of_known_kinds(plugin: Plugin, plugins: Iterable[Plugin]) -> Plugin:
         forget(plugin.name)
         why, details = describe(error), traceback.format_exc()
         promised = source.declared_names(plugin.module)
+        fix = fix or _ask_author(plugin.distribution)
         return replace(plugin, status="failed", error=why, fix=fix, details=details, components=(), promised=promised)
     return plugin
 
@@ -303,7 +304,7 @@ def _installed() -> list[_Found]:
 
 def _follow(entry: EntryPoint | Unreadable) -> Any:
     """The object that an entry point names."""
-    if isinstance(entry, EntryPoint) and not entry.pattern.match(entry.value):
+    if isinstance(entry, EntryPoint) and entry.target() is None:
         raise PluginError(f"its entry point '{entry.name} = {entry.value}' is not of the form module or module:attr")
     return entry.load()
 

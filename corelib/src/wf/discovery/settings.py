@@ -14,7 +14,7 @@ can widen the other.
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -130,6 +130,10 @@ def load(folder: Path | None = None) -> Settings:
     return Settings(tuple(allow), tuple(pins), check, tuple(Path(place) for place, _ in found), tuple(missed))
 
 
+_HAS_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?wf\b|^\s*(wf|"wf"|'wf')\s*[.=]|\btool["']?\s*=\s*\{""", re.MULTILINE)
+"""Found in each text with the table: ``[tool.wf]``, ``wf.allow =`` in ``[tool]``, or ``tool = {...}``."""
+
+
 def user_file() -> Path:
     """The path of the user's settings file, which need not exist.
 
@@ -146,7 +150,7 @@ def _project(folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
     folder = folder or Path.cwd()
     for parent in (folder, *folder.parents):
         file = parent / PROJECT
-        if os.path.isfile(file) and b"wf" in _bytes(file):  # few have it, and parsing takes long
+        if os.path.isfile(file) and _HAS_TABLE.search(_bytes(file)):  # few have it, and parsing takes long
             tool = _read(file).get("tool")
             table = tool.get("wf") if isinstance(tool, dict) else None
             if table is not None:
@@ -167,6 +171,8 @@ def _bytes(file: Path) -> bytes:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    import tomllib  # few have settings
+
     try:
         return tomllib.loads(_bytes(file).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
