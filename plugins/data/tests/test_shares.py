@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from wf.errors import UsageError
 from wf_base import Dataset, Stream, TensorSamples
 from wf_base.data import Batch, split_dataset
 from wf_data.batches.shares import Shares
@@ -117,3 +118,29 @@ def test_a_process_without_a_sample_gets_one_of_weight_zero() -> None:
 def test_one_process_passes_its_batches_on() -> None:
     batches = iter(())
     assert Shares().marked(batches, 10, 4) is batches
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "batch_size", "words"),
+    [
+        (
+            {"train": 9, "validation/night": 3},
+            4,
+            "the validation set 'night' has 3 samples for 4 processes\n  start fewer",
+        ),
+        ({"train": 3}, 4, "the train split has 3 samples for 4 processes"),
+        (
+            {"train": 9},
+            3,
+            "batches of 3 are too small for 4 processes: each needs a sample of every batch\n  start fewer",
+        ),
+        ({"train": 4, "validation": 4}, 4, None),
+    ],
+)
+def test_every_process_needs_samples(num_samples: dict[str, int], batch_size: int, words: str | None) -> None:
+    if words is None:
+        Shares(1, 4).check(num_samples, batch_size)
+        return
+    with pytest.raises(UsageError) as caught:
+        Shares(1, 4).check(num_samples, batch_size)
+    assert str(caught.value).startswith(words)
