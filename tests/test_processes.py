@@ -162,11 +162,13 @@ def launched(folder: Path, *words: Any, **environment: str) -> subprocess.Popen[
 
 
 def test_a_lost_process_is_restarted_and_the_run_continues(folder: Path) -> None:
-    plan = ("--epochs", 3, "--batch-size", 20, "--checkpoint-every", "2steps", "--max-restarts", 1, "--json")
+    twice = ("--epochs", 2, "--epochs", 3)
+    plan = (*twice, "--batch-size", 20, "--checkpoint-every", "2steps", "--max-restarts", 1, "--json")
     process = launched(folder, *PLAN, *plan, TROUBLE="kill")
     stdout, stderr = process.communicate(timeout=110)
     assert process.returncode == 0, stderr
     assert stderr.count("process 1 ended without a message: it was killed") == 1
+    assert stderr.count("--epochs is given more than once; the last one counts: 3") == 1
     assert "process 1 was killed by SIGKILL; all are started again" in stderr
     found = json.loads(stdout)
     assert (found["status"], found["steps"]) == ("done", 18)

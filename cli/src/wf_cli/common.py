@@ -15,6 +15,7 @@ from wf.registry import Ask, Registry
 from wf_cli.arguments import REMOVE
 from wf_cli.commands import everywhere_of, line_registry
 from wf_cli.output import echo, tell
+from wf_processes.together import is_first, is_launched
 
 
 class WfCommand(click.Command):
@@ -22,7 +23,7 @@ class WfCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
-        if not ctx.resilient_parsing:
+        if not ctx.resilient_parsing and is_first() and not is_launched():  # then the launcher has said it
             values, _, given = self.make_parser(ctx).parse_args(args=[*args])
             for param in dict.fromkeys(given):
                 if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
