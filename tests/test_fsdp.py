@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,24 @@ def test_another_number_of_processes_resumes_the_run(fork_server: ForkServer, tw
     assert (manifest(run)["status"], manifest(run)["epochs"], manifest(run)["world_size"]) == ("done", 2, processes)
     for name, weight in model_of(two.with_name("longer")).items():
         torch.testing.assert_close(model_of(run)[name], weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_went_on_in_one_process_returns_to_its_strategy(fork_server: ForkServer, two: Path, wf: Any) -> None:
+    run, folder = two.with_name("back"), two.parents[1]
+    shutil.copytree(two, run)
+    assert wf("resume", "back", "--epochs", 2, "--processes", 1, "--quiet", cwd=folder).code == 0
+    assert load_file(checkpoints(run)[-1] / "tensors.safetensors"), "a checkpoint with whole tensors"
+    done = together(fork_server, folder, 2, "resume", "back", "--epochs", 3, "--quiet")
+    assert done.code == 0, done.stderr
+    assert len([*checkpoints(run)[-1].glob("shard-*")]) == 2
+    assert tomllib.loads((run / "run.toml").read_text())["strategy"]["min_params"] == 80
+    unbroken = wf("run", *PLAN, "--epochs", 3, "--name", "unbroken", cwd=folder)
+    assert unbroken.code == 0, unbroken.stderr
+    parts, like = (read_checkpoint(checkpoints(two.with_name(name))[-1])["parts"] for name in ("back", "unbroken"))
+    for name, weight in like["model"].items():
+        torch.testing.assert_close(parts["model"][name], weight, rtol=1e-5, atol=1e-6)
+    for number, state in like["optimizer"]["state"].items():
+        torch.testing.assert_close(parts["optimizer"]["state"][number], state, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("harm", ["missing", "changed"])

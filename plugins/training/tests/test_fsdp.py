@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from torch.distributed.tensor import DTensor
 from wf.errors import UsageError
 from wf_base.shards import holds_shards, is_sharded, local, whole, whole_state
 from wf_processes import board
+from wf_run.parts.optimizers import divide_loaded
+from wf_state.differences import differences
 from wf_training.fsdp import FSDPStrategy, _named, _of_size
 from wf_training.hooks.averaging import AveragedWeights, get_ema_multi_avg_fn
 
@@ -66,9 +69,9 @@ class Tied(nn.Module):
 TOKENS = torch.arange(22).remainder(11)
 
 
-def trained(model: nn.Module, steps: int = 3) -> list[float]:
+def trained(model: nn.Module, steps: int = 3, optimizer: torch.optim.Optimizer | None = None) -> list[float]:
     """The losses of a few steps with clipped gradients."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=0.01)
     torch.manual_seed(1)
     losses = []
     for _ in range(steps):
@@ -133,6 +136,47 @@ def test_weight_averages_work_on_sharded_models(make: Any) -> None:
     torch.testing.assert_close(whole(divided.embed.weight.detach()), before + 0.5)
     averages.to_train()
     torch.testing.assert_close(whole(divided.embed.weight.detach()), before + 1)
+
+
+def test_whole_averages_can_be_loaded(make: Any) -> None:
+    torch.manual_seed(3)
+    plain, divided = AveragedWeights(Tied()), AveragedWeights(make().prepare(Tied()))
+    plain.update(None)
+    divided.load_state_dict(plain.state_dict())
+    saved, loaded = plain.state_dict()["averages"], divided.state_dict()["averages"]
+    assert [is_sharded(one) for one in loaded] == [True] * 11 + [False] * 2, "running means are whole"
+    assert all(torch.equal(whole(one), other) for one, other in zip(loaded, saved, strict=True))
+    assert not [*differences(plain.state_dict(), divided.state_dict())]
+    loaded[0].add_(1)
+    assert [one.path for one in differences(plain.state_dict(), divided.state_dict())] == ["averages.0"]
+
+
+@pytest.mark.parametrize("made", [torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9), torch.optim.RMSprop])
+def test_the_whole_state_of_an_optimizer_can_be_loaded(make: Any, made: Any) -> None:
+    """Then training goes on as it would have in one process."""
+    torch.manual_seed(0)
+    plain = Tied()
+    first = made(plain.parameters(), lr=0.01)
+    trained(plain, optimizer=first)
+    divided = make(modules=["blocks.*"]).prepare(copy.deepcopy(plain))
+    second = made(divided.parameters(), lr=0.01)
+    divide_loaded(second, "it")
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert holds_shards(second.state_dict())
+    assert not [*differences(first.state_dict(), second.state_dict())]
+    assert trained(divided, optimizer=second) == pytest.approx(trained(plain, optimizer=first), rel=1e-6)
+
+
+def test_a_state_that_has_no_parts_is_refused(make: Any) -> None:
+    model = make().prepare(nn.Linear(3, 2))
+    optimizer = torch.optim.Adafactor(model.parameters())
+    divide_loaded(optimizer, "adafactor")
+    other = nn.Linear(3, 2)
+    state = torch.optim.Adafactor(other.parameters())
+    other(torch.ones(1, 3)).sum().backward()
+    state.step()
+    with pytest.raises(UsageError, match=r"'row_var' of shape \[2, 1\] for a parameter of shape \[2, 3\]"):
+        optimizer.load_state_dict(state.state_dict())
 
 
 def test_sharded_tensors_are_recognised(make: Any) -> None:

@@ -33,6 +33,16 @@ def whole(tensor: Tensor) -> Tensor:
     return full
 
 
+def like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A tensor, of which every process has all, divided as another of the same shape is; itself if that is not."""
+    if not is_sharded(model) or is_sharded(tensor) or tensor.shape != model.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = model.device_mesh, model.placements  # type: ignore[attr-defined]  # a DTensor's
+    return distribute_tensor(tensor.detach().to(mesh.device_type), mesh, placements, src_data_rank=None)
+
+
 def whole_state(state: Any) -> Any:
     """A state with whole tensors, the divided ones on the host. All processes must call this together."""
     if isinstance(state, Tensor):

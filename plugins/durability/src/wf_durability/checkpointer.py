@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -206,9 +207,6 @@ class DirectoryCheckpointer:
         Args:
             which: As for `load`.
             strategy: The processes, with ``mesh`` and ``host_group``.
-
-        Raises:
-            UsageError: For a checkpoint whose tensors were not divided when it was saved.
         """
         self._wait()
         strategy.agree(False)  # until the first process has removed what is no longer kept
@@ -325,24 +323,30 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _read_shards(path: Path, strategy: Strategy) -> Any:
-    """The state of a checkpoint for one of several processes, which read it together."""
-    from wf_durability.sharded import ShardedCheckpoint
+    """The state of a checkpoint for one of several processes, which read it together.
 
-    opened: ShardedCheckpoint | None = None
-    failure, is_whole = DamagedCheckpoint("another process could not read it"), False
+    One with whole tensors, from a run of another strategy, is read by each of them; the parts of the run divide the
+    tensors as they load them.
+    """
+    read: Callable[[], Any] | None = None
+    failure = DamagedCheckpoint("another process could not read it")
     try:
-        is_whole = read_manifest(path)["schema"] != SHARDED
-        opened = None if is_whole else ShardedCheckpoint(path)
+        read = _opened(path, strategy)
     except DamagedCheckpoint as error:
         failure = error
-    if strategy.agree(is_whole):
-        raise UsageError(
-            f"checkpoint {path.name} has whole tensors, and cannot be divided among processes afterwards\n"
-            f"  go on with the strategy that saved it, or begin with its weights: --init-from {path.parent.parent}"
-        )
-    if strategy.agree(opened is None) or opened is None:
+    if strategy.agree(read is None) or read is None:
         raise failure
-    return opened.read(strategy.mesh, strategy.host_group)  # type: ignore[attr-defined]  # of one that divides the model
+    return read()
+
+
+def _opened(path: Path, strategy: Any) -> Callable[[], Any]:
+    """A function that gives the state, which may take all processes."""
+    from wf_durability.sharded import ShardedCheckpoint
+
+    if read_manifest(path)["schema"] == SHARDED:
+        return partial(ShardedCheckpoint(path).read, strategy.mesh, strategy.host_group)
+    state = read_whole(path)
+    return lambda: state
 
 
 def _about(progress: Mapping[str, int], metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wf_base.shards import is_sharded, local
+from wf_base.shards import is_sharded, like, local
 
 ABSENT = "not there"
 """The mark of a missing value in a difference."""
@@ -41,9 +41,11 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[Difference]
     """Every value that is not the same in two states of the types that `wf_state.codec` holds.
 
     Tensors are the same with one dtype, shape and content, to the bit, wherever they lie; of those that are divided
-    among processes, this process's parts. Mappings are the same whatever their order. A container without a counterpart
-    is one difference.
+    among processes, this process's parts, also where only one of the two states is divided. Mappings are the same
+    whatever their order. A container without a counterpart is one difference.
     """
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        before, after = like(before, after), like(after, before)
     if type(before) is not type(after) and not (isinstance(before, Tensor) and isinstance(after, Tensor)):
         yield Difference(path or "state", *_words(before, after))
     elif isinstance(before, Mapping):

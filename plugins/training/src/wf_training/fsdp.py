@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from wf.errors import UsageError
+from wf_base.shards import like
 from wf_training.strategies import Processes
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -164,11 +164,8 @@ def _share_buffers(model: nn.Module, _: Any) -> None:
 def _divide(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Shard full tensors before they are loaded into the model."""
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        value = state.get(f"{prefix}{name}")
-        if isinstance(value, Tensor) and isinstance(parameter, DTensor) and not isinstance(value, DTensor):
-            whole = value.to(parameter.device_mesh.device_type)
-            mesh, placements = parameter.device_mesh, parameter.placements
-            state[f"{prefix}{name}"] = distribute_tensor(whole, mesh, placements, src_data_rank=None)
+        if isinstance(value := state.get(f"{prefix}{name}"), Tensor):
+            state[f"{prefix}{name}"] = like(value, parameter)
 
 
 def _named(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:

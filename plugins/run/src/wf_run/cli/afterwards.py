@@ -227,5 +227,6 @@ def strategy_of(ctx: click.Context, directory: RunDirectory) -> dict[str, Any]:
     """The strategy of the number of processes that there are, where the run file names one for another number."""
     registry, use = registry_quietly(ctx), read(directory.run_file)[0].get("strategy", {}).get("use")
     of_one, of_several = default_of(registry, "strategy"), default_of(registry, "strategy", SEVERAL)
-    before = directory.manifest.get("world_size", 1)
-    return strategy_for(before, str(use or of_one).partition("@")[0], of_one, of_several)
+    default = {"use": of_several} if of_several else None
+    had = directory.manifest.get("strategy_of_several", default)
+    return strategy_for(directory.manifest.get("world_size", 1), str(use or of_one).partition("@")[0], of_one, had)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -79,18 +79,20 @@ def _without(words: Sequence[str]) -> list[str]:
     return found
 
 
-def strategy_for(before: int, strategy: str, of_one: str | None, of_several: str | None) -> dict[str, Any]:
+def strategy_for(
+    before: int, strategy: str, of_one: str | None, of_several: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The strategy with which a run goes on, if that of its run file is for another number of processes.
 
     Args:
         before: The processes that it had.
         strategy: That of its run file.
         of_one: The default of one process.
-        of_several: That of several.
+        of_several: That of several with its options: the one that the run had before, or the default.
     """
     now = num_processes()
     if now > 1 and strategy == of_one and of_several:
-        return {"strategy": {"use": of_several}}
+        return {"strategy": dict(of_several)}
     if now == 1 and before > 1 and of_one and strategy != of_one:
         return {"strategy": {"use": of_one}}
     return {}

@@ -33,6 +33,8 @@ def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_f
         started["init_from"] = parts.init_from
     if trains_on_from is not None:
         started["trains_on_from"] = trains_on_from
+    if parts.strategy.world_size > 1:  # for a run that goes on in one process, and then in several again
+        started["strategy_of_several"] = parts.plan["strategy"]
     made = {**_made_of(parts, directory), "rebuild": rebuild}
     record(directory.path, [_source(directory)], parts.registry)
     directory.update_manifest(status="running", reason=None, **length, **started, **made)

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wf.errors import UsageError
 from wf.traits import OptimizerTraits
+from wf_base.shards import is_sharded, like
 
 
 def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
@@ -49,6 +51,30 @@ def _is_required(param: inspect.Parameter) -> bool:
     return param.default is param.empty and param.kind in (param.POSITIONAL_ONLY, param.POSITIONAL_OR_KEYWORD)
 
 
+def divide_loaded(optimizer: torch.optim.Optimizer, name: str) -> None:
+    """Let an optimizer of parameters that are divided among processes load a state with whole tensors, too."""
+
+    def divide(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        places = [place for group in state["param_groups"] for place in group["params"]]
+        sharded = {place: one for place, one in zip(places, own, strict=False) if is_sharded(one)}
+        return {**state, "state": {place: divided(place, one, sharded) for place, one in state["state"].items()}}
+
+    def divided(place: Any, values: dict[str, Any], sharded: Mapping[Any, Tensor]) -> dict[str, Any]:
+        if place not in sharded:
+            return values
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != sharded[place].shape:
+                raise UsageError(
+                    f"optimizer '{name}' has '{key}' of shape {list(value.shape)} for a parameter of shape "
+                    f"{list(sharded[place].shape)}: it cannot be divided among processes\n"
+                    "  go on with --processes 1, or with --strategy ddp in run.toml"
+                )
+        return {key: like(one, sharded[place]) if isinstance(one, Tensor) else one for key, one in values.items()}
+
+    optimizer.register_load_state_dict_pre_hook(divide)
+
+
 class OptimizerModes:
     """Switches an optimizer with train() and eval(), keeping the trained weights bit for bit.
 
@@ -83,7 +109,8 @@ class OptimizerModes:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state_dict`; `to_train` puts it into the parameters."""
-        self._trained = state["trained"]
+        trained = state["trained"]
+        self._trained = trained and [like(one, own) for one, own in zip(trained, self._parameters(), strict=True)]
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]

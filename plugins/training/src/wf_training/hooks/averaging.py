@@ -11,6 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from wf import Hook, Loop
 from wf.errors import UsageError
+from wf_base.shards import like
 
 
 class AveragedWeights:
@@ -63,12 +64,12 @@ class AveragedWeights:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the result of `state_dict`; `to_train` then loads the training weights into the model."""
-        devices = [tensor.device for tensor in self._tensors()]
+        present = self._tensors()
         self.num = state["num"]
         self._averages, self._trained = (
             None
             if state[name] is None
-            else [one.to(device, copy=True) for one, device in zip(state[name], devices, strict=True)]
+            else [like(one.to(own.device, copy=True), own) for one, own in zip(state[name], present, strict=True)]
             for name in ("averages", "trained")
         )
 
