@@ -136,6 +136,22 @@ def test_a_hanging_process_is_named_with_its_place_and_collective(ranks: Any, fo
     assert manifest(folder / "runs/two")["status"] == "failed"
 
 
+def test_what_sees_only_a_share_of_a_batch_is_named_once(ranks: Any, wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text('batch_size = 8\ndataset = {use = "digits"}\n')
+    (tmp_path / "new.toml").write_text("format = 2\n" + (tmp_path / "old.toml").read_text())
+    norms = ("--model", "cnn", "--model.channels", "[4]", "--dry-run")
+    pairs = ("--model", "linear", "--task", "embedding", "--loss", "nt-xent", "--dry-run")
+    words = {
+        "old.toml has no 'format', so batch_size 8 is that of all 2 processes together": ("old.toml", *norms),
+        "batch norm 1: means and deviations are those of each process's share": ("old.toml", *norms),
+        "loss 'nt-xent' compares the samples of a batch, and each of 2 processes": ("new.toml", *pairs),
+    }
+    said = {line: ranks("run", *line).stderr for line in dict.fromkeys(words.values())}
+    assert {text: said[line].count(text) for text, line in words.items()} == dict.fromkeys(words, 1)
+    assert said["new.toml", *pairs].count("warning") == 1
+    assert "warning" not in wf("run", "old.toml", *norms).stderr + wf("run", "old.toml", *pairs).stderr
+
+
 def test_invalid_uses_of_processes_are_refused(wf: Any) -> None:
     assert "--processes must be a whole number from 1 to 4,096, not 0" in wf("run", "--processes", 0).stderr
     done = wf("run", "--processes", 2, env={"RANK": "0", "WORLD_SIZE": "2"})

@@ -47,6 +47,8 @@ def test_ddp_refuses_contradicting_settings(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="backend nccl needs CUDA"):
         DDPStrategy(CPU, "nccl")
+    with pytest.raises(UsageError, match="sync_batch_norm is for CUDA, and the device is cpu"):
+        DDPStrategy(CPU, sync_batch_norm=True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UsageError, match="at most 1 processes"):

@@ -133,6 +133,8 @@ class DDPStrategy(Processes):
         backend: The communication backend; ``auto`` is nccl on CUDA and gloo elsewhere.
         find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
             required if there are any; ``auto``: if a few samples, tested before the first step, find some.
+        sync_batch_norm: Let batch norms take their means and deviations from the whole batch, by torch's
+            ``SyncBatchNorm``, which is for CUDA; otherwise each process takes those of its share.
         wait_sec: Time to wait at the start for the other processes.
         timeout_sec: Time to wait for other processes in a collective; then the run ends and names the process that did
             not join it.
@@ -150,14 +152,19 @@ class DDPStrategy(Processes):
         find_unused_parameters: Literal["auto", "yes", "no"] = "auto",
         wait_sec: float = 300.0,
         timeout_sec: float = 1800.0,
+        sync_batch_norm: bool = False,
     ) -> None:
         device = torch.device(device)
+        if sync_batch_norm and device.type != "cuda":
+            raise UsageError(
+                f"strategy ddp: sync_batch_norm is for CUDA, and the device is {device.type}\n  leave it out"
+            )
         if backend == "auto":
             backend = "nccl" if device.type == "cuda" else "gloo"
         if backend == "nccl" and device.type != "cuda":
             raise UsageError(f"backend nccl needs CUDA, but the device is {device.type}; use gloo or auto")
         super().__init__("ddp", device, backend, wait_sec, timeout_sec)
-        self._looks = find_unused_parameters
+        self._looks, self._syncs = find_unused_parameters, sync_batch_norm
         self.unused_parameters: Sequence[str] = ()
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -167,6 +174,8 @@ class DDPStrategy(Processes):
             UsageError: If no parameter is trained.
         """
         model = model.to(self.device)
+        if self._syncs:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UsageError(
                 "the model has no parameters to train, so nothing can be distributed: use --strategy local"

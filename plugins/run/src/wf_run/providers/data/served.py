@@ -24,6 +24,7 @@ from wf_run.planning.own_samples import MAKE_BATCH
 from wf_run.providers.data.transforms import warnings
 from wf_run.providers.training.trainer import called_with_options
 from wf_run.run_build import RunBuild
+from wf_run.runfiles.said import said_in
 
 
 def served(
@@ -63,6 +64,7 @@ def served(
         sets=validation_sets,
     )
     run.values.at_close(data.close)
+    _tell_of_format(run, strategy.world_size)
     run.messages += [f"warning: {text}" for text in warnings(run, task)]
     for table, step in zip(plan["transform"], data.steps[len(dataset.transforms) :], strict=True):
         table.update({} if step.leaf is None else {"leaf": step.leaf})
@@ -104,6 +106,16 @@ def split(
     """The splits of a dataset, or of one fold of it."""
     plan = run.plan
     return split_dataset(dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=fold, ids=ids, task=task)
+
+
+def _tell_of_format(run: RunBuild, num_processes: int) -> None:
+    """Say which of its two meanings the batch size has, where a new run has a file that leaves it open."""
+    said = said_in(run.plan)
+    if num_processes > 1 and run.initialize and said.files and ("format",) not in said.places:
+        run.messages.append(
+            f"warning: {said.files[-1]} has no 'format', so batch_size {run.plan['batch_size']} is that of all "
+            f"{num_processes} processes together; in files of an older wf it is that of each: write format = 1 for that"
+        )
 
 
 def _know(run: RunBuild, source: str, data: RunData | OwnSamples) -> None:

@@ -7,19 +7,22 @@ from typing import Any
 
 from torch import nn
 
+from wf.declarations.task import Task
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base.task import TaskRuntime
 from wf_run.parts.links import link_loss
+from wf_run.parts.shares import tell_of_comparing
 from wf_run.providers.training.links import Links
 from wf_run.run_build import RunBuild
 
 
-def bare_loss(run: RunBuild, strategy: Strategy, model: nn.Module) -> Any:
+def bare_loss(run: RunBuild, strategy: Strategy, model: nn.Module, task: Task | None) -> Any:
     """The loss itself; None if the run has none. Its random numbers follow those of the model."""
     if "loss" not in run.plan:
         return None
     made = run.make("loss")
+    tell_of_comparing(run, strategy, task)
     if isinstance(made, nn.Module):
         made.to(strategy.device)
         _check_shared(run, strategy, made)

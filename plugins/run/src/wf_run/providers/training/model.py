@@ -26,6 +26,7 @@ from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.parts.initial import mapped, put_into, read_weights
 from wf_run.parts.links import check_outputs
 from wf_run.parts.precision import autocast_forward
+from wf_run.parts.shares import tell_of_norms
 from wf_run.parts.trial import check_smallest_batch
 from wf_run.parts.unused import unused_parameters
 from wf_run.providers.checkpointer import keeper
@@ -65,6 +66,7 @@ def model(
                 run.messages.append(f"no gradient reaches {', '.join(unused)}: each step searches for such parameters")
     check_parts(run, strategy, made, served)
     prepared: nn.Module = strategy.prepare(made)
+    tell_of_norms(run, strategy, strategy.bare(prepared))
     return prepared
 
 
