@@ -136,6 +136,19 @@ def test_a_hanging_process_is_named_with_its_place_and_collective(ranks: Any, fo
     assert manifest(folder / "runs/two")["status"] == "failed"
 
 
+def test_folds_in_several_processes_are_those_of_one(ranks: Any, wf: Any, tmp_path: Path) -> None:
+    plan = ("run", "--dataset", "iris", "--model", "linear", "--epochs", 1, "--folds", 2, "--quiet", "--json")
+    one, two = (run(*plan, "--name", name) for run, name in ((wf, "one"), (ranks, "two")))
+    assert two.code == 0, two.stderr
+    found, like = (manifest(tmp_path / "runs" / name) for name in ("two", "one"))
+    assert found["status"] == "done"
+    assert found["metrics"] == pytest.approx(like["metrics"], rel=1e-4)
+    assert json.loads(two.stdout)["folds"] == [pytest.approx(fold, rel=1e-4) for fold in one.json()["folds"]]
+    assert manifest(tmp_path / "runs/two/fold-2")["world_size"] == 2
+    refused = wf("run", "--dataset", "iris", "--folds", 3, "--processes", 2, "--max-restarts", 1)
+    assert (refused.code, "--fold 1/3 --name fold-1 --max-restarts 1" in refused.stderr) == (2, True)
+
+
 def test_what_sees_only_a_share_of_a_batch_is_named_once(ranks: Any, wf: Any, tmp_path: Path) -> None:
     (tmp_path / "old.toml").write_text('batch_size = 8\ndataset = {use = "digits"}\n')
     (tmp_path / "new.toml").write_text("format = 2\n" + (tmp_path / "old.toml").read_text())

@@ -143,6 +143,21 @@ def test_invalid_proofs_are_refused(wf: Any, folder: Path, options: tuple[Any, .
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.exhaustive  # twelve processes that import torch
+@pytest.mark.parametrize("options", [("--strategy", "ddp"), ("--strategy", "fsdp", "--strategy.min_params", 80)])
+def test_a_run_of_two_processes_resumes_exactly(wf: Any, folder: Path, options: tuple[Any, ...]) -> None:
+    line = ("prove-resume", *PLAN, *options, "--processes", 2, "--kill-at", 10, "--name", "proof", "--json")
+    proved = wf(*line, timeout=170)
+    assert proved.code == 0, proved.stdout + proved.stderr
+    assert proved.json()["kills"] == [{"step": 10, "resumed_from": 6}]
+    killed = folder / "runs" / "proof" / "killed"
+    assert (manifest(killed)["world_size"], manifest(killed)["steps"]) == (2, 28)
+    assert {part["name"] for part in proved.json()["parts"]} >= {"model", "optimizer", "ranks", "metrics.jsonl"}
+    again = wf("replay", killed, "--json", timeout=110)
+    assert (again.code, again.json()["equal"]) == (0, True), again.stderr
+    assert manifest(folder / "runs" / "killed-replay")["world_size"] == 2
+
+
 def test_a_replay_is_equal(wf: Any, folder: Path) -> None:
     assert wf("run", *PLAN, "--name", "first", "--quiet").code == 0
     again = wf("replay", "first", "--quiet")

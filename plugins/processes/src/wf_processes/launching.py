@@ -28,7 +28,9 @@ END_SEC = 30
 """Seconds that a process has to end after another one failed."""
 
 
-def launch(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> int:
+def launch(
+    words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None], module: str = "wf_cli"
+) -> int:
     """Run ``wf`` in several processes until all have ended; returns the exit code.
 
     The first signal of `STOPPING` goes to each of them, which then save and end; a second SIGINT kills them.
@@ -38,19 +40,20 @@ def launch(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[st
         num: The number of processes.
         max_restarts: How often they are started again after one of them was lost.
         tell: Called with messages for the user.
+        module: Run instead of ``wf``.
     """
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes say themselves why they end
     with tempfile.TemporaryDirectory(prefix="wf-launch-") as folder:
         changed = {LAUNCH: folder, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT", **_threads(num)}
         with _environment(changed):
-            agent = _agent(words, num, max_restarts, tell)
+            agent = _agent(module, words, num, max_restarts, tell)
             with _forwarding(agent):
                 result = agent.run()
     return _code(result, agent.received)
 
 
-def _agent(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> _Agent:
+def _agent(module: str, words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> _Agent:
     rendezvous = RendezvousParameters(
         "c10d", "localhost:0", f"wf-{os.getpid()}-{time.time_ns()}", 1, 1, local_addr="localhost", is_host=True
     )
@@ -58,7 +61,7 @@ def _agent(words: Sequence[str], num: int, max_restarts: int, tell: Callable[[st
         role="wf",
         local_world_size=num,
         entrypoint=sys.executable,
-        args=("-P", "-m", "wf_cli", *(word.replace("$", "$$") for word in words)),  # torch puts the rank into $...
+        args=("-P", "-m", module, *(word.replace("$", "$$") for word in words)),  # torch puts the rank into $...
         rdzv_handler=get_rendezvous_handler(rendezvous),
         max_restarts=max_restarts,
         monitor_interval=0.1,

@@ -73,16 +73,16 @@ def is_told(error: BaseException) -> bool:
     return not is_first() if stopped else bool(getattr(error, "is_told", False))
 
 
-def resume_command(place: object, world_size: int, command: str = "resume") -> str:
+def resume_command(place: object, world_size: int) -> str:
     """The command that resumes a run with this number of processes."""
     if world_size == 1:
-        return f"wf {command} {place}"
-    if command == "resume" and os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) == str(world_size):
-        return f"wf {command} {place} --processes {world_size}"
+        return f"wf resume {place}"
+    if os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) == str(world_size):
+        return f"wf resume {place} --processes {world_size}"
     size = os.environ.get("LOCAL_WORLD_SIZE", "")
     local = int(size) if size.isdecimal() and 0 < int(size) < world_size else world_size
     nodes = f"--nnodes {world_size // local} " if local < world_size else ""
-    return f"torchrun {nodes}--nproc-per-node {local} -m wf_cli {command} {place}"
+    return f"torchrun {nodes}--nproc-per-node {local} -m wf_cli resume {place}"
 
 
 @contextmanager

@@ -152,10 +152,10 @@ class Assembly(RunBuild):
         """Whether the run file alone repeats the run: it uses no live objects."""
         return all(built.repeatable for built in self.all())
 
-    def run_file(self) -> str:
-        """The resolved run file as TOML."""
+    def run_file(self, **changed: Any) -> str:
+        """The resolved run file as TOML, with other values of some keys."""
         live = "" if self.repeatable else "This run used live objects: it cannot be repeated from this file alone."
-        return dump(self.plan, live)
+        return dump({**self.plan, **changed}, live)
 
     def all_values(self) -> dict[str, Any]:
         """The run values: all values of the run itself, and the requested values of plugins."""

@@ -251,9 +251,9 @@ class Experiment:
         """The groups of parameters that the run file asks for, each with the name of its optimizer."""
         return self._parts.groups
 
-    def run_file(self) -> str:
-        """The resolved run file as TOML."""
-        return self._parts.run_file()
+    def run_file(self, **changed: Any) -> str:
+        """The resolved run file as TOML, with other values of some keys."""
+        return self._parts.run_file(**changed)
 
     def fit(self, *, resume: bool = False, allow_drift: Collection[str] = (), hooks: Sequence[Any] = ()) -> Experiment:
         """Train until the run file's length is reached; the run directory is made first.

@@ -19,10 +19,12 @@ from wf.discovery.guard import Guard
 from wf.engine.cadence import Every
 from wf.errors import UsageError, WfError
 from wf.terminal import plural
+from wf_building.defaults import SEVERAL, default_of
 from wf_cli.commands import everywhere_of
 from wf_cli.listing.listing import JSON
 from wf_cli.output import print_json, say, table, tell
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, refuse_existing
+from wf_run.cli.several import number
 from wf_run.directory.claiming import claim, make
 from wf_run.directory.naming import place_of
 from wf_run.directory.records import compare_records
@@ -59,6 +61,7 @@ class Died(WfError):  # noqa: N818 - named for what it is
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The proof's name below runs/. [date-prove-resume]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The proof's path, instead of a name.")
+@click.option("--processes", metavar="N", help="Train in N processes of this machine, of which each is killed.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
@@ -71,6 +74,7 @@ def prove_resume(
     lr: str | None,
     name: str | None,
     run_dir: str | None,
+    processes: str | None,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -85,7 +89,13 @@ def prove_resume(
     if not kills or kills[0] < 1:
         raise UsageError("give the steps after which the run is killed: --kill-at 20 --kill-at 45")
     refuse_existing(chosen)
+    num = number(processes, "--processes", 1) or 1
     document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
+    shared = document.get("strategy", {})
+    if num > 1:
+        shared = {"use": default_of(registry, "strategy", SEVERAL), **shared}
+        prepare({**document, "strategy": shared}, registry, folders)  # raises where it cannot work
+        document["strategy"] = {"use": default_of(registry, "strategy")}  # this process looks at results alone
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
     from wf_run.experiment import Experiment
 
@@ -95,8 +105,8 @@ def prove_resume(
         _check(experiment, kills)
     place = chosen or claim(Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-prove-resume").path
     make(place)
-    write_atomically(place / "run.toml", experiment.run_file())
-    proof = _Proof(ctx, place, experiment, folders, registry.guard, quiet=quiet or as_json)
+    write_atomically(place / "run.toml", experiment.run_file(**({"strategy": shared} if num > 1 else {})))
+    proof = _Proof(ctx, place, experiment, folders, registry.guard, num, quiet=quiet or as_json)
     resumed_from = proof.run(kills)
     rows = _compare(experiment, RunDirectory.open(place / STRAIGHT), RunDirectory.open(place / KILLED))
     exact = bool(RunDirectory.open(place / STRAIGHT).manifest["exact_resume"])
@@ -115,7 +125,9 @@ def _cadence(chosen: Any, first: int) -> Any:
 def _check(experiment: Any, kills: Sequence[int]) -> None:
     """Refuse an impossible proof."""
     if experiment.strategy.world_size > 1:
-        raise UsageError("wf prove-resume starts its processes itself; start it without torchrun")
+        raise UsageError(
+            "wf prove-resume starts its processes itself: say how many, --processes 2, and start it without torchrun"
+        )
     if not experiment.repeatable:
         raise UsageError("the run uses live objects, which its run file cannot rebuild")
     if kills[-1] >= experiment.total_steps:
@@ -135,6 +147,7 @@ class _Proof:
         experiment: Any,
         folders: Sequence[Path],
         guard: Guard | None,
+        processes: int,
         *,
         quiet: bool,
     ) -> None:
@@ -145,17 +158,19 @@ class _Proof:
             "of_run": experiment.plan["plugins"],
             "guard": guard and {**asdict(guard), "targets": sorted(guard.targets)},
             "only_builtin": everywhere.only_builtin,
+            "processes": processes,
         }
         self._place, self._experiment, self._quiet = place, experiment, quiet
+        self._killed = 128 + signal.SIGKILL if processes > 1 else -signal.SIGKILL
 
     def run(self, kills: Sequence[int]) -> list[int]:
         """Train both runs; returns the step of the checkpoint from which the run resumed after each kill."""
         self._say("straight")
         self._start(STRAIGHT, resume=False)
         found = []
-        for number, step in enumerate(kills):
+        for place, step in enumerate(kills):
             self._say(f"kill -9 after step {step}")
-            self._start(KILLED, resume=number > 0, kill_at=step)
+            self._start(KILLED, resume=place > 0, kill_at=step)
             state: Mapping[str, Any] = self._experiment.state_in(self._place / KILLED)
             found.append(int(state["progress"]["step"]))
         self._say(f"on from step {found[-1]} to the end")
@@ -173,8 +188,7 @@ class _Proof:
         }
         command = [sys.executable, "-P", "-m", "wf_durability.cli.proving", json.dumps(order)]
         code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False).returncode
-        expected = 0 if kill_at is None else -signal.SIGKILL
-        if code == expected:
+        if code == (0 if kill_at is None else self._killed):
             return
         if code == 0:
             raise UsageError(

@@ -14,6 +14,7 @@ from wf.discovery.guard import Guard
 from wf.errors import WfError
 from wf.registry import Registry
 from wf_cli.output import tell
+from wf_processes.together import follow_launcher, is_launched, is_told
 from wf_run.api import reopen
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.reading import read
@@ -25,7 +26,8 @@ def train(order: Mapping[str, Any]) -> None:
     Args:
         order: ``run_dir``; ``run_file``, the proof's own; ``resume``, whether to resume the run there; ``kill_at``,
             the step after which the process kills itself, or None; ``folders``, ``plugins``, ``of_run``,
-            ``only_builtin``, and ``guard``, the fields of a `Guard`, or None.
+            ``only_builtin``, and ``guard``, the fields of a `Guard`, or None. ``processes`` that train together each
+            execute it.
     """
     from wf_run.experiment import Experiment
 
@@ -69,11 +71,18 @@ def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Execute the order on the command line; exits with the codes of `wf`."""
+    """Execute the order on the command line, in as many processes as it says; exits with the codes of `wf`."""
+    order = json.loads(sys.argv[1])
+    if order["processes"] > 1 and not is_launched():
+        from wf_processes.launching import launch
+
+        sys.exit(launch(sys.argv[1:], order["processes"], 0, tell, module=__spec__.name))
+    follow_launcher()
     try:
-        train(json.loads(sys.argv[1]))
+        train(order)
     except WfError as error:
-        tell(str(error))
+        if not is_told(error):
+            tell(str(error))
         sys.exit(error.exit_code)
 
 

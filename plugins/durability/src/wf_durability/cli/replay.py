@@ -13,8 +13,10 @@ from wf.errors import UsageError
 from wf_cli.common import WfCommand, of_line
 from wf_cli.listing.listing import JSON
 from wf_cli.output import number, print_json, say, table
+from wf_processes.together import follow_launcher, num_processes
 from wf_run.api import reopen
-from wf_run.cli.afterwards import RUN, open_directory, refuse_alone
+from wf_run.cli.afterwards import RUN, num_shared, open_directory
+from wf_run.cli.several import launch
 from wf_run.directory.naming import place_of
 from wf_run.directory.records import Figure, compare_records
 from wf_run.directory.rundir import RunDirectory
@@ -31,20 +33,22 @@ SHOWN = 10
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
-def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None, quiet: bool, as_json: bool) -> None:
+def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None, quiet: bool, as_json: bool) -> int:
     """Run a run again from its run file, and compare each figure and the weights.
 
-    The exit code is 0 if everything is equal bit for bit, else 1.
+    The exit code is 0 if everything is equal bit for bit, else 1. A run of several processes is repeated by as many.
     """
     chosen = place_of(name, run_dir)
     before = open_directory(place)
     _refuse_unfit(before)
-    refuse_alone(ctx, before, "replay")
+    follow_launcher()
+    if num_processes() == 1 and (size := num_shared(ctx, before)):
+        return launch(size, 0, quiet=quiet or as_json)
     again = f"{before.path.name}-replay" if chosen is None else chosen
     with reopen(before.path, None, **of_line(ctx), quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()
     if experiment.strategy.rank != 0:
-        return
+        return 0
     assert experiment.run_dir is not None
     after = RunDirectory.open(experiment.run_dir)
     equal = _report(
@@ -54,7 +58,7 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
         (before, after),
         as_json=as_json,
     )
-    ctx.exit(0 if equal else 1)
+    return 0 if equal else 1
 
 
 def _refuse_unfit(run: RunDirectory) -> None:

@@ -73,7 +73,7 @@ def resume(
     directory = open_directory(place)
     _refuse_done(directory, wanted)
     if processes is None and not is_launched():
-        refuse_alone(ctx, directory, "resume")
+        refuse_alone(ctx, directory)
     refuse_held(directory.path)
     if started:
         return launch(*started, quiet=quiet)

@@ -209,18 +209,24 @@ def _show(charts: Sequence[Any]) -> None:
         echo(f"\n{text}" if place else text)
 
 
-def refuse_alone(ctx: click.Context, directory: RunDirectory, command: str) -> None:
-    """Refuse to continue a run of several processes with one process, unless its strategy is for a single process.
+def num_shared(ctx: click.Context, directory: RunDirectory) -> int:
+    """The processes of a run whose strategy is for several; 0 for one of a single process."""
+    size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
+    is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))
+    return size if is_shared and isinstance(size, int) and size > 1 else 0
+
+
+def refuse_alone(ctx: click.Context, directory: RunDirectory) -> None:
+    """Refuse to go on with a run of several processes in one, unless its strategy is for a single process.
 
     Raises:
         UsageError: With the command that starts them.
     """
-    size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
-    is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))
-    if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
-        other = "\n  or with another number of them, --processes 1 for this one alone" if command == "resume" else ""
-        line = resume_command(directory.path, size, command)
-        raise UsageError(f"run {directory.path} is one of {size} processes\n  start them: {line}{other}")
+    if num_processes() == 1 and (size := num_shared(ctx, directory)):
+        raise UsageError(
+            f"run {directory.path} is one of {size} processes\n  start them: {resume_command(directory.path, size)}"
+            "\n  or with another number of them, --processes 1 for this one alone"
+        )
 
 
 def strategy_of(ctx: click.Context, directory: RunDirectory) -> dict[str, Any]:

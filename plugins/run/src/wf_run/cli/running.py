@@ -155,8 +155,11 @@ def run(
     num_folds = None if folds is None else _num_folds(folds)
     if num_folds is not None and settings.get("fold") is not None:
         raise UsageError("--folds and --fold exclude each other: --folds trains every fold, --fold one of them")
-    if num_folds is not None and started:
-        raise UsageError("a cross-validation trains in one process: --folds without --processes and --max-restarts")
+    if num_folds is not None and started and started[1]:
+        raise UsageError(
+            "a cross-validation that lost a process cannot go on as a whole: use --folds without --max-restarts\n"
+            f"  or train one fold at a time, which can: --fold 1/{num_folds} --name fold-1 --max-restarts {started[1]}"
+        )
     document, folders, registry = assemble(ctx, run_files, variant, lr, settings, notes=started is None)
     if started and started[0] > 1 and "use" not in document.get("strategy", {}):
         document["strategy"] = {"use": default_of(registry, "strategy", SEVERAL), **document.get("strategy", {})}
@@ -384,10 +387,12 @@ def _cross_validate(
     def announce(number: int, experiment: Any) -> None:
         if number == 1:
             say_plan(experiment, quiet=quiet)
-        if not quiet:
+        if not quiet and is_first():
             tell(f"fold {number}/{folds}")
 
     result = cross_validate(plan, registry, folds, run_dir=place, folders=folders, quiet=quiet, announce=announce)
+    if not is_first():
+        return
     if as_json:
         print_json(result.record())
         return

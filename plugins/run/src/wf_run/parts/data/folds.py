@@ -118,6 +118,8 @@ def cross_validate(
 ) -> Folds:
     """Train once per fold; the test split of run k is the k-th of K folds, stratified by class.
 
+    Several processes call it together, and the first one writes the manifest of the whole.
+
     Args:
         plan: The run file, as `wf_run.planning.plan.prepare` gives it.
         registry: Where names are looked up.
@@ -142,22 +144,24 @@ def cross_validate(
             place = None if run_dir is None else run_dir / name
             experiment = Experiment(fold, registry, run_dir=place, subfolder=name, folders=folders, quiet=quiet)
             assert experiment.run_dir is not None
-            if parent is None:
+            if number == 1:
                 experiment.check_folds(num_folds)
                 run_dir = experiment.run_dir.parent
-                parent = until_done.enter_context(RunDirectory.begin(run_dir))
-                parent.update_manifest(status="running", folds=num_folds)
+                if experiment.strategy.rank == 0:
+                    parent = until_done.enter_context(RunDirectory.begin(run_dir))
+                    parent.update_manifest(status="running", folds=num_folds)
             if announce is not None:
                 announce(number, experiment)
             try:
                 with experiment:
                     experiment.fit()
             except BaseException as error:
-                parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
+                if parent is not None:
+                    parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
                 raise
             figures.append(dict(experiment.metrics))
             epochs, steps = experiment.loop.progress.epoch, experiment.loop.progress.step
-        assert parent is not None
-        folds = Folds(parent.path, tuple(figures), epochs, steps)
-        parent.update_manifest(**folds.record(), reason=f"{num_folds} folds done")
+        folds = Folds(run_dir, tuple(figures), epochs, steps)
+        if parent is not None:
+            parent.update_manifest(**folds.record(), reason=f"{num_folds} folds done")
         return folds
