@@ -27,7 +27,7 @@ from wf import Hook
 
 class Slow(Hook):
     def on_step_end(self, run):
-        time.sleep(0.02)
+        time.sleep(0.05)
 """
 
 
@@ -54,16 +54,16 @@ def test_invalid_durations_are_refused(text: str) -> None:
 
 def test_a_run_stopped_by_max_time_resumes_to_the_same_bits(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
-    line = ("run", *FEW, "--steps", 60, "--eval-every", "20steps", "--hook", "slow.py:Slow")
+    line = ("run", *FEW, "--steps", 40, "--eval-every", "20steps", "--hook", "slow.py:Slow")
     assert wf(*line, "--name", "whole").code == 0
-    done = wf(*line, "--name", "parts", "--max-time", "0.3s")
+    done = wf(*line, "--name", "parts", "--max-time", "0.8s")
     assert done.code == EXIT_CODE == 6
     found = manifest(tmp_path / "runs" / "parts")
     assert found["status"] == "interrupted"
-    assert f"stopped after step {found['steps']}: max_time 0.3s is over" in done.stderr
+    assert f"stopped after step {found['steps']}: max_time 0.8s is over" in done.stderr
     assert f"resume from step {found['steps']}: wf resume runs/parts" in done.stderr
-    assert 0 < found["steps"] < 60
-    while (done := wf("resume", "parts", "--max-time", "0.4s", "--quiet")).code == EXIT_CODE:
+    assert 0 < found["steps"] < 40
+    while (done := wf("resume", "parts", "--max-time", "1.5s", "--quiet")).code == EXIT_CODE:
         before, found = found["steps"], manifest(tmp_path / "runs" / "parts")
         assert found["steps"] > before, done.stderr
     assert done.code == 0, done.stderr
