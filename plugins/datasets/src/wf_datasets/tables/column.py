@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from wf_datasets.tables.cells import BOOLEANS, number
-from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.table import Column
+from wf_datasets.tables.text.plain_rows import Array
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _PADDED = re.compile(r"[+-]?0[0-9]+\Z")

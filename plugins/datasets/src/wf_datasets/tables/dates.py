@@ -13,8 +13,8 @@ import numpy as np
 
 from wf.errors import DataError, UsageError, unknown
 from wf_datasets.tables.cells import number
-from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.table import Column, Table
+from wf_datasets.tables.text.plain_rows import Array
 
 Feature = Literal["parts", "age", "cyclic"]
 _ORDERS = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}

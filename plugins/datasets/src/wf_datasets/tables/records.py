@@ -13,8 +13,8 @@ import numpy as np
 from wf.errors import DataError, lacking
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.column import Categories
-from wf_datasets.tables.plain_rows import LARGEST, Array
 from wf_datasets.tables.table import Column, Mode, Table, place
+from wf_datasets.tables.text.plain_rows import LARGEST, Array
 
 
 def table_of(

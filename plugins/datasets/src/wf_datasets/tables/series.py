@@ -14,9 +14,9 @@ from wf import FromRun
 from wf.errors import DataError, UsageError
 from wf_base import Dataset, TensorSamples
 from wf_datasets.tables.dates import Feature
-from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.series_reader import Gaps, Part, SeriesReader
 from wf_datasets.tables.table import Decimal
+from wf_datasets.tables.text.plain_rows import Array
 
 _TOLD = logging.getLogger("wf")
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from wf.errors import DataError, UsageError, lacking, unknown
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
-from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.records import table_of
 from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table
 from wf_datasets.tables.table_reader import not_numbers
+from wf_datasets.tables.text.plain_rows import Array
 from wf_datasets.tables.text.table_file import TableFile
 
 Gaps = Literal["error", "split", "fill", "ignore"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wf_datasets.tables.plain_rows import Array
+from wf_datasets.tables.text.plain_rows import Array
 
 Mode = Literal["number", "text", "skip"]
 """The kinds of columns."""

@@ -16,9 +16,9 @@ from wf_base.tree import Tree
 from wf_datasets.tables.cells import looks_like
 from wf_datasets.tables.column import Categories, shown
 from wf_datasets.tables.dates import Dates, is_date, seconds_of
-from wf_datasets.tables.plain_rows import Array
 from wf_datasets.tables.records import table_of
 from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, place
+from wf_datasets.tables.text.plain_rows import Array
 from wf_datasets.tables.text.table_file import TableFile
 from wf_datasets.transforms.fill import FillMissing
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wf_datasets.tables.cells import MISSING
-from wf_datasets.tables.plain_rows import LARGEST, Array, has_lone_return, well_quoted
+from wf_datasets.tables.text.plain_rows import LARGEST, Array, has_lone_return, well_quoted
 
 if TYPE_CHECKING:
     import pyarrow

@@ -16,10 +16,10 @@ import numpy as np
 
 from wf.errors import DataError
 from wf_datasets.tables.cells import number, number_with_comma
-from wf_datasets.tables.plain_rows import Array, PlainRows
 from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, place
 from wf_datasets.tables.text.arrow_rows import ArrowRows
 from wf_datasets.tables.text.lines import UnendedError, rows_of
+from wf_datasets.tables.text.plain_rows import Array, PlainRows
 
 GROUP = 8
 """The number of chunks that pyarrow parses at once."""
