@@ -13,7 +13,7 @@ from wf.declarations.fields import check_fields
 from wf.declarations.kinds import KINDS
 
 MONITOR = "monitor"
-"""What a task's defaults may name besides components: the figure that decides what is best."""
+"""The key in a task's defaults with the figure that decides which weights are best; all other keys are kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Task:
     summary: str = ""
     """One line for lists."""
     targets: tuple[str, ...] = ()
-    """The forms that its targets have: a dataset that declares one of them, and no task, is of this task."""
+    """The forms of its targets. A dataset that declares one of them, and no task, belongs to this task."""
     predictions: tuple[str, ...] = ()
     """The forms of predictions that only losses of this task take: such a loss chooses the task."""
     gives: str | None = None
@@ -43,10 +43,10 @@ class Task:
     spatial: bool = False
     """Its targets are positions in the images, so a transform that moves pixels has to move them, too."""
     defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
-    the hooks are added to those of every run, and of the metrics those count that judge such targets. ``monitor`` is
-    the figure that decides what is best: ``"validation/map"``. Of a kind whose components are made on demand, such as
-    ``tokenizer``, it is the default one where something asks for it."""
+    """The default components of a run: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``. Hooks are
+    added to the hooks of every run, and a metric counts only if it takes the run's targets. ``monitor`` is the figure
+    that decides which weights are best, such as ``"validation/map"``. For a kind whose components are made on demand,
+    such as ``tokenizer``, it is the default of that kind."""
     aliases: tuple[str, ...] = ()
     """Other names that people type."""
 
@@ -66,10 +66,10 @@ class Task:
 
 
 def check_defaults(task: Task) -> None:
-    """Refuse defaults of a kind of which a task may name none, as far as the kinds are known by now.
+    """Refuse defaults of kinds without a default component, as far as the kinds are declared by now.
 
     Raises:
-        ValueError: Naming the kinds of which it may.
+        ValueError: With the kinds that may have a default.
     """
     for name, value in task.defaults.items():
         kind = KINDS.get(name)
@@ -97,8 +97,8 @@ class Link:
     gives: str
     """The form that it produces."""
     of: Literal["predictions", "targets", "loss"] = "predictions"
-    """What it changes: the model outputs before the loss gets it, the dataset's targets, or the loss's own figure,
-    whose form is its ``reduction``."""
+    """The value that it converts: the model outputs or the dataset's targets on their way to the loss, or the loss
+    itself, whose form is its ``reduction``."""
     target: str | Callable[..., Any] | None = None
     """``"package.module:function"``, called with the tensor, and with the run values that its other parameters are
     named after; None where the tensor serves as the other form unchanged."""

@@ -276,7 +276,7 @@ def _required(text: str) -> Requirement | None:
 
 
 def _applies(requirement: Requirement) -> bool:
-    """Whether a requirement applies in this environment; those of extras do not."""
+    """Whether a requirement applies in this environment; requirements of extras do not."""
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 

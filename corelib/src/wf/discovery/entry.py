@@ -200,5 +200,5 @@ def own_name(text: str) -> str:
 
 
 def names_of(plugin: Plugin) -> tuple[str, str]:
-    """The names that a plugin goes by, as they are compared."""
+    """The names of a plugin, normalized for comparison."""
     return normalize(plugin.name), normalize(plugin.distribution or "")

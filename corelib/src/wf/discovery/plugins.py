@@ -212,7 +212,7 @@ def discover(
     plugins: list[Plugin] = []
     version, guard = core_version(), None
     objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
-    # failed plugins are tried again: the new ones may bring what they need
+    # failed plugins are tried again: the new ones may bring their missing modules
     before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}
     with told_when_slow(_LOG.warning) as begin, rare_collection():
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
@@ -375,7 +375,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
     process = Watched(declaring=True)
     started, before = time.perf_counter(), [name for name in HEAVY if name in sys.modules]
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
             module = found.loader()
             components = collected(manager, module, found.name)
     except KeyboardInterrupt as interrupt:

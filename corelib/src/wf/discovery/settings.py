@@ -68,7 +68,7 @@ class Pin:
     made_with: str = ""
     """For a pin from an existing run: the provider that it was made with, ``wf-losses 0.1.0``. Empty for a setting."""
     fix: str = ""
-    """The remedy if that provider is gone."""
+    """The remedy if that provider is not installed any more."""
     of_project: bool = False
     """Whether it is in a pyproject.toml, which may have come with somebody else's code."""
 
@@ -83,7 +83,7 @@ class Settings:
     check: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The tables of ``check``, for ``wf check``."""
     files: tuple[Path, ...] = ()
-    """What was read."""
+    """The values that were read."""
     missed: tuple[str, ...] = ()
     """Why a place could not be searched: there is no home folder, or the working directory was deleted."""
 
