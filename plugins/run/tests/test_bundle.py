@@ -459,6 +459,8 @@ def test_the_labels_of_texts_are_known(wf: Any, tmp_path: Path) -> None:
     result = wf("evaluate", tmp_path / "r" / "bundle", "--data", tmp_path / "t.csv", "--json")
     assert result.code == 0, result.stderr
     assert result.json()["samples"] == 32
+    made = load_model(tmp_path / "r").conversions.example()
+    assert bool(made["attention_mask"].all()), "made-up texts have no padding"
 
 
 def test_files_at_urls(wf: Any, iris: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,7 @@ ANY = 8
 
 def example_of(form: Form, num: int, generator: torch.Generator, length: int = ANY) -> Tree:
     """Made-up inputs ``[N, ...]`` of a form: random floats, bytes or tokens of the vocabulary; zeros for other
-    integers.
+    integers, and ones for a leaf named ``..._mask``, so that nothing is masked.
 
     Args:
         form: The form.
@@ -272,7 +272,7 @@ def example_of(form: Form, num: int, generator: torch.Generator, length: int = A
             return torch.rand(shape, generator=generator, dtype=torch.float64).to(form.dtype)
         if form.vocab_size is not None:
             return torch.randint(0, form.vocab_size, shape, generator=generator).to(form.dtype)
-        return torch.zeros(shape, dtype=form.dtype)
+        return torch.full(shape, int(form.path.endswith("mask")), dtype=form.dtype)
     if isinstance(form, Mapping):
         return {key: example_of(one, num, generator, length) for key, one in form.items()}
     if isinstance(form, Rows):

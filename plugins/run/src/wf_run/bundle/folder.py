@@ -185,8 +185,10 @@ def _check(path: Path, name: str, size: int, digest: str) -> None:
             num += len(block)
     except OSError as error:
         raise _damaged(path, f"{name}: {error.strerror or error}") from error
-    if num != size or found.hexdigest() != digest:
-        raise _damaged(path, f"{name} is not as it was written ({num:,} bytes; {size:,} and another checksum expected)")
+    if num != size:
+        raise _damaged(path, f"{name} is not as it was written: it has {num:,} bytes instead of {size:,}")
+    if found.hexdigest() != digest:
+        raise _damaged(path, f"{name} is not as it was written: its size is right, but its checksum differs")
 
 
 def _damaged(path: Path, why: str) -> DataError:
