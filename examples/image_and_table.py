@@ -18,6 +18,7 @@ class RowReader:
     """Reads the images and numbers of a table, in training and for predictions."""
 
     endings = (".csv",)
+    dataset_endings = (".csv",)
 
     def __init__(self, image: str, columns: list[str], size: int) -> None:
         self.image, self.columns, self.size = image, columns, size
@@ -29,6 +30,15 @@ class RowReader:
     def read(self, path: Path) -> dict:
         """The inputs in a file, for predictions."""
         return self.inputs(path, rows_of(path))
+
+    def dataset(self, path: Path, learned: dict) -> Dataset:
+        """The samples in a file with their targets, for evaluations."""
+        rows, (target,) = rows_of(path), learned["target_names"]
+        return Dataset(
+            train=TensorSamples(self.inputs(path, rows), targets_of(path, rows, target)),
+            targets="real",
+            target_names=(target,),
+        )
 
     def inputs(self, path: Path, rows: list[dict]) -> dict:
         """Images uint8 [N, 3, size, size], which wf divides by 255, and numbers [N, F]."""
@@ -64,6 +74,11 @@ def number(path: Path, line: int, column: str, cell: str) -> float:
         raise DataError(f"{path}, line {line}, column '{column}': '{cell}' is not a number") from error
 
 
+def targets_of(path: Path, rows: list[dict], target: str) -> torch.Tensor:
+    """The column to predict, float32 [N, 1]."""
+    return torch.tensor([[number(path, line, target, row.get(target))] for line, row in enumerate(rows, 2)])
+
+
 def image_table(path: Path, target: str, image: str = "image", size: int = 16) -> Dataset:
     """A table with a column of image files; all other columns hold numbers.
 
@@ -75,9 +90,8 @@ def image_table(path: Path, target: str, image: str = "image", size: int = 16) -
     """
     rows = rows_of(path)
     reader = RowReader(image, [name for name in rows[0] if name not in (image, target)], size)
-    targets = [[number(path, line, target, row.get(target))] for line, row in enumerate(rows, 2)]
     return Dataset(
-        train=TensorSamples(reader.inputs(path, rows), torch.tensor(targets)),
+        train=TensorSamples(reader.inputs(path, rows), targets_of(path, rows, target)),
         targets="real",
         target_names=(target,),
         facts={"numbers": reader.columns},

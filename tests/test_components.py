@@ -17,7 +17,7 @@ from wf import traits
 from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.registry import Registry
-from wf_base.reading import LabelledReader, PartReader, RecordReader
+from wf_base.reading import DatasetReader, LabelledReader, PartReader, RecordReader
 
 REGISTRY = Registry.discover()
 ENTRIES = list(REGISTRY.entries())
@@ -200,7 +200,12 @@ READERS = sorted({reader for entry in ENTRIES if (reader := getattr(entry.compon
 
 
 def test_optional_methods_of_readers_have_the_expected_signature() -> None:
-    optional = {"from_records": RecordReader, "parts": PartReader, "labelled": LabelledReader}
+    optional = {
+        "from_records": RecordReader,
+        "parts": PartReader,
+        "labelled": LabelledReader,
+        "dataset": DatasetReader,
+    }
     seen = set()
     for reader in READERS:
         module, _, name = reader.partition(":")

@@ -217,3 +217,40 @@ def test_the_class_of_each_pixel_is_learned_and_drawn(wf: Any, shapes: Path, tmp
     assert drawn.code == 0, drawn.stderr
     assert "%" in drawn.stdout
     assert size_of(tmp_path / "seen/0001.png") == (480, 480)
+
+
+@pytest.mark.parametrize("dataset", ["coco", "coco-masks"])
+def test_an_annotation_file_is_evaluated_without_the_training_data(wf: Any, shapes: Path, dataset: str) -> None:
+    held_out = json.loads((shapes / "val.json").read_text())
+    for number, image in enumerate(held_out["images"]):  # a box that even a detector of two steps finds
+        whole, right, lower = [0, 0, image["width"], image["height"]], image["width"], image["height"]
+        held_out["annotations"].append(
+            {
+                "id": 10_000 + number,
+                "image_id": image["id"],
+                "category_id": held_out["categories"][0]["id"],
+                "bbox": whole,
+                "segmentation": [[0, 0, right, 0, right, lower, 0, lower]],
+            }
+        )
+    (shapes / "val.json").unlink()
+    (shapes / "test.json").write_text(json.dumps(held_out))
+    of_boxes = {**MODEL, "min_score": 0.0, "max_objects": 100}
+    model = of_boxes if dataset == "coco" else {"use": "unet", "channels": [4]}
+    data = {"use": dataset, "path": str(shapes), **({} if dataset == "coco" else {"image_size": 32})}
+    place = shapes.parent / "run"
+    wf_api.run(dataset=data, model=model, epochs=2, batch_size=7, seed=3, run_dir=place, device="cpu", quiet=True)
+    expected = {name[5:]: value for name, value in manifest(place)["metrics"].items() if name.startswith("test/")}
+    assert max(expected.values()) > 0
+    (shapes / "train.json").unlink()
+    found = wf("evaluate", place / "bundle", "--data", shapes / "test.json", "--json")
+    assert found.code == 0, found.stderr
+    own = {name.removeprefix("data/"): value for name, value in found.json()["metrics"].items()}
+    assert (found.json()["samples"], own) == (4, pytest.approx(expected, rel=1e-5))
+
+    unknown = json.loads((shapes / "test.json").read_text())
+    unknown["categories"][0]["name"] = "hexagon"
+    (shapes / "unknown.json").write_text(json.dumps(unknown))
+    for file, code, message in (("unknown.json", 4, "hexagon"), ("", 2, "give a file like the training file (.json)")):
+        refused = wf("evaluate", place / "bundle", "--data", shapes / file)
+        assert (refused.code, message in refused.stderr) == (code, True), refused.stderr

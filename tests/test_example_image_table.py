@@ -4,7 +4,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
+
+from wf_run.description import read_sample_ids
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "image_and_table.py"
 
@@ -27,6 +30,15 @@ def test_trains_and_predicts_from_a_file(wf: Any, tmp_path: Path) -> None:
     assert figures["test/mae"] > 10 * figures["test/loss/l1"], "it is in the unit of the price"
     predicted = wf("predict", "run", "houses.csv")
     assert len(predicted.stdout.splitlines()) == 24, predicted.stderr
+    lines = (tmp_path / "houses.csv").read_text().splitlines(keepends=True)
+    ids = read_sample_ids(tmp_path / "run")["test"].tolist()
+    (tmp_path / "test.csv").write_text("".join([lines[0], *(lines[1 + number] for number in ids)]))
+    judged = wf("evaluate", "run/bundle", "-p", EXAMPLE, "--data", "test.csv", "--json")
+    assert judged.code == 0, judged.stderr
+    own = {name.removeprefix("data/"): value for name, value in judged.json()["metrics"].items()}
+    assert own == pytest.approx(
+        {name[5:]: value for name, value in figures.items() if name.startswith("test/")}, rel=1e-5
+    )
     for old, new, message in (
         ("5.png", "gone.png", "line 7, column 'image': 'gone.png' is not an image"),
         ("3.png,3", "3.png,three", "line 5, column 'area': 'three' is not a number"),

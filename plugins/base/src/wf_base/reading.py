@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from wf.errors import DataError
 from wf_base.tree import Tree
+
+if TYPE_CHECKING:
+    from wf_base.data.samples import Dataset
 
 
 @runtime_checkable
@@ -108,6 +111,28 @@ class LabelledReader(Reader, Protocol):
 
         Raises:
             DataError: As `read`, raised when the samples are reached.
+        """
+        ...
+
+
+@runtime_checkable
+class DatasetReader(Reader, Protocol):
+    """A reader of files like the training file, for ``wf evaluate RUN --data FILE`` where targets are not columns."""
+
+    dataset_endings: tuple[str, ...]
+    """The endings of the files that `dataset` reads, in lower case."""
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The samples of a file with their targets, in their order: the `train` of a dataset without other splits.
+
+        Its `facts`, if any, replace the run's of the same names; the name of its split in them is ``data``.
+
+        Args:
+            path: The file.
+            learned: The run value `learned`: ``reader``, ``targets``, ``class_names``, ``target_names`` and more.
+
+        Raises:
+            DataError: As `read`, and for targets that are not valid in the run.
         """
         ...
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wf.errors import DataError, lacking
+from wf_base import Dataset
 from wf_base.figures import lost_in_float32
 from wf_datasets.transforms.fill import FillMissing, Missing
 
@@ -28,9 +29,11 @@ class ArrayReader:
         double: Whether inputs are float64, because float32 cannot distinguish some of the numbers.
         missing: The treatment of missing numbers, nan: ``mean`` keeps them for the run's own transform to fill in;
             otherwise they are refused, because every sample needs a prediction.
+        targets: The name of the array of targets.
     """
 
     endings: tuple[str, ...] = (".npz", ".npy")
+    dataset_endings: tuple[str, ...] = (".npz",)
 
     def __init__(
         self,
@@ -40,11 +43,13 @@ class ArrayReader:
         images: bool = False,
         double: bool = False,
         missing: Missing = "error",
+        targets: str = "y",
     ) -> None:
         self.key, self.shape, self.images, self.double, self.missing = key, tuple(shape), images, double, missing
+        self.targets = targets
 
     @classmethod
-    def of(cls, path: Path, key: str, array: Array, missing: Missing = "error") -> ArrayReader:
+    def of(cls, path: Path, key: str, array: Array, missing: Missing = "error", targets: str = "y") -> ArrayReader:
         """The reader of an array ``[N, ...]``.
 
         Raises:
@@ -56,12 +61,12 @@ class ArrayReader:
             )
         images = array.dtype == np.uint8 and array.ndim in (3, 4)
         double = array.dtype.kind in "fiu" and array.dtype.itemsize >= 4 and bool(lost_in_float32(_double(array)))
-        return cls(key, array.shape[1:], images=images, double=double, missing=missing)
+        return cls(key, array.shape[1:], images=images, double=double, missing=missing, targets=targets)
 
     def description(self) -> Mapping[str, Any]:
         """The arguments for an equal reader, as JSON values."""
         known = {"key": self.key, "shape": list(self.shape), "images": self.images, "double": self.double}
-        return {**known, "missing": self.missing}
+        return {**known, "missing": self.missing, "targets": self.targets}
 
     def transforms(self) -> tuple[FillMissing, ...]:
         """The transforms that the inputs need first."""
@@ -96,6 +101,15 @@ class ArrayReader:
         if not self.images and array.dtype == np.uint8 and array.ndim in (3, 4):
             raise DataError(f"{path}: '{name}' holds uint8 images; the run was trained on plain numbers")
         return self.encode(path, name, array)
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The samples of an ``.npz`` file with the training file's arrays of inputs and targets."""
+        from wf_datasets.npz import npz  # which makes this reader
+
+        task: Literal["classification", "regression"] = "classification"
+        if learned["targets"] == "real":
+            task = "regression"
+        return npz(path, self.key, self.targets, task, self.missing, learned)
 
     def encode(self, path: Path, name: str, array: Array) -> Tensor:
         """Inputs ``[N, ...]`` from an array; images get a channel axis.

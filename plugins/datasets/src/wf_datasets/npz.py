@@ -51,13 +51,13 @@ def npz(
         DataError: For a missing or invalid file, a missing key, or arrays that do not fit.
     """
     path = existing_file(path)
-    arrays = _read(path, {"inputs": inputs, "targets": targets})
+    arrays = _read(path, {"inputs": inputs, "targets": targets}, known=learned is not None)
     if missing == "drop":
         arrays = _without_missing(path, arrays)
     elif holes := {key: rows for key, array in arrays.items() if (rows := _missing(array)).any()}:
         _check_holes(path, arrays, holes, inputs, missing)
     known = learned["reader"] if learned is not None else None
-    reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs], missing)
+    reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs], missing, targets)
     if arrays[inputs].shape[1:] != reader.shape:
         raise DataError(
             f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no longer {list(reader.shape)}"
@@ -77,13 +77,13 @@ def npz(
     return replace(_labelled(path, targets, x, y, learned), reader=reader, transforms=reader.transforms())
 
 
-def _read(path: Path, keys: dict[str, str]) -> dict[str, Array]:
+def _read(path: Path, keys: dict[str, str], *, known: bool) -> dict[str, Array]:
     with opened(path) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path} holds one array without a name; save both with numpy.savez(file, x=..., y=...)")
         for option, key in keys.items():
             if key not in file.files:
-                hint = f"set it with --dataset.{option}"
+                hint = f"the run was trained on '{key}'" if known else f"set it with --dataset.{option}"
                 raise DataError(f"{path}: {unknown('key', key, file.files, hint)}")
         return {key: file[key] for key in keys.values()}
 

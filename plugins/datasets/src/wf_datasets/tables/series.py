@@ -98,6 +98,7 @@ def series(
             decimal=decimal,
         )
         reader.cuts = _cuts(parts, validation, test)
+    reader.horizon, reader.stride = horizon, stride
     samples, windows = _samples(parts, reader, len(names), window, horizon, stride)
     found = {split: pair for split, pair in samples.items() if len(pair[0])}
     if "train" not in found and not (known and found):  # a validation set may lie in later times altogether
@@ -160,10 +161,7 @@ def _samples(
             "test": first >= test,
         }
         for split, own in chosen.items():
-            begin = starts[own][:, None]
-            inputs = part.values[begin + np.arange(window)]
-            targets = part.values[begin + window + np.arange(horizon), :num_targets]
-            found[split].append((inputs.astype(np.float32), targets.astype(np.float32)))
+            found[split].append(part.windows(starts[own], window, horizon, num_targets))
     shapes = (0, window, width), (0, horizon, num_targets)
     made: dict[str, tuple[Array, Array]] = {}
     for split, pairs in found.items():

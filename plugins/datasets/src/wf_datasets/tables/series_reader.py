@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, lacking, unknown
+from wf_base import Dataset, TensorSamples
 from wf_datasets.tables.cells import number, number_with_comma
 from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
 from wf_datasets.tables.records import table_of
@@ -58,6 +59,13 @@ class Part:
         found: Array = starts[whole]
         return found
 
+    def windows(self, starts: Array, window: int, horizon: int, num_targets: int) -> tuple[Array, Array]:
+        """The inputs ``[N, window, F]`` and the targets ``[N, horizon, K]`` of windows that begin there, float32."""
+        begin = starts[:, None]
+        inputs = self.values[begin + np.arange(window)]
+        targets = self.values[begin + window + np.arange(horizon), :num_targets]
+        return inputs.astype(np.float32), targets.astype(np.float32)
+
 
 def _sums(holes: Array) -> Array:
     """The number of rows with a missing value before each row."""
@@ -84,9 +92,12 @@ class SeriesReader:
         cuts: The first time steps of validation and test.
         naive_errors: One per target for each series, see `wf_datasets.tables.series.series`.
         names: The series of these, in their order.
+        horizon: The number of rows to forecast; 0 if it is unknown, as of runs of an older wf.
+        stride: The number of rows from one window to the next.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
+    dataset_endings: tuple[str, ...] = (".csv", ".tsv")
 
     def __init__(
         self,
@@ -105,6 +116,8 @@ class SeriesReader:
         cuts: Sequence[int] = (),
         naive_errors: Sequence[Sequence[float]] = (),
         names: Sequence[str] = (),
+        horizon: int = 0,
+        stride: int = 1,
     ) -> None:
         self.columns, self.time, self.id, self.window, self.gaps = tuple(columns), time, id, window, gaps
         self.dates = None if dates is None else Dates.of(dict(dates))
@@ -113,6 +126,7 @@ class SeriesReader:
         self.delimiter = delimiter
         self.decimal: Literal[".", ","] = decimal
         self.cuts, self.naive_errors, self.names = list(cuts), list(naive_errors), list(names)
+        self.horizon, self.stride = horizon, stride
 
     @classmethod
     def learn(
@@ -184,6 +198,8 @@ class SeriesReader:
             "cuts": self.cuts,
             "naive_errors": self.naive_errors,
             "names": self.names,
+            "horizon": self.horizon,
+            "stride": self.stride,
         }
 
     def read(self, path: Path) -> Tensor:
@@ -193,6 +209,49 @@ class SeriesReader:
             DataError: For a file that is missing or invalid, or a series whose end is shorter than a window.
         """
         return self._windows(self.series(path), str(path))
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """All windows of the series in a file, each with the values that follow it.
+
+        Raises:
+            DataError: As `series`, and for series that are all too short.
+            UsageError: If the horizon is unknown.
+        """
+        if not self.horizon:
+            raise UsageError(
+                "the run of an older wf did not keep its horizon\n"
+                "  evaluate with its dataset: wf evaluate RUN --dataset.path PATH"
+            )
+        sizes = self.window, self.horizon, len(learned["target_names"]) // self.horizon
+        parts = self.series(path)
+        known = {name: place for place, name in enumerate(self.names)}
+        parts.sort(key=lambda part: known.get(part.name, len(known)))
+        pairs = [part.windows(part.starts(*sizes)[:: self.stride], *sizes) for part in parts]
+        inputs, targets = (np.concatenate(own) for own in zip(*pairs, strict=True))
+        if not len(inputs):
+            raise DataError(
+                f"{path}: no series has {self.window + self.horizon} rows without a gap: a window and a horizon of "
+                f"{self.horizon}"
+            )
+        return Dataset(
+            train=TensorSamples(torch.from_numpy(inputs), torch.from_numpy(targets).flatten(1)),
+            targets="real",
+            target_names=learned["target_names"],
+            facts=self._facts(parts, [len(own) for own, _ in pairs]),
+        )
+
+    def _facts(self, parts: Sequence[Part], nums: Sequence[int]) -> dict[str, Any]:
+        """The facts about the windows of a file: those of unknown series have no naive error."""
+        if self.id is None:
+            return {"windows": {"data": list(nums)}}
+        own = {part.name: num for part, num in zip(parts, nums, strict=True)}
+        names = list(dict.fromkeys([*self.names, *own]))
+        unknown_errors = [[0.0] * len(self.naive_errors[0])] * (len(names) - len(self.names))
+        return {
+            "series": names,
+            "naive_errors": [*self.naive_errors, *unknown_errors],
+            "windows": {"data": [own.get(name, 0) for name in names]},
+        }
 
     def fields(self) -> list[dict[str, Any]]:
         """The columns of a row, which is one window: each a list with a value for each time."""

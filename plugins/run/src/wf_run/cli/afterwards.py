@@ -105,7 +105,8 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Other samples than the run's: a table with targets, or a folder of images by class; a path or a URL.",
+    help="Other samples than the run's: a file like the training file, a table with targets, or a folder of images by "
+    "class; a path or a URL.",
 )
 @click.option(
     "--target", "targets", multiple=True, metavar="COLUMN", help="The target columns in FILE; by default the run's."

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from wf.errors import DataError, UsageError, unknown
+from wf.errors import DataError, PluginError, UsageError, unknown
 from wf_base import tree
-from wf_base.data import Batch, Spec
-from wf_base.reading import LabelledReader, RecordReader
+from wf_base.data import Batch, Dataset, Spec, TensorSamples, as_default
+from wf_base.reading import DatasetReader, LabelledReader, RecordReader
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
+from wf_data.checks import Checks
 from wf_run.description import Description
-from wf_run.using.raw import BLOCK, RECORDS, records_of
+from wf_run.using.raw import BLOCK, RECORDS, from_rows, records_of, takes_rows
 
 SPLIT = "data"
 """The split name of the file's samples in figures."""
@@ -33,7 +33,7 @@ class Labelled:
     """Some samples with their targets."""
 
     inputs: Tree
-    targets: Tensor
+    targets: Tree
 
 
 class GivenData:
@@ -66,11 +66,61 @@ class GivenData:
         """The samples in batches, once."""
         size = batch_size or self.batch_size
         for part in self._parts:
-            for inputs, targets in zip(tree.split(part.inputs, size), part.targets.split(size), strict=True):
-                num = len(targets)
+            for inputs, targets in zip(tree.split(part.inputs, size), tree.split(part.targets, size), strict=True):
+                num = tree.length(inputs)
                 ids = torch.arange(self.num, self.num + num, device=self._device)
                 self.num += num
-                yield Batch(tree.to(inputs, self._device), targets.to(self._device), ids, None, num)
+                yield Batch(tree.to(inputs, self._device), tree.to(targets, self._device), ids, None, num)
+
+
+def dataset_of(path: Path, description: Description, reader: Any, asked: Sequence[str]) -> Dataset | None:
+    """The samples of a file like the training file; None if the reader does not read such files with targets.
+
+    Args:
+        path: The file.
+        description: The description of the run's data.
+        reader: The reader of its dataset; None without one.
+        asked: The target columns that the user named.
+
+    Raises:
+        DataError: As `wf_base.reading.DatasetReader.dataset`.
+        UsageError: If target columns are named.
+    """
+    if not isinstance(reader, DatasetReader) or path.suffix.lower() not in reader.dataset_endings:
+        return None
+    if not path.is_file():
+        raise DataError(f"there is no file '{path}'")
+    if asked:
+        raise UsageError(f"{path} is read like the training file, and its targets are known\n  leave out --target")
+    found: Any = reader.dataset(path, description.learned)
+    if not isinstance(found, Dataset):
+        raise PluginError(f"{type(reader).__name__}.dataset returned {type(found).__name__}, not a wf_base.Dataset")
+    return found
+
+
+def parts_of(
+    dataset: Dataset, description: Description, task: TaskRuntime, path: Path, size: int
+) -> Iterator[Labelled]:
+    """The samples of a dataset's `train`, `size` at a time.
+
+    Raises:
+        DataError: For a sample that cannot be read, or whose target is not valid.
+    """
+    samples, checks = dataset.train, Checks(dataset, task, path.name)
+    for begin in range(0, len(samples), size):
+        ids = range(begin, min(begin + size, len(samples)))
+        if isinstance(samples, TensorSamples) and not checks.collates:
+            inputs, targets = (tree.part(own, begin, begin + size) for own in (samples.inputs, samples.targets))
+        else:
+            inputs, targets = checks.pairs([samples[one] for one in ids], ids, SPLIT)
+        targets = task.served(tree.map_leaves(as_default, targets))
+        if not checks.collates:
+            task.check(inputs, targets, ids, checks.where(SPLIT))
+        if isinstance(targets, torch.Tensor):
+            wanted, num = description.spec.num_targets, task.facts(targets[0]).get("num_targets")
+            if num is not None and num != wanted:
+                raise DataError(f"{path}: the run has {wanted} target columns, not {num}")
+        yield Labelled(inputs, targets)
 
 
 def labelled_of(
@@ -92,42 +142,66 @@ def labelled_of(
     """
     if not path.exists():
         raise DataError(f"there is no file '{path}'")
+    if type(task).targets_in is TaskRuntime.targets_in:
+        raise _without_columns(path, description, reader)
     choose = partial(_choose, path, description, reader, asked, of_run)
-    found = _of_folder(path, reader) if path.is_dir() else _of_file(path, reader, choose)
+    found = _of_folder(path, description, reader) if path.is_dir() else _of_file(path, description, reader, choose)
     first = 1
     for inputs, cells in found:
         try:
             targets = task.targets_in(cells, str(path), first)
         except NotImplementedError as error:
-            raise UsageError(
-                f"the run's targets, {description.spec.targets or 'of no declared form'}, cannot be read from the "
-                "columns of a file\n"
-                "  evaluate with its dataset: wf evaluate RUN --dataset.path PATH"
-            ) from error
+            raise _without_columns(path, description, reader) from error
         if targets.ndim == 2 and targets.shape[1] != description.spec.num_targets:
             raise DataError(f"{path}: the run has {description.spec.num_targets} target columns, not {len(cells)}")
         yield Labelled(inputs, targets)
         first += tree.length(inputs)
 
 
-def _of_file(path: Path, reader: Any, choose: Choose) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
+def _of_file(
+    path: Path, description: Description, reader: Any, choose: Choose
+) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
     ending = path.suffix.lower()
     if isinstance(reader, LabelledReader) and ending in reader.endings:
         yield from reader.labelled(path, choose)
         return
-    if not isinstance(reader, RecordReader) or ending not in (".csv", *RECORDS):
+    by_rows = isinstance(reader, RecordReader) and ending == ".csv"
+    if not by_rows and not (ending in RECORDS and takes_rows(description.inputs, reader)):
         raise UsageError(
-            f"{path}: targets are read from a table of the run's columns, JSON lines, parquet, or folders of images by "
-            "class\n  evaluate with the run's dataset: wf evaluate RUN --dataset.path PATH"
+            f"{path}: the run does not read samples with their targets from such a file\n"
+            f"  {_instead(description, reader)}"
         )
     records, first, names = records_of(path), 1, None
     while block := list(itertools.islice(records, BLOCK)):
         names = names or choose(list(dict.fromkeys(name for record in block for name in record)))
         cells = {name: [record.get(name) for record in block] for name in names}
-        yield reader.from_records(block, str(path), first), cells
+        yield from_rows(block, description.inputs, reader, str(path), first), cells
         first += len(block)
     if names is None:
         raise DataError(f"{path} has no rows")
+
+
+def _without_columns(path: Path, description: Description, reader: Any) -> UsageError:
+    return UsageError(
+        f"{path}: the run's targets, {description.spec.targets or 'of no declared form'}, cannot be read from columns "
+        f"or folders\n  {_instead(description, reader, columns=False)}"
+    )
+
+
+def _instead(description: Description, reader: Any, *, columns: bool = True) -> str:
+    """The files from which the run reads samples with their targets, in words."""
+    ways = []
+    if isinstance(reader, DatasetReader):
+        ways.append(f"a file like the training file ({', '.join(reader.dataset_endings)})")
+    if columns and (takes_rows(description.inputs, reader) or isinstance(reader, LabelledReader)):
+        own = reader.endings if isinstance(reader, LabelledReader) else ()
+        own = (*own, ".csv") if isinstance(reader, RecordReader) else own
+        ways.append(f"a table of the run's columns and its targets ({', '.join(dict.fromkeys([*own, *RECORDS]))})")
+    if columns and isinstance(reader, RecordReader) and [one["type"] for one in reader.fields()] == ["image"]:
+        ways.append("a folder with a folder of images for each class")
+    if not ways:
+        return "its dataset has no reader of these: evaluate with its data: wf evaluate RUN --dataset.path PATH"
+    return f"give {', or '.join(ways)}"
 
 
 def _choose(
@@ -162,11 +236,11 @@ def _choose(
     return names
 
 
-def _of_folder(path: Path, reader: Any) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
+def _of_folder(path: Path, description: Description, reader: Any) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
     """Images, each with the name of its folder."""
     fields = list(reader.fields()) if isinstance(reader, RecordReader) else []
     if [one["type"] for one in fields] != ["image"]:
-        raise UsageError(f"{path} is a folder, but this run's inputs are not images\n  give a file with a table")
+        raise UsageError(f"{path} is a folder, but this run's inputs are not images\n  {_instead(description, reader)}")
     files = [
         (file, folder.name)
         for folder in sorted(path.iterdir())

@@ -97,20 +97,31 @@ class TrainedModel(nn.Module):
         Raises:
             DataError: For inputs whose structure, shape or dtype differs from the dataset's samples.
         """
+        return self.prepared(inputs, None)[0]
+
+    def prepared(self, inputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """As `prepare`, with the targets, which a transform such as resizing may change together with the inputs."""
         if self.inputs is not None:
             check_form(self.inputs, inputs, "the model")
         with default_dtype(self.dtype):
-            return self.ready(inputs)
+            return self.both_ready(inputs, targets)
 
     def ready(self, inputs: Tree) -> Tree:
         """As `prepare`, without any checks, so that torch can trace it."""
+        return self.both_ready(inputs, None)[0]
+
+    def both_ready(self, inputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """As `ready`, with the targets."""
         if self.inputs is not None:
             inputs = numbers_of(self.inputs, inputs)
         for step in self.steps:
             if step.of_targets:
                 continue
-            inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
-        return tree.map_leaves(as_default, inputs)
+            if step.train_only:
+                inputs = tree.map_leaves(as_default, inputs)
+            else:
+                inputs, targets = step.apply(inputs, targets)
+        return tree.map_leaves(as_default, inputs), targets
 
     def finish(self, outputs: Tree) -> Tree:
         """Model outputs in the units of the dataset's targets."""
@@ -138,6 +149,6 @@ class GraphModel(TrainedModel):
     before: Sequence[Mapping[str, Any]] = ()
     """What comes before the model, as `Trained.preprocessing` says it."""
 
-    def ready(self, inputs: Tree) -> Tree:
-        """The inputs as they are."""
-        return inputs
+    def both_ready(self, inputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """Inputs and targets as they are."""
+        return inputs, targets

@@ -32,6 +32,7 @@ from wf_run.parts.links import link_loss
 from wf_run.parts.precision import default_dtype, products_in
 from wf_run.providers.metrics import form_of_metric, metric_of
 from wf_run.runfiles.runfile import own_table
+from wf_run.using import judging
 from wf_run.using.judging import SPLIT, GivenData, Labelled, labelled_of
 from wf_run.using.network import GraphModel, TrainedModel
 from wf_run.using.plugin_readers import file_readers
@@ -176,7 +177,8 @@ class Trained:
         """The loss and the metrics of the run for the samples of a file, processed in parts.
 
         Args:
-            path: A table, JSON lines or parquet, or a folder with a folder of images for each class.
+            path: A file like the training file, where the reader reads its targets, too; else a table, JSON lines or
+                parquet, or a folder with a folder of images for each class.
             targets: The target columns; by default the columns used in training.
 
         Returns:
@@ -193,23 +195,29 @@ class Trained:
         task.target_transforms = tuple(step.transform for step in network.steps if step.of_targets)
         known = self.plan.get("dataset", {}).get("target", ())
         of_run = [known] if isinstance(known, str) else list(known)
-        found = labelled_of(path, self.description, task, self.reader, targets, of_run)
-        parts = (Labelled(network.prepare(one.inputs), one.targets) for one in found)
-        device, spec = builder.values["device"], self.description.spec
-        data = GivenData(spec, self.description.values["batch_size"], task, parts, device)
+        device, spec, size = builder.values["device"], self.description.spec, self.description.values["batch_size"]
+        with naming_culprit(builder.registry.plugins), default_dtype(network.dtype):
+            dataset = judging.dataset_of(path, self.description, self.reader, targets)
+        if dataset is None:
+            found = labelled_of(path, self.description, task, self.reader, targets, of_run)
+        else:
+            found = judging.parts_of(dataset, self.description, task, path, size)
+        parts = (Labelled(*network.prepared(one.inputs, one.targets)) for one in found)
+        data = GivenData(spec, size, task, parts, device)
+        facts = {**spec.facts, **(dataset.facts if dataset is not None else {})}
         with (
             naming_culprit(builder.registry.plugins),
             products_in(self.plan["precision"], device),
             default_dtype(network.dtype),
-            builder.values.within(self._judged_by(task, data)),
+            builder.values.within(self._judged_by(task, data, facts)),
         ):
             figures = dict(builder.build("evaluator", table).value.evaluate(SPLIT))
         return figures, data.num
 
-    def _judged_by(self, task: TaskRuntime, data: GivenData) -> dict[str, Any]:
+    def _judged_by(self, task: TaskRuntime, data: GivenData, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The run values that an evaluator takes besides the model."""
         builder, values = self._builder, dict[str, Any]()
-        values |= {"outputs": task, "data": data, "loss": None}
+        values |= {"outputs": task, "data": data, "loss": None, **({"dataset_facts": facts} if facts else {})}
         with builder.values.within(values):
             if "loss" in self.plan:
                 loss = builder.build("loss", self.plan["loss"]).value

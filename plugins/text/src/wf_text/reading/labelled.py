@@ -167,7 +167,7 @@ def tagged(
         vocabulary=vocabulary,
         facts={"padding": padding, "max_tokens": max_tokens},
         collate=Padded(padding),
-        reader=TaggedReader(tokenizer, tokens, token_column, max_tokens, too_long, padding),
+        reader=TaggedReader(tokenizer, tokens, token_column, max_tokens, too_long, padding, tags, tag_column),
     )
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError
+from wf_base import Dataset, TensorSamples
 from wf_base.text import TOKENS
+from wf_text.plugin import NEXT
 from wf_text.reading import corpus
 from wf_text.reading.encoding import Encoder, TooLong
 from wf_text.reading.rows import LINES, TABLES, rows, sentences, text_of
@@ -30,6 +32,7 @@ class TextReader:
     """
 
     endings: tuple[str, ...] = (".txt",)
+    dataset_endings: tuple[str, ...] = (".txt", ".md")
 
     def __init__(self, tokenizer: Tokenizer, block: int) -> None:
         self._tokenizer, self._block = tokenizer, block
@@ -51,6 +54,23 @@ class TextReader:
         if rest:
             _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
         return tokens[: num * self._block].view(num, self._block)
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The blocks of a text, each with the next token of each token.
+
+        Raises:
+            DataError: For a text shorter than a block and one more token, or that the tokenizer cannot encode.
+        """
+        tokens = torch.from_numpy(corpus.in_memory(corpus.find_files(path), self._tokenizer))
+        num, rest = divmod(len(tokens) - 1, self._block)
+        if num < 1:
+            raise DataError(
+                f"'{path}' has {len(tokens):,} tokens, but the run takes blocks of {self._block:,} and the next token"
+            )
+        if rest:
+            _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
+        samples = TensorSamples(*(tokens[begin : begin + num * self._block].view(num, self._block) for begin in (0, 1)))
+        return Dataset(train=samples, targets=NEXT, task="causal-lm", vocabulary=learned["vocabulary"])
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
         """The only column of a row."""
@@ -209,9 +229,12 @@ class TaggedReader:
         max_tokens: The maximum number of tokens of a sentence.
         too_long: The treatment of longer ones.
         padding: The token of padding.
+        tags: The tags of the words, in JSON lines.
+        tag_column: The column of the tags.
     """
 
     endings: tuple[str, ...] = (".txt", ".conll", *LINES)
+    dataset_endings: tuple[str, ...] = endings
 
     def __init__(
         self,
@@ -221,14 +244,45 @@ class TaggedReader:
         max_tokens: int,
         too_long: TooLong,
         padding: int,
+        tags: str = "tags",
+        tag_column: int = -1,
     ) -> None:
-        self._encoder = Encoder(tokenizer, max_tokens, too_long)
+        self._encoder, self._tokenizer = Encoder(tokenizer, max_tokens, too_long), tokenizer
         self._tokens, self._column, self._padding = tokens, token_column, padding
-        self._limits = {"max_tokens": max_tokens, "too_long": too_long}
+        self._tags, self._tag_column = tags, tag_column
+        self._max_tokens, self._too_long = max_tokens, too_long
 
     def description(self) -> Mapping[str, Any]:
         """Everything except the tokenizer, which is rebuilt by its own name."""
-        return {"tokens": self._tokens, "token_column": self._column, "padding": self._padding, **self._limits}
+        return {
+            "tokens": self._tokens,
+            "token_column": self._column,
+            "padding": self._padding,
+            "max_tokens": self._max_tokens,
+            "too_long": self._too_long,
+            "tags": self._tags,
+            "tag_column": self._tag_column,
+        }
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The sentences of a file with their tags, in columns or as JSON lines.
+
+        Raises:
+            DataError: As dataset `tagged`.
+        """
+        from wf_text.reading.labelled import tagged  # which makes this reader
+
+        return tagged(
+            path,
+            self._tokenizer,
+            self._tokens,
+            self._tags,
+            self._column,
+            self._tag_column,
+            max_tokens=self._max_tokens,
+            too_long=self._too_long,
+            learned=learned,
+        )
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The sentences of a file, padded to the longest of them.

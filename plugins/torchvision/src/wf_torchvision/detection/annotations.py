@@ -203,7 +203,7 @@ def _images(file: Path, tables: Sequence[Mapping[str, Any]], folder: Path) -> di
         more = f", and {len(missing) - 1:,} others are missing, too" if len(missing) > 1 else ""
         raise DataError(
             f"'{file}': image {number} is missing: '{image}'{more}\n"
-            "  set the folder with the images: --dataset.images FOLDER"
+            "  put it there, or set the folder with the images: --dataset.images FOLDER"
         )
     return found
 

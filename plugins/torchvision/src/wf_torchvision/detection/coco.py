@@ -140,7 +140,7 @@ def coco(
         targets="boxes",
         task="detection",
         class_names=splits["train"].class_names,
-        reader=PhotoReader(),
+        reader=PhotoReader(masks=masks, skip=invalid == "skip"),
     )
 
 
@@ -184,7 +184,7 @@ def coco_masks(
         test=samples.get("test"),
         targets="mask",
         class_names=(BACKGROUND, *splits["train"].class_names),
-        reader=SizedPhotoReader(size),
+        reader=SizedPhotoReader(size, skip=invalid == "skip"),
     )
 
 
@@ -292,13 +292,33 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 class PhotoReader:
-    """Reads an image file in its own size, turned upright."""
+    """Reads an image file in its own size, turned upright.
+
+    Args:
+        masks: Whether annotation files are read with masks.
+        skip: Whether objects without a box in their image are left out.
+    """
 
     endings: tuple[str, ...] = ENDINGS
+    dataset_endings: tuple[str, ...] = (".json",)
+
+    def __init__(self, masks: bool = False, skip: bool = False) -> None:
+        self.masks, self.skip = masks, skip
 
     def description(self) -> dict[str, Any]:
-        """Empty: images of any size are read unchanged."""
-        return {}
+        """The arguments for an equal reader, as JSON values."""
+        return {"masks": self.masks, "skip": self.skip}
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The images and objects of an annotation file.
+
+        Raises:
+            DataError: As `coco`.
+        """
+        found = read_annotations(path, _folder(path), learned["class_names"], masks=self.masks, skip=self.skip)
+        _say(found)
+        samples = Objects(found.images, self.masks)
+        return Dataset(train=samples, targets="boxes", task="detection", class_names=found.class_names)
 
     def read(self, path: Path) -> Rows:
         """One image, uint8 ``[3, H, W]``.
@@ -326,17 +346,30 @@ class SizedPhotoReader:
 
     Args:
         image_size: Height and width.
+        skip: Whether objects without a mask or a box in their image are left out.
     """
 
     endings: tuple[str, ...] = ENDINGS
+    dataset_endings: tuple[str, ...] = (".json",)
 
-    def __init__(self, image_size: tuple[int, int] | list[int]) -> None:
+    def __init__(self, image_size: tuple[int, int] | list[int], skip: bool = False) -> None:
         height, width = image_size
-        self.size = (int(height), int(width))
+        self.size, self.skip = (int(height), int(width)), skip
 
     def description(self) -> dict[str, Any]:
         """The arguments for an equal reader, as JSON values."""
-        return {"image_size": list(self.size)}
+        return {"image_size": list(self.size), "skip": self.skip}
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The images of an annotation file, with the class of each pixel.
+
+        Raises:
+            DataError: As `coco_masks`.
+        """
+        names = learned["class_names"]
+        found = read_annotations(path, _folder(path), names[1:], masks=True, skip=self.skip)
+        _say(found)
+        return Dataset(train=Classes(found.images, self.size), targets="mask", class_names=names)
 
     def read(self, path: Path) -> Tensor:
         """One image, float32 ``[1, 3, H, W]`` from 0 to 1.

@@ -1,0 +1,147 @@
+"""``wf evaluate BUNDLE --data FILE`` for files that a dataset's own reader reads with their targets."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wf as library
+from wf_run.description import read_sample_ids
+
+
+def bundle_of(folder: Path, **options: Any) -> tuple[Path, dict[str, float]]:
+    """The bundle of a run without the training data, and the run's figures for its test split."""
+    library.run(**options, run_dir=folder / "run", epochs=1, quiet=True)
+    metrics = json.loads((folder / "run" / "manifest.json").read_text())["metrics"]
+    own = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+    shutil.copytree(folder / "run" / "bundle", folder / "alone")
+    return folder / "alone", own
+
+
+def figures(wf: Any, bundle: Path, file: Path) -> tuple[int, dict[str, float]]:
+    result = wf("evaluate", bundle, "--data", file, "--json")
+    assert result.code == 0, result.stderr
+    found = result.json()
+    return found["samples"], {name.removeprefix("data/"): value for name, value in found["metrics"].items()}
+
+
+def close(expected: dict[str, float]) -> Any:
+    assert expected
+    return pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_arrays(wf: Any, tmp_path: Path, kind: str) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(60, 3)) * 9 + 4
+    x[7, 1] = np.nan
+    y = draw.integers(3, 6, 60) if kind == "classes" else draw.normal(size=(60, 2)) * 50
+    np.savez(tmp_path / "all.npz", x=x, kind=y)
+    data = {"use": "npz", "path": str(tmp_path / "all.npz"), "targets": "kind", "missing": "mean"}
+    more = [] if kind == "classes" else ["standardize-targets"]
+    bundle, expected = bundle_of(tmp_path, dataset=data, model="linear", transform=["standardize", *more])
+    (tmp_path / "all.npz").unlink()
+    ids = read_sample_ids(tmp_path / "run")["test"].numpy()
+    np.savez(tmp_path / "test.npz", x=x[ids], kind=y[ids])
+    assert figures(wf, bundle, tmp_path / "test.npz") == (len(ids), close(expected))
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"x": x[ids]}, "unknown key 'kind'"),
+        ({"x": x[ids][:, :2], "kind": y[ids]}, "no longer [3]"),
+        ({"x": x[ids], "kind": y[ids][:-1]}, "must be ["),
+    ]
+    if kind == "classes":
+        wrong.append(({"x": x[ids], "kind": y[ids] + 3}, "unknown class"))
+    else:
+        wrong.append(({"x": x[ids], "kind": y[ids][:, :1]}, "the run has 2 target columns, not 1"))
+    for arrays, message in wrong:
+        np.savez(tmp_path / "wrong.npz", **arrays)
+        result = wf("evaluate", bundle, "--data", "wrong.npz")
+        assert (result.code, message in result.stderr) == (4, True), result.stderr
+    if kind == "classes":
+        rows = [{"x": x[number].tolist(), "kind": int(y[number])} for number in ids]
+        (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        by_rows = wf("evaluate", bundle, "--data", "test.jsonl", "--target", "kind", "--json").json()
+        assert by_rows["metrics"]["data/loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    refused = wf("evaluate", bundle, "--data", "test.npz", "--target", "kind")
+    assert refused.code == 2
+    assert "leave out --target" in refused.stderr
+
+
+def test_windows_of_time_series(wf: Any, tmp_path: Path) -> None:
+    """The rows of the test split and the window before it; series in another order, and one that is new."""
+
+    def rows(begin: int, end: int, names: str) -> str:
+        lines = [
+            f"{t},{name},{np.sin(t) * (5 if name == 'a' else 90):.4f},{t % 7}"
+            for t in range(begin, end)
+            for name in names
+        ]
+        return "\n".join(["time,id,load,day", *lines]) + "\n"
+
+    (tmp_path / "all.csv").write_text(rows(0, 60, "ab"))
+    options = {"target": "load", "time": "time", "id": "id", "window": 5, "horizon": 2, "validation": 0.2, "test": 0.2}
+    data = {"use": "series", "path": str(tmp_path / "all.csv"), **options}
+    transforms = ["standardize", "standardize-targets"]
+    bundle, expected = bundle_of(tmp_path, dataset=data, model="linear", transform=transforms, metric=["mase", "mae"])
+    (tmp_path / "all.csv").unlink()
+    (tmp_path / "test.csv").write_text(rows(48 - 5, 60, "ba"))
+    assert figures(wf, bundle, tmp_path / "test.csv") == (22, close(expected))
+    (tmp_path / "later.csv").write_text(rows(80, 100, "bc"))
+    num, found = figures(wf, bundle, tmp_path / "later.csv")
+    assert num == 2 * (20 - 6)
+    assert found["mase"] > 0
+    (tmp_path / "short.csv").write_text(rows(0, 6, "a"))
+    result = wf("evaluate", bundle, "--data", "short.csv")
+    assert result.code == 4
+    assert "no series has 7 rows without a gap" in result.stderr
+
+
+def test_blocks_of_text(wf: Any, tmp_path: Path) -> None:
+    text = "".join(f"line {n * n % 97} of the text\n" for n in range(120))
+    (tmp_path / "all.txt").write_text(text)
+    data = {"use": "text", "path": str(tmp_path / "all.txt"), "block": 16}
+    model = {"use": "gpt", "layers": 1, "heads": 2, "width": 8}
+    bundle, expected = bundle_of(tmp_path, dataset=data, model=model)
+    (tmp_path / "all.txt").unlink()
+    (tmp_path / "test.txt").write_text(text[round(0.9 * len(text)) :])
+    num, found = figures(wf, bundle, tmp_path / "test.txt")
+    assert found == close(expected)
+    assert "perplexity" in found
+    assert num == (len(text) - round(0.9 * len(text)) - 1) // 16
+    (tmp_path / "short.txt").write_text("line")
+    short = wf("evaluate", bundle, "--data", "short.txt")
+    assert short.code == 4
+    assert "has 4 tokens" in short.stderr
+    (tmp_path / "t.csv").write_text("text\nline\n")
+    refused = wf("evaluate", bundle, "--data", "t.csv")
+    assert refused.code == 2
+    assert "give a file like the training file (.txt, .md)" in refused.stderr
+
+
+def test_tagged_sentences(wf: Any, tmp_path: Path) -> None:
+    sentences = [f"Ada{number % 5} NAME\nsleeps O\nhere O\n" for number in range(40)]
+    (tmp_path / "all.conll").write_text("\n".join(sentences))
+    data = {"use": "tagged", "path": str(tmp_path / "all.conll")}
+    model = {"use": "token-encoder", "layers": 1, "heads": 2, "width": 8}
+    bundle, expected = bundle_of(tmp_path, dataset=data, model=model)
+    (tmp_path / "all.conll").unlink()
+    ids = read_sample_ids(tmp_path / "run")["test"].tolist()
+    (tmp_path / "test.conll").write_text("\n".join(sentences[number] for number in ids))
+    assert figures(wf, bundle, tmp_path / "test.conll") == (len(ids), close(expected))
+    (tmp_path / "new.conll").write_text("Ada1 PLACE\n")
+    unknown = wf("evaluate", bundle, "--data", "new.conll")
+    assert (unknown.code, "PLACE" in unknown.stderr) == (4, True), unknown.stderr
+
+
+def test_what_cannot_be_evaluated_is_said(wf: Any, tmp_path: Path) -> None:
+    bundle, _ = bundle_of(tmp_path, dataset={"use": "shapes", "num_samples": 20, "image_size": 8}, model="unet")
+    (tmp_path / "folder").mkdir()
+    for file in ("folder", "x.csv"):
+        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+        result = wf("evaluate", bundle, "--data", file)
+        assert result.code == 2
+        assert "targets, mask, cannot be read from columns or folders" in result.stderr
+        assert "wf evaluate RUN --dataset.path PATH" in result.stderr
