@@ -51,6 +51,10 @@ def laid_out(length: Annotated[int, FromRun("total_epochs")], width: int = 1) ->
     return Thing(length=length, width=width)
 
 
+def warmed(then: Annotated[Any, Nested("scheduler")]) -> Thing:
+    return Thing(then=then)
+
+
 def rotate(degrees: float, then: Annotated[list[Any], Nested("transform")] = ()) -> Thing:  # type: ignore[assignment]
     return Thing(degrees=degrees, then=then)
 
@@ -90,6 +94,7 @@ COMPONENTS = (
     Component("optimizer", "all", several),
     Component("scheduler", "laid-out", laid_out),
     Component("scheduler", "turned", rotate),
+    Component("scheduler", "warmed", warmed),
     Component("transform", "turn/left", rotate, call="factory"),
     Component("model", "optional", optional),
     Component("model", "injected", injected, inject={"in_chans": "num_channels"}),
@@ -165,6 +170,11 @@ def test_a_required_option() -> None:
             "optimizer",
             {"use": "outer", "base": {"use": "inner", "num_classes": 1}, "then": "turned"},
             "scheduler 'turned' needs option 'degrees': --optimizer.then.degrees VALUE",
+        ),
+        (
+            "scheduler",
+            {"use": "warmed", "then": {"use": "warmed", "then": "turned"}},
+            "scheduler 'turned' needs option 'degrees': --scheduler.then.then.degrees VALUE",
         ),
         (
             "transform",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -295,7 +296,9 @@ def _naming_options(kind: str, prefix: str) -> Iterator[None]:
         yield
     except WfError as error:
         if prefix and error.args:
-            error.args = (str(error).replace(f"--{kind}.", f"--{prefix}."), *error.args[1:])
+            below = prefix.removeprefix(f"{kind}.")  # --scheduler.then. has its prefix already, unlike --scheduler.
+            short = re.compile(rf"--{re.escape(kind)}\.(?!{re.escape(below)}\.)")
+            error.args = (short.sub(lambda _: f"--{prefix}.", str(error)), *error.args[1:])
         raise
 
 
