@@ -17,7 +17,7 @@ from typing import Any
 import click
 import pytest
 from docs_examples import PAGES, Reader, agree, read_fences, shorten
-from workspace import FOLDERS
+from workspace import ADAPTERS, FOLDERS
 
 import wf
 from wf import errors
@@ -33,7 +33,13 @@ from wf_fitting.tasks import tasks_of
 from wf_run.time_limit import EXIT_CODE as TIME_IS_OVER
 
 ROOT = Path(__file__).parents[1]
-VERBS = Registry.discover(only_builtin=True).names("command")
+COMMANDS = {
+    entry.component.name: entry.plugin.distribution if entry.plugin else None
+    for entry in Registry.discover(only_builtin=True).entries("command")
+}
+"""The installed commands, each with its distribution."""
+VERBS = [name for name, distribution in COMMANDS.items() if distribution in FOLDERS]
+"""Those of docs/command-line.md; the commands of the ecosystem have a page each."""
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 READMES = [f"{folder}/README.md" for folder in FOLDERS.values()]
 PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
@@ -138,9 +144,13 @@ def test_everything_is_documented(page: str, names: Sequence[str]) -> None:
     assert not [name for name in names if name not in words]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_verb_is_documented(verb: str) -> None:
-    assert f"\n## wf {verb}\n" in TEXTS["docs/command-line.md"]
+    if verb in VERBS:
+        assert f"\n## wf {verb}\n" in TEXTS["docs/command-line.md"]
+    else:
+        assert COMMANDS[verb] in ADAPTERS
+        assert f"`wf {verb}" in TEXTS[f"docs/{verb}.md"]
 
 
 def test_exit_codes_are_documented() -> None:
