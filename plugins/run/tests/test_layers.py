@@ -162,7 +162,7 @@ def test_a_file_with_variants_needs_one_to_be_chosen(wf: Any, tmp_path: Path) ->
     write(tmp_path, run='[[variant]]\nname = "small"\n[[variant]]\nname = "large"\n')
     done = wf("run", "run.toml")
     assert done.code == 2
-    assert "train one: wf run run.toml --variant small, or large" in done.stderr
+    assert "choose one: --variant small, or large" in done.stderr
     assert "wf compare run.toml" in done.stderr
     done = wf("run", "run.toml", "--variant", "smal")
     assert (done.code, "did you mean 'small'" in done.stderr) == (2, True)

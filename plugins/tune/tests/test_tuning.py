@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -296,3 +297,53 @@ def _is_free(place: Path) -> bool:
     from wf_run.directory.lock import is_held
 
     return is_held(place / ".trial-1.lock") is False
+
+
+NET = """\
+import torch
+
+
+def net(num_features, num_classes):
+    return torch.nn.Linear(num_features, num_classes)
+"""
+
+
+def test_a_search_goes_on_only_with_the_code_that_it_started_with(wf: Any, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "net.py").write_text(NET)
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    line = ("--dataset", "iris", "--device", "cpu", "--epochs", "1", "--model", "net.py:net", "--searcher", "random")
+    vary = ("--vary", "optimizer.lr=log(1e-3,1e-1)", "--trials", "1", "--finalists", "0")
+    begun = wf("tune", *line, *vary, "--storage", url, "--name", "x", cwd=here)
+    assert begun.code == 0, begun.stderr
+
+    def go_on(*how: str, cwd: Path) -> Any:
+        """Continue after trusting the code that the command shows."""
+        done = wf("tune", *how, cwd=cwd)
+        trust = re.search(r"--trust \w+", done.stderr)
+        return wf("tune", *how, *trust[0].split(), cwd=cwd) if trust else done
+
+    assert go_on("--join", url, cwd=there).code == 0
+
+    for folder, how in ((there, ("--join", url)), (here, ("--resume", "runs/x", "--trials", "2"))):
+        (folder / "net.py").write_text(NET + "\n")
+        done = go_on(*how, cwd=folder)
+        assert (done.code, "differs from the file with which the search was started" in done.stderr) == (2, True)
+    (there / "net.py").unlink()
+    done = go_on("--join", url, cwd=there)
+    assert (done.code, "net.py is missing, and trials of this search use it" in done.stderr) == (2, True)
+    assert [trial.state for trial in Directory(here / "runs" / "x").trials(url).all()] == ["complete"]
+
+
+def test_a_variant_of_a_run_file_is_chosen_by_name(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "two.toml").write_text(
+        'dataset = "iris"\nepochs = 1\n[[variant]]\nname = "a"\nbatch_size = 8\n[[variant]]\nname = "b"\n'
+    )
+    line = ("tune", "two.toml", "--vary", "optimizer.lr=log(1e-3,1e-1)", "--device", "cpu", "--trials", "1")
+    refused = wf(*line)
+    assert (refused.code, "choose one: --variant a, or b" in refused.stderr) == (2, True)
+    done = wf(*line, "--variant", "a", "--finalists", "0", "--name", "of-a")
+    assert done.code == 0, done.stderr
+    assert manifest(tmp_path / "runs" / "of-a" / "trial-0")["run_file"]["batch_size"] == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from wf.discovery.modules import locate
 from wf.errors import DivergedError, InterruptedRun, UsageError, WfError
 from wf.registry import Registry
 from wf.terminal import plural
@@ -22,7 +24,7 @@ from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
-from wf_run.cli.running import RunCommand
+from wf_run.cli.running import VARIANT, RunCommand
 from wf_run.directory.naming import place_of
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import dump
@@ -96,6 +98,7 @@ class TuneCommand(RunCommand):
 @click.option("--storage", metavar="URL", help="The database of the trials. [a file in the directory]")
 @click.option("--join", metavar="URL", help="Join a search that was started with --storage URL.")
 @click.option("--resume", metavar="DIR", type=click.Path(), help="Continue the search in DIR.")
+@VARIANT
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The search's name below runs/. [tune-DATASET-VARIED-HASH]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The search's path, instead of a name.")
@@ -311,8 +314,24 @@ def _again(ctx: click.Context, directory: Directory, storage: str | None, say: A
     line = of_line(ctx)
     ask = partial(guard_for, directory.path, _sources_in(directory), line=line["line"], trust=line["trust"])
     registry = registry_of(ctx, directory.manifest["plugins"], ask)
+    _check_code(directory)
     setting = setting_of(ctx, registry, directory.manifest["plugins"], directory.folders, directory.manifest["jobs"])
     return _go_on(ctx, directory, registry, setting, storage, say)
+
+
+def _check_code(directory: Directory) -> None:
+    """Refuse to go on if a file of the user's code is missing, or differs from the one that the search started with."""
+    for file, digest in directory.definition["code"].items():
+        path = locate(Path(file), directory.folders)
+        if not path.is_file():
+            raise UsageError(
+                f"{file} is missing, and trials of this search use it\n  copy it from where it was started"
+            )
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UsageError(
+                f"{file} differs from the file with which the search was started, so its trials could not be compared\n"
+                "  use the same file, or start a new search: --name NAME"
+            )
 
 
 def _go_on(

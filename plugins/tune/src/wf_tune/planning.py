@@ -149,7 +149,7 @@ def document_of_line(
     ctx: click.Context, run_files: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[RunFile, Sequence[Path], Registry]:
     """The run file given by the command line, the folders of its relative paths, and the registry."""
-    base, folders = read([Path(file) for file in run_files] or None)
+    base, folders = read([Path(file) for file in run_files] or None, options["variant"])
     settings = {key: value for key, value in options.items() if kind_of(key) or key in GENERAL}
     document, notes = merge(base, from_line(settings, ctx.meta["options"], options["lr"]))
     for note in (*said_in(base).notes, *notes):

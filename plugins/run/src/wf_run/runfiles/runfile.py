@@ -49,7 +49,7 @@ def load(path: Path) -> RunFile:
     """
     document, variants = load_variants(path)
     if variants:
-        raise UsageError(_for_several(path, [name for name, _ in variants]))
+        raise UsageError(_for_several(path, f"train one: wf run {path}", [name for name, _ in variants]))
     return without_said(resolve(document, lenient=True))
 
 
@@ -105,7 +105,7 @@ def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: st
     names = [one for one, _ in variants]
     if name is None:
         if variants:
-            raise UsageError(_for_several(path, names))
+            raise UsageError(_for_several(path, "choose one:", names))
         return {}
     if not variants:
         raise UsageError(f"{path} has no [[{VARIANT}]] tables, so there is no variant '{name}'")
@@ -114,11 +114,11 @@ def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: st
     return dict(variants)[name]
 
 
-def _for_several(path: Path, names: Sequence[str]) -> str:
+def _for_several(path: Path, advice: str, names: Sequence[str]) -> str:
     first, *others = [f"'{name}'" if " " in name else name for name in names]
     return (
         f"{path} has [[{VARIANT}]] tables: it is for several runs\n"
-        f"  train one: wf run {path} --variant {', or '.join([first, *others])}\n"
+        f"  {advice} --variant {', or '.join([first, *others])}\n"
         f"  compare them: wf compare {path}"
     )
 
