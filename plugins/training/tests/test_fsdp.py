@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from wf.errors import UsageError
 from wf_base.shards import holds_shards, is_sharded, local, whole, whole_state
 from wf_processes import board
-from wf_run.parts.optimizers import divide_loaded
+from wf_run.parts.optimizers import divide_loaded, refuse_undivided
 from wf_state.differences import differences
 from wf_training.fsdp import FSDPStrategy, _named, _of_size
 from wf_training.hooks.averaging import AveragedWeights, get_ema_multi_avg_fn
@@ -177,6 +177,45 @@ def test_a_state_that_has_no_parts_is_refused(make: Any) -> None:
     state.step()
     with pytest.raises(UsageError, match=r"'row_var' of shape \[2, 1\] for a parameter of shape \[2, 3\]"):
         optimizer.load_state_dict(state.state_dict())
+
+
+def test_a_second_process_group_is_refused(make: Any) -> None:
+    make()
+    with pytest.raises(UsageError, match="close the run before"):
+        make()
+
+
+class Mixing(torch.optim.SGD):
+    """Adds a plain tensor to each parameter."""
+
+    def step(self, closure: Any = None) -> None:
+        if closure is not None:
+            closure()
+        for parameter in self.param_groups[0]["params"]:
+            parameter.data.add_(torch.ones(parameter.shape))
+
+
+@pytest.mark.parametrize("made", [torch.optim.Adafactor, torch.optim.Rprop, Mixing])
+def test_an_optimizer_that_needs_whole_parameters_is_refused(make: Any, made: Any) -> None:
+    model = make().prepare(nn.Linear(3, 2))
+    optimizer = made(model.parameters(), lr=0.01)
+    refuse_undivided(optimizer, "it")
+    torch.optim.lr_scheduler.ConstantLR(optimizer)
+    model(torch.ones(1, 3)).sum().backward()
+    with pytest.raises(UsageError, match="optimizer 'it' cannot update parameters that are divided among processes"):
+        optimizer.step()
+
+
+def test_an_error_of_the_model_inside_a_step_is_not_the_optimizers(make: Any) -> None:
+    class Wrong(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            raise RuntimeError("got mixed torch.Tensor and DTensor")
+
+    model = make().prepare(Wrong(3, 2))
+    optimizer = Mixing(model.parameters(), lr=0.01)
+    refuse_undivided(optimizer, "it")
+    with pytest.raises(RuntimeError, match="got mixed"):
+        optimizer.step(lambda: model(torch.ones(1, 3)))
 
 
 def test_sharded_tensors_are_recognised(make: Any) -> None:

@@ -79,6 +79,11 @@ class Processes:
         device_id = self.device if backend == "nccl" else None
         if timeout_sec <= 0:
             raise UsageError(f"strategy option timeout_sec is {timeout_sec:g}; it must be above 0")
+        if distributed.is_initialized():
+            raise UsageError(
+                f"strategy {name} makes a process group, and this process has one already\n"
+                "  close the run before: with wf.run(...) as run: ..., or run.close(); or destroy your own group"
+            )
         store = board(wait_sec).meet(wait_sec)
         timeout = timedelta(seconds=timeout_sec)
         distributed.init_process_group(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wf.errors import UsageError
+from wf.discovery.modules import describe
+from wf.errors import UsageError, WfError
 from wf.traits import OptimizerTraits
 from wf_base.shards import is_sharded, like
+from wf_processes.board import is_of_collective
+from wf_processes.failures import is_memory
 
 
 def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
@@ -73,6 +78,38 @@ def divide_loaded(optimizer: torch.optim.Optimizer, name: str) -> None:
         return {key: like(one, sharded[place]) if isinstance(one, Tensor) else one for key, one in values.items()}
 
     optimizer.register_load_state_dict_pre_hook(divide)
+
+
+def refuse_undivided(optimizer: torch.optim.Optimizer, name: str) -> None:
+    """Let an optimizer whose step cannot handle divided parameters say so.
+
+    torch has no divided form of some operations, such as those that mix a parameter with a plain tensor.
+    """
+    step: Any = optimizer.step
+
+    def explained(_: torch.optim.Optimizer, *args: Any, **options: Any) -> Any:
+        try:
+            return step(*args, **options)
+        except Exception as error:
+            if not _is_of_shards(error):
+                raise
+            raise UsageError(
+                f"optimizer '{name}' cannot update parameters that are divided among processes\n"
+                f"  {describe(error).partition(chr(10))[0]}\n"
+                "  use another one, such as adamw, or --strategy ddp"
+            ) from error
+
+    optimizer.step = MethodType(explained, optimizer)  # type: ignore[method-assign]  # schedules do the same
+
+
+def _is_of_shards(error: Exception) -> bool:
+    """Whether an optimizer's step failed because torch cannot do an operation with divided tensors."""
+    if isinstance(error, WfError) or is_of_collective(error) or is_memory(error):
+        return False
+    files = [frame.f_code.co_filename.replace("\\", "/") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(file.endswith("torch/nn/modules/module.py") for file in files):  # the model failed, called by the optimizer
+        return False
+    return "DTensor" in str(error) or any("/torch/distributed/tensor/" in file for file in files)
 
 
 class OptimizerModes:
