@@ -60,6 +60,9 @@ def test_a_single_sample_in_one_process_is_refused(ranks: Any, net: None) -> Non
     done = ranks("run", *NORMED, "--batch-size", 17, "--strategy", "ddp")
     assert "105 train samples for 2 processes in batches of 17 leave 1" in done.stderr
     assert done.code == 1
+    done = ranks("run", *NORMED, "--batch-size", 3, "--strategy", "ddp", "--drop-last")
+    assert "batches of 3 have 1 sample for a process, and model" in done.stderr
+    assert "choose a --batch-size of at least 4, or start fewer processes" in done.stderr
 
 
 def test_a_single_sample_in_a_later_fold_is_refused_before_the_first(wf: Any, net: None, tmp_path: Path) -> None:

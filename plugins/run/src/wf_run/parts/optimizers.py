@@ -95,7 +95,7 @@ def refuse_undivided(optimizer: torch.optim.Optimizer, name: str) -> None:
                 raise
             raise UsageError(
                 f"optimizer '{name}' cannot update parameters that are divided among processes\n"
-                f"  {describe(error).partition(chr(10))[0]}\n"
+                f"  {describe(error).partition('. ')[0]}\n"
                 "  use another one, such as adamw, or --strategy ddp"
             ) from error
 

@@ -22,8 +22,11 @@ def check_smallest_batch(
     samples: str,
     size: int,
     name: str,
+    *,
+    num_processes: int = 1,
+    is_last: bool = True,
 ) -> None:
-    """Refuse a last batch of one sample if the model cannot be trained on one, as with batch norm.
+    """Refuse batches of one sample if the model cannot be trained on one, as with batch norm.
 
     Args:
         model: The model itself, on its device; it and the random generators are unchanged afterwards.
@@ -33,6 +36,8 @@ def check_smallest_batch(
         samples: The number of train samples, as text.
         size: The batch size.
         name: The model's name.
+        num_processes: The number of processes that share each batch.
+        is_last: Whether only the last batch has one sample for a process.
 
     Raises:
         UsageError: With advice.
@@ -44,8 +49,13 @@ def check_smallest_batch(
     # if two samples fail as well, the first step reports it
     if error is None or _error_of(model, stays, two, task) is not None:
         return
-    found = f"{samples} in batches of {size} leave 1 for the last batch" if size > 1 else "batches have 1 sample"
-    advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
+    found, advice = "batches have 1 sample", "choose another --batch-size"
+    if not is_last and num_processes > 1:
+        found = f"batches of {size} have 1 sample for a process"
+        advice = f"choose a --batch-size of at least {2 * num_processes}, or start fewer processes"
+    elif size > 1:
+        found = f"{samples} in batches of {size} leave 1 for the last batch"
+        advice = f"leave it out: --drop-last, or {advice}"
     raise UsageError(
         f"{found}, and model '{name}' cannot be trained on one sample alone: it normalizes over the batch\n"
         f"  {describe(error)}\n  {advice}"

@@ -124,7 +124,17 @@ def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, w
         batches = [Batch(inputs, targets, None, None, tree.length(inputs)) for inputs, targets in trees]
         processes = "" if num_processes == 1 else f" for {num_processes} processes"
         samples = f"{num:,} train samples{where}{processes}"
-        check_smallest_batch(model, run.not_trained, batches, served.task, samples, size, run.name("model"))
+        check_smallest_batch(
+            model,
+            run.not_trained,
+            batches,
+            served.task,
+            samples,
+            size,
+            run.name("model"),
+            num_processes=num_processes,
+            is_last=served.smallest_part(size * num_processes) > 1,
+        )
 
 
 def initialize(run: RunBuild, model: nn.Module) -> None:
