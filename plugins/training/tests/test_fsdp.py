@@ -185,6 +185,15 @@ def test_a_second_process_group_is_refused(make: Any) -> None:
         make()
 
 
+def test_a_wrapper_that_is_no_whole_optimizer_is_refused() -> None:
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            """As the wrappers of pytorch-optimizer: without that of torch."""
+
+    with pytest.raises(UsageError, match="optimizer 'it' wraps another one"):
+        divide_loaded(Wrapper(), "it")
+
+
 class Mixing(torch.optim.SGD):
     """Adds a plain tensor to each parameter."""
 

@@ -57,7 +57,16 @@ def _is_required(param: inspect.Parameter) -> bool:
 
 
 def divide_loaded(optimizer: torch.optim.Optimizer, name: str) -> None:
-    """Let an optimizer of parameters that are divided among processes load a state with whole tensors, too."""
+    """Let an optimizer of parameters that are divided among processes load a state with whole tensors, too.
+
+    Raises:
+        UsageError: If it has no hooks for that, as a wrapper of another optimizer that is none itself.
+    """
+    if not hasattr(optimizer, "_optimizer_load_state_dict_pre_hooks"):
+        raise UsageError(
+            f"optimizer '{name}' wraps another one, and cannot load a state that is divided among processes\n"
+            "  use another one, such as adamw, or --strategy ddp"
+        )
 
     def divide(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
