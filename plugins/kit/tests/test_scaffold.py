@@ -159,7 +159,14 @@ def test_range_of_the_core(version: str, lowest: str, too_new: str, monkeypatch:
 
 def test_only_tests_need_the_plugins_that_come_with_wf() -> None:
     project = tomllib.loads(render("my-losses", read_examples())["pyproject.toml"])["project"]
-    libraries = {"wf-base", "wf-charts", "wf-core", "wf-data", "wf-state"}
+    libraries = {
+        "wf-base",
+        "wf-charts",
+        "wf-core",
+        "wf-data",
+        "wf-export",
+        "wf-state",
+    }  # wf-export has exporters' traits
     assert {Requirement(text).name for text in project["dependencies"]} == libraries
     evaluators = [example for example in read_examples() if example.kind == "evaluator"]
     project = tomllib.loads(render("my-losses", evaluators)["pyproject.toml"])["project"]
