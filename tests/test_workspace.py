@@ -66,8 +66,24 @@ def test_plugin_wheels_declare_entry_point_and_dependencies(wheels: dict[str, Pa
     entry_points = metadata(wheels[name], "entry_points.txt")
     assert "[wf.plugins]" in entry_points
     assert f"main = {import_name(name)}.plugin" in entry_points
-    needs = [requirement for requirement in parsed(wheels[name]).get_all("Requires-Dist", []) if "wf-" in requirement]
-    needed = {re.split(r"[^\w-]", requirement)[0] for requirement in needs}
+    assert needed_by(parsed(wheels[name]).get_all("Requires-Dist", [])) == needed_by(dependencies(name))
+
+
+def dependencies(name: str) -> list[str]:
+    """The dependencies in the pyproject.toml of a distribution."""
+    document = tomllib.loads((ROOT / {**FOLDERS, **ADAPTER_FOLDERS}[name] / "pyproject.toml").read_text())
+    declared: list[str] = document["project"]["dependencies"]
+    return declared
+
+
+def needed_by(requirements: list[str]) -> set[str]:
+    """The distributions of the workspace among some requirements, extras included."""
+    return {re.split(r"[^\w-]", one)[0] for one in requirements if one.startswith("wf-")}
+
+
+@pytest.mark.parametrize("name", [*PLUGINS, *ADAPTERS])
+def test_distributions_depend_on_what_they_import(name: str) -> None:
+    needed = needed_by(dependencies(name))
     sources = (ROOT / {**FOLDERS, **ADAPTER_FOLDERS}[name] / "src").rglob("*.py")
     imports = {word for file in sources for word in re.findall(r"^\s*(?:from|import) (wf\w*)", file.read_text(), re.M)}
     imported = {"wf-core" if word == "wf" else word.replace("_", "-") for word in imports} - {name}
