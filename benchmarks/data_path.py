@@ -257,7 +257,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=("hand", "tensors", "wf", "reading"), help=argparse.SUPPRESS)
     parser.add_argument("where", nargs="?", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--serve-from", default="auto")
     parser.add_argument("--folder", type=Path, default=DEBIAN, help="the folder of the four gzipped files")

@@ -64,6 +64,18 @@ for name in sys.argv[1:]:
     assert heavy_after(code, *light_modules()) == ""
 
 
+def test_listing_does_not_load_openssl() -> None:
+    code = """
+import sys
+from wf_cli.main import main
+try:
+    main(["list"])
+finally:
+    if "_hashlib" in sys.modules: sys.exit("it did")
+"""
+    assert heavy_after(code) == ""
+
+
 @pytest.mark.parametrize(
     "args", [["--help"], ["list"], ["list-plugins"], ["list", "--all", "models"], ["run", "--help"]]
 )
