@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wf.errors import UsageError
-from wf_tune.space import Space, document_of, name_of, parse
+from wf_tune.space import Space, document_of, given_in, name_of, parse
 
 OPTIONS = {"adam": ("lr", "betas"), "sgd": ("lr", "momentum")}
 
@@ -141,15 +141,57 @@ def test_an_option_of_no_component_is_refused_with_the_closest() -> None:
 
 def test_a_point_is_laid_over_the_run_file() -> None:
     base = {"optimizer": {"use": "adam", "betas": [0.9, 0.999]}, "batch_size": 8}
-    document, notes = document_of(base, {"optimizer": "sgd", "optimizer.lr": 0.25, "batch_size": 16})
+    point = {"optimizer": "sgd", "optimizer.lr": 0.25, "batch_size": 16}
+    document, notes = document_of(base, point, space("optimizer=adam,sgd"))
     assert document["optimizer"] == {"use": "sgd", "lr": 0.25}
     assert document["batch_size"] == 16
     assert notes == ["optimizer sgd replaces adam of the run file; its options are dropped: betas"]
 
 
+@pytest.mark.parametrize(
+    ("point", "optimizer"),
+    [
+        ({"optimizer": "adam"}, {"use": "adam", "lr": 0.1, "betas": [0.8, 0.9]}),
+        ({"optimizer": "sgd"}, {"use": "sgd", "lr": 0.1, "momentum": 0.5}),
+        ({}, {"lr": 0.1, "betas": [0.8, 0.9]}),  # the defaults have adam
+    ],
+)
+def test_an_option_with_one_value_belongs_to_the_components_that_have_it(point: Any, optimizer: Any) -> None:
+    base = {"optimizer": {"lr": 0.1, "betas": [0.8, 0.9], "momentum": 0.5}, "batch_size": 8}
+    varied = [parse("optimizer=adam,sgd")]
+    given = given_in(base, varied)
+    assert given == ["optimizer.lr", "optimizer.betas", "optimizer.momentum"]
+    found = Space(varied, options, given=given, defaults={"optimizer": "adam"})
+    for one in (found, Space.known(found.dimensions, found.conditions)):
+        assert document_of(base, point, one)[0] == {"optimizer": optimizer, "batch_size": 8}
+
+
+def test_an_option_with_one_value_of_a_component_inside_another_one() -> None:
+    having = {"warmup": ("then",), "constant": (), "cosine": ("min_lr",), "step": ("step_size",)}
+    base = {"scheduler": {"use": "warmup", "then": {"step_size": 2}}}
+    varied = [parse("scheduler.then=cosine,step")]
+    kinds = {"scheduler": "scheduler", "scheduler.then": "scheduler"}.get
+    found = Space(varied, lambda _, name: having[name], kinds, given=given_in(base, varied))
+    document, _ = document_of(base, {"scheduler.then": "step"}, found)
+    assert document == {"scheduler": {"use": "warmup", "then": {"use": "step", "step_size": 2}}}
+    assert document_of(base, {"scheduler.then": "cosine"}, found)[0] == {
+        "scheduler": {"use": "warmup", "then": "cosine"}
+    }
+    assert document_of(base, {}, found)[0] == {"scheduler": {"use": "warmup"}}
+
+
+def test_an_option_of_a_named_component_stays_with_it() -> None:
+    assert given_in({"optimizer": {"use": "adam", "betas": [0.8, 0.9]}}, [parse("optimizer=adam,sgd")]) == []
+
+
+def test_an_option_with_one_value_of_no_component_is_refused_with_the_closest() -> None:
+    with pytest.raises(UsageError, match="unknown option 'momentun' of optimizer 'adam' and 'sgd'\n  did you mean"):
+        Space([parse("optimizer=adam,sgd")], options, given=["optimizer.momentun"])
+
+
 def test_small_numbers_reach_the_run_file_whole() -> None:
     value = 1.2345678901234567e-05
-    document, _ = document_of({}, {"optimizer.lr": value})
+    document, _ = document_of({}, {"optimizer.lr": value}, space("optimizer.lr=log(1e-6,1)"))
     assert float(document["optimizer"]["lr"]) == value
 
 

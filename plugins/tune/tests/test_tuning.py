@@ -104,6 +104,24 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
         (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher", "cma-es"), "this search has 1"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--trials", "0"), "--trials must be an integer of at least 1"),
         (("--vary", "epochs=int(-3,-1)"), "epochs"),
+        (
+            ("--vary", "scheduler=cosine,step"),
+            "scheduler 'step' needs option 'step_size': --scheduler.step_size VALUE\n"
+            "  step_size: Epochs between two changes.\n  or vary it: --vary scheduler.step_size=VALUES",
+        ),
+        (
+            ("--vary", "scheduler.step_size=1,2"),
+            "--vary scheduler.step_size: there is no scheduler that could have the option\n  name one: --scheduler N",
+        ),
+        (
+            ("--scheduler", "warmup", "--scheduler.num_steps", "5", "--vary", "scheduler.then=cosine,step"),
+            "--scheduler.then.step_size VALUE",
+        ),
+        (
+            ("--vary", "scheduler=cosine,step", "--scheduler.step_sizes", "2"),
+            "unknown option 'step_sizes' of scheduler 'cosine' and 'step'\n  did you mean 'step_size'?",
+        ),
+        (("--vary", "loss.gamma=1,2"), "unknown option 'gamma' of loss 'ce'"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--storage", "nonsense"), "not the URL of a supported database"),
         (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
         (

@@ -34,22 +34,22 @@ from wf_run.trust.records import record
 from wf_tune.planning import (
     OWN,
     check_not_given,
+    check_options_of,
     document_of_line,
     figure_of_trial,
     freeze,
-    kind_of_choice,
-    options_of,
     resolved,
     setting_of,
     settings_of,
     settled,
     sources_of,
+    space_of_line,
     take_own,
     try_defaults,
     warm_up,
     whole,
 )
-from wf_tune.space import Space, nothing_varied, parse
+from wf_tune.space import Space, document_of, nothing_varied, parse
 
 if TYPE_CHECKING:
     from wf_compare.training import Setting
@@ -176,9 +176,8 @@ def _begin(
     dimensions = [parse(text) for text in options["vary"]]
     base, folders, registry = document_of_line(ctx, run_files, options)
     builder = Builder(registry, folders=folders)
-    plan = prepare(base, registry, folders)
-    chosen = {one.key: one.choices for one in dimensions if one.choices}
-    space = Space(dimensions, partial(options_of, builder), partial(kind_of_choice, builder, plan, chosen))
+    space = space_of_line(base, dimensions, builder)
+    plan = prepare(document_of(base, {}, space)[0], registry, folders)
     check_not_given(ctx, space)
     base, seed = settled(base, plan, builder), int(plan["seed"])
     engine = Engine.build(options["searcher_table"], options["pruner_table"], seed, registry)
@@ -189,7 +188,9 @@ def _begin(
             f"pruner '{options['pruner']}' compares trials seed by seed, so each trial needs several repeats\n"
             "  add --repeats 6"
         )
+    check_options_of(plans, space, builder)
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
+    check_options_of(plans, space, builder, resolved(trial.run_file))
     trial, setting = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
     by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of

@@ -193,9 +193,7 @@ def definition_of(
     own = {
         "document": document,
         "space": [list(one) for one in space.texts],
-        "only": {
-            one.key: [only[0], sorted(only[1])] for one in space.dimensions if (only := space.only_where(one.key))
-        },
+        "only": {key: [owner, sorted(names)] for key, (owner, names) in space.conditions.items()},
         **fields,
     }
     code = hashes_of(plans)

@@ -101,11 +101,12 @@ def choose_finalists(
     built: list[Any] = []
     trains: list[Any] = []
     coming = iter(one for one in best if one.point != first)  # the first trial has the settings of the defaults
-    asked: list[tuple[str, Mapping[str, Any], RunFile]] = [(DEFAULTS, {}, base)]
+    space = directory.space
+    asked: list[tuple[str, Mapping[str, Any], RunFile]] = [(DEFAULTS, {}, document_of(base, {}, space)[0])]
     while True:
         lacking = number + 1 - len(rows) - len(asked)
         asked += [
-            (row_name(one), dict(one.point), document_of(base, one.point)[0])
+            (row_name(one), dict(one.point), document_of(base, one.point, space)[0])
             for one in itertools.islice(coming, lacking)
         ]
         if not asked:

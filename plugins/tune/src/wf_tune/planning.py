@@ -7,19 +7,24 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from wf.blame import FAILURES
+from wf.declarations.component import REQUIRED
 from wf.declarations.general import GENERAL
-from wf.declarations.kinds import KINDS
+from wf.declarations.kinds import KINDS, option_prefix
 from wf.discovery.entry import Entry
 from wf.errors import DataError, UsageError
+from wf.parameters import takes_several, with_names, without_null
 from wf.registry import Registry
 from wf.typed import as_wanted
 from wf_building.builder import Builder
+from wf_building.options import check_options, missing
+from wf_building.scopes import SCOPED
 from wf_cli.arguments import ADD
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
@@ -28,14 +33,18 @@ from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import from_line
 from wf_run.cli.starting import uncollected
 from wf_run.opening import place_of_files
+from wf_run.planning.defaults import with_defaults
+from wf_run.planning.names import check_value
+from wf_run.planning.plan import prepare
 from wf_run.resuming.sources import plugin_code
 from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
+from wf_run.runfiles.runfile import options_of as options_of_table
 from wf_run.runfiles.said import said_in
 from wf_run.trust.code import Source
 from wf_run.trust.guards import guard_for
-from wf_tune.space import Space, document_of
+from wf_tune.space import Dimension, Space, document_of, given_in, without
 
 if TYPE_CHECKING:
     from wf_compare.training import Setting
@@ -179,7 +188,9 @@ def settled(document: RunFile, plan: Mapping[str, Any], builder: Builder) -> Run
         value = document[kind]
         if kind in KINDS.several and isinstance(value, list):
             found[kind] = [_settled(kind, table, str(table.get("use")), builder) for table in value]
-        elif isinstance(value, Mapping) and isinstance(use := value.get("use") or plan[kind].get("use"), str):
+        elif isinstance(value, Mapping) and isinstance(
+            use := value.get("use") or (plan.get(kind) or {}).get("use"), str
+        ):
             found[kind] = _settled(kind, value, use, builder)
     return found
 
@@ -236,16 +247,103 @@ def settings_of(options: Mapping[str, Any], directory: Directory | None) -> dict
 
 def sources_of(base: RunFile, space: Space, folders: Sequence[Path]) -> list[Source]:
     """Run files of trials that together use every component of the space."""
-    documents = [base]
+    documents = [document_of(base, {}, space)[0]]
     for one in space.dimensions:
-        documents += [document_of(base, {one.key: value})[0] for value in one.choices if "." not in one.key]
+        documents += [document_of(base, {one.key: value}, space)[0] for value in one.choices if "." not in one.key]
     return [(resolve(document, lenient=True), folders) for document in documents]
+
+
+def space_of_line(base: RunFile, dimensions: Sequence[Dimension], builder: Builder) -> Space:
+    """The search space of the command line.
+
+    Args:
+        base: The run file with the values of the line.
+        dimensions: The settings that are varied.
+        builder: Knows the components.
+    """
+    given = given_in(base, dimensions)
+    plan = prepare(without(base, given)[0], builder.registry, builder.folders)
+    chosen = {one.key: one.choices for one in dimensions if one.choices}
+    defaults = {key: table["use"] for key in chosen if isinstance(table := plan.get(key), Mapping) and "use" in table}
+    return Space(
+        dimensions, partial(options_of, builder), partial(kind_of_choice, builder, plan, chosen), given, defaults
+    )
+
+
+def check_options_of(
+    plans: Sequence[RunFile], space: Space, builder: Builder, known: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Refuse components of trials that lack an option which they need, or have one that they do not know.
+
+    Args:
+        plans: Prepared run files of points that together use every component of the space.
+        space: The search space.
+        builder: Knows the components.
+        known: The resolved run file of the defaults, if they have been built: it has the components that the data
+            choose.
+
+    Raises:
+        UsageError: With the component, the option, and how to give it.
+    """
+    for kind in dict.fromkeys(one.key.partition(".")[0] for one in space.dimensions):
+        if kind not in KINDS:
+            continue
+        seen: list[Any] = []
+        for plan in plans:
+            value = with_defaults(plan, builder.registry).get(kind)
+            for table in value if isinstance(value, list) else [value]:
+                if table and table not in seen:
+                    seen.append(table)
+                    _check_component(kind, _named(kind, table, known), builder)
+
+
+def _named(kind: str, table: Any, known: Mapping[str, Any]) -> Any:
+    """A table with the name of its component; None if only the data can tell it."""
+    if not isinstance(table, Mapping) or "use" in table:
+        return table
+    own = known.get(kind)
+    if isinstance(own, Mapping) and "use" in own:
+        return {"use": own["use"], **table}
+    if KINDS[kind].chosen_by and not known:
+        return None
+    raise UsageError(
+        f"--vary {kind}.{next(iter(table))}: there is no {kind} that could have the option\n"
+        f"  name one: --{kind} NAME, or vary it: --vary {kind}=A,B   see: wf list {KINDS[kind].plural}"
+    )
+
+
+def _check_component(kind: str, table: Any, builder: Builder, prefix: str | None = None) -> None:
+    """Check the options of a component and of those inside it as building it would."""
+    table = table if isinstance(table, Mapping) else {"use": table}
+    use = table.get("use")
+    if not isinstance(use, str):
+        return
+    if use == SCOPED:
+        for scope, own in options_of_table(kind, table).items():
+            _check_component(kind, own, builder, f"{kind}.{scope}")
+        return
+    if (entry := builder.entry(kind, use)) is None:
+        return
+    prefix = option_prefix(kind, use) if prefix is None else prefix
+    params, owner = entry.params(), f"{kind} '{entry.component.name}'"
+    options = check_options(entry, options_of_table(kind, table), params)
+    for param in with_names(params, options):
+        if param.name in options:
+            value = without_null(options[param.name])
+            check_value(param, value, owner, builder.registry)
+            if param.kind is not None and value is not None:
+                several = takes_several(param.type)
+                for one in value if several else [value]:
+                    _check_component(param.kind, one, builder, "" if several else f"{prefix}.{param.name}")
+        elif param.source is None and param.default is REQUIRED:
+            more = f"\n  or vary it: --vary {prefix}.{param.name}=VALUES" if prefix else ""
+            raise UsageError(f"{missing(param, owner, prefix)}{more}")
 
 
 def options_of(builder: Builder, kind: str, name: str) -> Collection[str]:
     """The names of a component's options, without the parameters that run values fill."""
     entry = builder.entry(kind, name)
-    return [param.name for param in builder.params(entry) if param.source is None] if entry else []
+    return [param.name for param in entry.params() if param.source is None] if entry else []
 
 
 def kind_of_choice(
@@ -270,7 +368,7 @@ def kind_of_choice(
         uses = list(chosen.get(kind) or ([table["use"]] if isinstance(table, Mapping) and "use" in table else []))
     for use in uses:
         entry = builder.entry(kind, use)
-        params = builder.params(entry) if entry is not None else ()
+        params = entry.params() if entry is not None else ()
         if found := next((param.kind for param in params if param.name == option and param.kind), None):
             return found
     return None

@@ -168,7 +168,7 @@ class Search:
             self._tell(trial, other.state, other.value, status=other.status, seconds=0.0, same_as=other.number,
                        run_dir=other.run_dir)  # fmt: skip
             return None
-        document, notes = document_of(self._document, trial.point)
+        document, notes = document_of(self._document, trial.point, self._space)
         for note in notes:
             if note not in self._notes:
                 self._notes.add(note)
@@ -304,7 +304,7 @@ def check_points(base: RunFile, space: Space, prepare: Callable[[RunFile], Any])
     made = []
     for point in _samples(space):
         try:
-            made.append(prepare(document_of(base, point)[0]))
+            made.append(prepare(document_of(base, point, space)[0]))
         except Exception as error:
             error.add_note(f"in a trial with {name_of(point)}")
             raise

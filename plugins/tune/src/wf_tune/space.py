@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wf.declarations.general import GENERAL
@@ -36,6 +37,8 @@ RANGES = {
 }
 """The notation of values, by name."""
 WAYS = "values: log(a,b) or uniform(a,b), int(a,b) or logint(a,b), choice(A,B,...) or A,B,..."
+DEFAULT = ""
+"""Stands for the component of the defaults among the values with which an option is there."""
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\((.*)\)\Z", re.DOTALL)
 _SAME_SAMPLES = "all trials are judged on the same samples"
 _NOT_VARIED = {
@@ -110,6 +113,9 @@ class Space:
         options: Returns the option names of a component, given its kind and name.
         kinds: Returns the kind of the components that a key chooses, such as `scheduler` for ``scheduler.then``; None
             for other keys.
+        given: Options of varied components that have one value, such as ``scheduler.step_size``: trials with a
+            component that does not have the option do without it.
+        defaults: The names of the components of the defaults, by key.
 
     Raises:
         UsageError: If there are no settings, one is given twice, or no chosen component has an option.
@@ -120,6 +126,8 @@ class Space:
         dimensions: Sequence[Dimension],
         options: Callable[[str, str], Collection[str]],
         kinds: Callable[[str], str | None] = lambda key: key if key in KINDS else None,
+        given: Sequence[str] = (),
+        defaults: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         if not dimensions:
             raise nothing_varied()
@@ -136,6 +144,15 @@ class Space:
                 having = _having(kind, owner, one.key.removeprefix(f"{owner}."), chosen[owner].choices, options)
                 if len(having) < len(chosen[owner].choices):
                     self._only[one.key] = (owner, having)
+        for key in given:
+            owner = _owner(key, chosen)
+            if owner is not None and (kind := kinds(owner)) is not None:
+                option, default = key.removeprefix(f"{owner}."), defaults.get(owner)
+                having = _having(kind, owner, option, chosen[owner].choices, options, written=f"--{key}")
+                is_of_default = default is not None and option.partition(".")[0] in options(kind, default)
+                self._only[key] = (owner, having | {DEFAULT} if is_of_default else having)
+        self.given = tuple(key for key in given if key in self._only)
+        """The keys of options that have one value, in the run file of the search."""
 
         def place(one: Dimension) -> tuple[bool, bool, int, int]:
             """Components come before their options."""
@@ -150,7 +167,13 @@ class Space:
         space = cls(dimensions, lambda *_: (), lambda _: None)
         space._only = dict(only)
         space.dimensions = list(dimensions)
+        space.given = tuple(sorted(only.keys() - {one.key for one in dimensions}))
         return space
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[str, frozenset[str]]]:
+        """The results of `only_where` by key, for conditional settings and given options."""
+        return self._only
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -164,7 +187,7 @@ class Space:
     def is_active(self, key: str, point: Point) -> bool:
         """Whether a trial with these values has the setting `key`."""
         only = self._only.get(key)
-        return only is None or point.get(only[0]) in only[1]
+        return only is None or point.get(only[0], DEFAULT) in only[1]
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
         """The values of a trial; values that it already has are kept."""
@@ -219,22 +242,29 @@ def _owner(key: str, chosen: Mapping[str, Dimension]) -> str | None:
 
 
 def _having(
-    kind: str, owner: str, option: str, names: Sequence[str], options: Callable[[str, str], Collection[str]]
+    kind: str,
+    owner: str,
+    option: str,
+    names: Sequence[str],
+    options: Callable[[str, str], Collection[str]],
+    written: str = "",
 ) -> frozenset[str]:
-    """The values of a component with which there is an option."""
+    """The values of a component with which there is an option; `written` is how it was given."""
     first, _, rest = option.partition(".")
+    written = written or f"--vary {owner}.{option}"
     if kind in KINDS.several and owner == kind:  # NAME.OPTION
         with_it = frozenset(name for name in names if name.removeprefix(ADD) == first)
         if not with_it and not all(name.startswith(ADD) for name in names):
             raise UsageError(
-                f"--vary {owner}.{option}: no value of --vary {owner} is '{first}': {', '.join(names)}\n"
+                f"{written}: no value of --vary {owner} is '{first}': {', '.join(names)}\n"
                 f"  to have it in all trials: --{kind} {ADD}{first}, and values that add: --vary {kind}={ADD}A,{ADD}B"
             )
         return with_it or frozenset(names)
     if rest and first in names:
         raise UsageError(
-            f"--vary {owner}.{option}: an option is written without the name of its component: --vary {owner}.{rest}\n"
-            "  it is varied only in trials with a component that has it"
+            f"{written}: an option is written without the name of its component: "
+            f"{written.replace(f'{owner}.{option}', f'{owner}.{rest}')}\n"
+            "  only trials with a component that has it get it"
         )
     known = {name: options(kind, name) for name in names}
     having = frozenset(name for name in names if first in known[name])
@@ -272,8 +302,12 @@ def parse(text: str) -> Dimension:
     return _choice(key, values, inside, text) if name == "choice" else _range(key, values, name, inside, text)
 
 
-def document_of(base: Mapping[str, Any], point: Point) -> tuple[RunFile, list[str]]:
-    """The run file of a trial (the run file of the search with the settings of a point), and notes for the user."""
+def document_of(base: Mapping[str, Any], point: Point, space: Space) -> tuple[RunFile, list[str]]:
+    """The run file of a trial (the run file of the search with the settings of a point), and notes for the user.
+
+    Without a point it is the run file of the defaults.
+    """
+    base, given = without(base, space.given)
     own: dict[str, Any] = {}
     words = []
     for key, value in point.items():
@@ -281,7 +315,54 @@ def document_of(base: Mapping[str, Any], point: Point) -> tuple[RunFile, list[st
             words.append(f"--{key}={text_of(value)}")
         else:
             own[key] = (text_of(value),) if key in KINDS.several else text_of(value)
-    return merge(base, from_line(own, take_options(words)[0], None))
+    over = from_line(own, take_options(words)[0], None)
+    for key, value in given.items():
+        if space.is_active(key, point):
+            _put(over, key.split("."), value)
+    return merge(base, over)
+
+
+def given_in(base: Mapping[str, Any], dimensions: Sequence[Dimension]) -> list[str]:
+    """The options of a run file that belong to varied components and are not varied themselves.
+
+    A table that names its component belongs to that component.
+    """
+    varied, found = {one.key for one in dimensions}, []
+    for one in dimensions:
+        table: Any = base if one.choices and one.key.partition(".")[0] not in KINDS.several else None
+        for part in one.key.split("."):
+            table = table.get(part) if isinstance(table, Mapping) else None
+        if isinstance(table, Mapping) and "use" not in table:
+            found += [key for name in table if (key := f"{one.key}.{name}") not in varied]
+    return found
+
+
+def without(base: Mapping[str, Any], keys: Collection[str]) -> tuple[RunFile, dict[str, Any]]:
+    """A run file without some options, and their values."""
+    found: RunFile = dict(base)
+    values: dict[str, Any] = {}
+    for key in keys:
+        *path, name = key.split(".")
+        inside, tables = found, []
+        for part in path:
+            inside[part] = dict(inside[part])
+            tables.append((inside, part))
+            inside = inside[part]
+        values[key] = inside.pop(name)
+        for outer, part in reversed(tables):
+            if not outer[part]:
+                del outer[part]
+    return found, values
+
+
+def _put(document: RunFile, path: Sequence[str], value: Any) -> None:
+    """Set an option in a run file; a component that is named there gets a table."""
+    inside = document
+    for part in path[:-1]:
+        own = inside.get(part, {})
+        inside[part] = dict(own) if isinstance(own, Mapping) else {"use": own}
+        inside = inside[part]
+    inside[path[-1]] = value
 
 
 def text_of(value: Value) -> str:
