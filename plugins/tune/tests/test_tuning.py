@@ -249,6 +249,56 @@ def test_a_failing_trial_is_recorded_and_the_others_continue(wf: Any, tmp_path: 
     assert run_file["model"]["tag"] == "2021"  # a number for an option of text, as on the line of wf run
 
 
+STOPS = """
+from optuna.pruners import BasePruner
+
+
+class Stops(BasePruner):
+    def make(self):
+        return self
+
+    def prune(self, study, trial):
+        return len(trial.intermediate_values) > trial.number
+"""
+
+
+def test_a_search_without_a_best_trial_says_why_and_what_to_do(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "stops.py").write_text(STOPS)
+    line = ("tune", *IRIS, "--epochs", "5", "--vary", "optimizer.lr=0.1,0.01", "--searcher", "grid", "--name", "none")
+    line += ("--pruner", "stops.py:Stops", "--trials", "2")
+    done = wf(*line)
+    assert done.code == 1, done.stderr
+    assert "trials  2: 2 pruned\nbest    none: no trial was trained to its end\n" in done.stdout
+    assert "pruned  2 by 'stops.py:Stops' after evaluation 1 to 2 (trials 0, 1)" in done.stdout
+    assert "--pruner none" in done.stdout
+    again = wf(*line, "--json")
+    record = json.loads(again.stdout)
+    assert (again.code, record["best"], record["final"], record["status"]) == (1, None, None, "failed")
+    reason = (
+        "none of 2 trials was trained to its end: pruned: 2 by 'stops.py:Stops' after evaluation 1 to 2 (trials 0, 1)"
+    )
+    assert record["reason"] == reason
+    assert json.loads((tmp_path / "runs" / "none" / "search.json").read_text()) == record
+    assert wf("tune", "none").code == 1
+    assert " ".join(wf("runs", "runs").stdout.split()).endswith(reason)
+    assert wf("report", "runs/none", "-o", "page.html", "--no-plots").code == 0
+    assert "none of 2 trials was trained to its end" in (tmp_path / "page.html").read_text()
+
+
+def test_a_search_whose_first_trials_fail_ends(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n    def __init__(self, size: int = 0) -> None:\n"
+        "        if size:\n            raise ValueError(f'{size} is too many')\n        super().__init__(4, 3)\n"
+    )
+    line = ("--model", "net.py:Net", "--vary", "model.size=int(1,9)", "--searcher", "random", "--trials", "7")
+    done = wf("tune", "--dataset", "iris", "--epochs", "1", *line, "--name", "all", "--json")
+    assert done.code == 1, done.stderr
+    assert "the first 5 trials failed, so the search ends" in done.stderr
+    record = json.loads(done.stdout)
+    assert [one["state"] for one in record["trials"]] == ["failed"] * 5
+    assert re.search(r"failed: 5 \(trials 0, 1, 2, 3, 4\), the first with: .*\d is too many", record["reason"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
 def test_a_killed_search_resumes_without_losing_or_repeating_trials(
     number: signal.Signals, wf: Any, tmp_path: Path

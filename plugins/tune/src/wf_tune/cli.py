@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from wf.discovery.modules import locate
-from wf.errors import DivergedError, InterruptedRun, UsageError, WfError
+from wf.errors import InterruptedRun, UsageError, WfError
 from wf.registry import Registry
 from wf.terminal import plural
 from wf_building.builder import Builder
@@ -118,7 +118,7 @@ def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: b
     trial resumes from its checkpoint, and finished trials are not run again. At the end the best trials and the
     defaults are trained with fresh seeds and compared as by wf compare, so that the winner is not just the luckiest
     trial. best.toml is its run file. With DIR, the command shows the state of a search and trains nothing. Exit code 1
-    if all trials failed, 4 if the storage is lost, 5 if all trials diverged.
+    if no trial was trained to its end, 4 if the storage is lost, 5 if all trials diverged.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("wf tune starts its own processes (--jobs); run it without torchrun")
@@ -151,18 +151,17 @@ Outcome = tuple["Directory", Sequence["Trial"], "Verdict | None"]
 
 def _show(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None, *, as_json: bool) -> int:
     from wf_compare.tables.table import exit_code
+    from wf_tune.ending import no_best
     from wf_tune.views.text import record_of, to_words
 
     if as_json:
         print_json(record_of(directory, trials, verdict))
     else:
         echo(to_words(directory, trials, verdict, terminal_width()))
-    ended = [one for one in trials if one.state not in ("running", "waiting")]
     if verdict is not None:
         return exit_code(verdict.table)
-    if ended and all(one.status == "diverged" for one in ended):
-        return DivergedError.exit_code
-    return 1 if ended and all(one.state == "failed" for one in ended) else 0
+    none = no_best(directory.manifest, trials)
+    return 0 if none is None else none.exit_code
 
 
 def _begin(
@@ -188,10 +187,10 @@ def _begin(
             f"pruner '{options['pruner']}' compares trials seed by seed, so each trial needs several repeats\n"
             "  add --repeats 6"
         )
-    check_options_of(plans, space, builder)
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
-    check_options_of(plans, space, builder, resolved(trial.run_file))
+    check_options_of(plans, space, builder)
     trial, setting = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
+    check_options_of(plans, space, builder, resolved(trial.run_file))
     by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of
 
@@ -386,6 +385,7 @@ def _carry_out(
     is_warm: bool,
 ) -> Verdict | None:
     from wf_compare.comparison import Line
+    from wf_tune.ending import why_none
     from wf_tune.judging import judge
     from wf_tune.search import Search, ranked
     from wf_tune.views.text import record_of
@@ -407,10 +407,16 @@ def _carry_out(
         total=total,
         say=say,
     )
-    search.run()
-    while manifest["home"] and trials.wait(say):
-        search.run()
-    verdict = None
+    while (goes_on := search.run()) and manifest["home"] and trials.wait(say):
+        pass
+    verdict, found = None, trials.all()
+    ended = [one for one in found if one.state not in ("running", "waiting")]
+    is_over = not goes_on or len(ended) == len(found)
+    if is_over and ended and not any(one.state == "complete" for one in ended):
+        none = why_none(ended, directory.definition)
+        directory.update(status=none.status, reason=none.words)
+        directory.write(record_of(directory, found, None))
+        return None
     if manifest["home"]:
         best = ranked(trials.all(), larger_is_better=directory.definition["larger_is_better"])
         everywhere = everywhere_of(ctx)

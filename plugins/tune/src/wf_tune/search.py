@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wf.engine.figures import Monitor, is_number
-from wf.errors import WfError
 from wf.registry import Registry
 from wf.terminal import duration
 from wf_building.builder import Builder
@@ -101,12 +100,11 @@ class Search:
         self._running: dict[int, Trial] = {}
         self._notes: set[str] = set()
 
-    def run(self) -> None:
-        """Train until the search has enough trials.
+    def run(self) -> bool:
+        """Train until the search has enough trials; returns False if it ends because the first trials have all failed.
 
         Raises:
             DataError: If the database cannot be reached.
-            WfError: If the first `MAX_FAILED` trials have all failed.
             InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
         """
         from wf_tune.worker import train
@@ -125,7 +123,9 @@ class Search:
                 if not isinstance(outcome, Died):
                     preload(outcome.modules)
                 self._ended(trial, outcome)
-                self._check_failures()
+                if self._gives_up():
+                    return False
+        return not self._gives_up()
 
     def _tasks(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """The unfinished trials of this directory, then new ones."""
@@ -234,15 +234,13 @@ class Search:
         ended = sum(one.state not in ("running", "waiting") for one in found)
         self.say(in_words(own, best_of(found, larger_is_better=self._better), ended, self.total, self._by.figure))
 
-    def _check_failures(self) -> None:
-        """End the search if the first trials have all failed."""
+    def _gives_up(self) -> bool:
+        """Whether the first trials have all failed."""
         ended = [one for one in self.trials.all() if one.state not in ("running", "waiting")]
-        if len(ended) >= MAX_FAILED and all(one.state == "failed" for one in ended):
-            reason = ended[-1].reason.partition("\n")[0]
-            raise WfError(
-                f"the first {len(ended)} trials failed, so the search ends: {reason}\n"
-                f"  their logs: {self.directory.path}/trial-*.log"
-            )
+        if len(ended) < MAX_FAILED or not all(one.state == "failed" for one in ended):
+            return False
+        self.say(f"the first {len(ended)} trials failed, so the search ends")
+        return True
 
 
 def best_of(trials: Sequence[Trial], *, larger_is_better: bool) -> Trial | None:

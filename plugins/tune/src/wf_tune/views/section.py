@@ -33,6 +33,7 @@ class SearchSection:
 
 def _blocks(folder: Path) -> list[Block]:
     from wf_tune.directory import Directory
+    from wf_tune.ending import no_best
     from wf_tune.search import ranked
     from wf_tune.space import text_of
     from wf_tune.views.charts import charts_of
@@ -52,6 +53,11 @@ def _blocks(folder: Path) -> list[Block]:
         for one in ranked(trials, larger_is_better=larger)
     ]
     blocks: list[Block] = [Text(text=f"Trials: {counts_of(trials)}.")]
+    if (none := no_best(directory.manifest, trials)) is not None:
+        blocks += [
+            Text(text=f"{none.words}.", is_warning=True),
+            *(Text(text=f"To do: {text}.") for text in none.advice),
+        ]
     if said := words_of(directory):
         blocks.append(Text(text=f"With fresh seeds: {said}."))
     if rows:

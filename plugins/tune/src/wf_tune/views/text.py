@@ -10,6 +10,7 @@ from wf.terminal import duration, visible
 from wf_cli.output import table
 from wf_compare.tables.text import plain_number, to_text
 from wf_tune.directory import RESULT, Directory
+from wf_tune.ending import no_best
 from wf_tune.judging import BEST, Verdict
 from wf_tune.search import best_of, ranked
 from wf_tune.space import name_of, text_of
@@ -51,6 +52,10 @@ def _summary(directory: Directory, trials: Sequence[Trial], verdict: Verdict | N
         rows.append(("best", f"trial {chosen.number}: {_settings(chosen)}" if chosen else "the defaults"))
         rows.append(("verdict", verdict.words))
         rows.append(("run file", f"wf run {directory.path / BEST}"))
+    elif (none := no_best(directory.manifest, trials)) is not None:
+        rows.append(("best", "none: no trial was trained to its end"))
+        rows += none.reasons
+        rows += [("to do" if not number else "", text) for number, text in enumerate(none.advice)]
     elif best is not None:
         rows.append(("best", f"trial {best.number}: {_settings(best)}"))
         why = "the figure of the best trial is partly luck"
@@ -80,6 +85,7 @@ def record_of(directory: Directory, trials: Sequence[Trial], verdict: Verdict | 
         "directory": str(directory.path),
         "study": manifest["study"],
         "status": manifest["status"],
+        "reason": manifest["reason"],
         "by": definition["by"],
         "larger_is_better": definition["larger_is_better"],
         "space": [{"key": key, "values": text} for key, text in definition["space"]],
