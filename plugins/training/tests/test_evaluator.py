@@ -105,6 +105,18 @@ def test_average_batch_gives_the_last_short_batch_the_same_weight(loss: Any) -> 
     assert evaluator(loss, average="batch").evaluate("train")["loss"] == pytest.approx(sum(each) / 4, rel=1e-6)
 
 
+def test_average_batch_leaves_out_batches_without_counted_targets() -> None:
+    """Evaluated in several batches at once, too."""
+    ignored = int(Y[-1])
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    each = functional.cross_entropy(logits(), Y, reduction="none")[ignored != Y]
+    for size in (1, 4):
+        alone = evaluator(Weighted(torch.ones(3), ignore_index=ignored), average="batch", batch_size=BATCH * size)
+        alone._data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=1)
+        alone._batch_size, alone._part_size = size, 1
+        assert alone.evaluate("train")["loss"] == pytest.approx(each.mean().item(), rel=1e-6)
+
+
 def test_metrics_are_reset_for_each_evaluation() -> None:
     judge = evaluator(nn.CrossEntropyLoss())
     expected = {"count-right": int((logits().argmax(1) == Y).sum()), "count-seen": NUM}
@@ -306,14 +318,14 @@ def test_average_batch_gives_each_batch_and_each_of_its_terms_the_same_weight() 
 class Half(LocalStrategy):
     """One of two processes, and what the other one adds to sums."""
 
-    def __init__(self, others: list[float]) -> None:
+    def __init__(self, others: list[Any]) -> None:
         super().__init__(torch.device("cpu"))
         self.world_size, self.others = 2, others
-        self.summed: list[float] = []
+        self.summed: list[Any] = []
 
     def sum(self, tensors: Any) -> list[Tensor]:
-        self.summed = [float(tensor) for tensor in tensors]
-        return [tensor + other for tensor, other in zip(tensors, self.others, strict=True)]
+        self.summed = [tensor.tolist() for tensor in tensors]
+        return [tensor + torch.tensor(other) for tensor, other in zip(tensors, self.others, strict=True)]
 
     def gather(self, tensor: Tensor) -> Tensor:
         return tensor
@@ -325,18 +337,43 @@ def test_processes_add_up_what_they_have(average: Any) -> None:
     dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
     split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
     data = RunData(dataset, split, batch_size=BATCH, rank=0, world_size=2)
-    strategy = Half([3.0, 10.0])
-    judge = evaluator(nn.CrossEntropyLoss(), data=data, strategy=strategy, metrics={}, metric_forms={}, average=average)
-    found = judge.evaluate("train")
     losses = functional.cross_entropy(logits(), Y, reduction="none").double()
     own = [losses[number : min(number + BATCH, NUM) : 2] for number in range(0, NUM, BATCH)]
-    if average == "sample":
-        expected = [float(sum(part.sum() for part in own)), float(sum(map(len, own)))]
-    else:
-        expected = [float(sum(part.mean() / 2 for part in own)), 2.0]
-    assert strategy.summed == pytest.approx(expected, rel=1e-5)
-    assert found["loss"] == pytest.approx((expected[0] + 3) / (expected[1] + 10), rel=1e-5)
+    others = [losses[number + 1 : min(number + BATCH, NUM) : 2] for number in range(0, NUM, BATCH)]
+
+    def sums(parts: Any) -> list[Any]:
+        if average == "sample":
+            return [float(sum(part.sum() for part in parts)), float(sum(map(len, parts)))]
+        return [[float(part.mean() / 2) for part in parts], [0.5] * len(parts)]
+
+    strategy = Half(sums(others))
+    judge = evaluator(nn.CrossEntropyLoss(), data=data, strategy=strategy, metrics={}, metric_forms={}, average=average)
+    found = judge.evaluate("train")
+    for summed, expected in zip(strategy.summed, sums(own), strict=True):
+        assert summed == pytest.approx(expected, rel=1e-5)
+    whole = losses.mean() if average == "sample" else torch.stack([part.mean() for part in losses.split(BATCH)]).mean()
+    assert found["loss"] == pytest.approx(float(whole), rel=1e-5)
     assert judge.fraction == pytest.approx(sum(map(len, own)) * 2 / NUM)
+
+
+def test_processes_average_the_batches_by_what_each_of_them_counts() -> None:
+    """The other process has other numbers of counted targets in each batch, and in one none at all."""
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    split = split_dataset(dataset, "100/0/0", 0, shuffle=False)
+    losses = torch.where(Y == 1, 0.0, functional.cross_entropy(logits(), Y, reduction="none")).double()
+    sums, counts = (
+        [float(own[number + 1 : min(number + 3, NUM) : 2].sum()) for number in range(0, NUM, 3)]
+        for own in (losses, (Y != 1).double())
+    )
+    data = RunData(dataset, split, batch_size=3, rank=0, world_size=2)
+    judge = evaluator(
+        Weighted(torch.ones(3), ignore_index=1),
+        data=data, strategy=Half([sums, counts]), metrics={}, metric_forms={}, average="batch",
+    )  # fmt: skip
+    each = [part for part in zip(losses.split(3), (Y != 1).split(3), strict=True) if part[1].any()]
+    assert len(each) < -(-NUM // 3) or 0 in counts
+    expected = torch.stack([own.sum() / counted.sum() for own, counted in each]).mean()
+    assert judge.evaluate("train")["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_padding_samples_of_a_process_are_not_counted() -> None:

@@ -40,7 +40,8 @@ class DefaultEvaluator:
         strategy: Lets several processes share a split.
         trainer: The run's trainer.
         average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
-            ``batch``: the mean of the losses of the run's batches, where the short last batch has the same weight.
+            ``batch``: the mean of the losses of the run's batches, where the short last batch has the same weight, and
+            a batch without counted targets has none.
         batch_size: Batch size of the model's forward, of all processes together; None for four times the run's, since
             without gradients there is room for more, or the run's if inputs are a tree. A multiple of the run's if
             `average` is ``batch``; several processes then take the run's.
@@ -134,10 +135,9 @@ class DefaultEvaluator:
             metric.reset()
         self.fraction, share = 0.0, self._strategy.world_size / max(self._data.num_samples(split), 1)
         for batch in itertools.islice(self._batches(split), num_batches):
-            if not batch.share:  # it keeps step with the other processes
-                self._judge(batch, _Terms(self._average))
-                continue
             outputs = self._judge(batch, terms)
+            if not batch.share:  # it keeps step with the other processes
+                continue
             self._update_metrics(outputs, batch, split)
             self.fraction += batch.size * share
         figures = terms.figures(self._strategy)
@@ -196,10 +196,18 @@ class _Terms:
         self._factors: dict[str, Tensor | float] = {}
 
     def add(self, outcome: Outcome, weights: Weights | None, size: int, counts: float = 1.0) -> None:
-        """Add the outcome of a batch, or of the part of one that this process has."""
+        """Add the outcome of a batch, or of the part of one that this process has.
+
+        Args:
+            outcome: The outcome.
+            weights: The weight of each term, if that is not the number of samples.
+            size: The number of samples.
+            counts: The process's share of the batch; 0 if its samples are another process's.
+        """
         for name, term in outcome.terms.items():
-            plain_weight = counts if self._average == "batch" else size
-            value, weight = self._weighed(term, (weights or {}).get(name, term.weight), plain_weight)
+            plain_weight = counts if self._average == "batch" else size if counts else 0
+            own = (weights or {}).get(name, term.weight)
+            value, weight = self._weighed(term, own, plain_weight, counts)
             self._values.setdefault(name, []).append(value)
             self._weights.setdefault(name, []).append(weight)
             self._factors[name] = term.factor
@@ -208,22 +216,30 @@ class _Terms:
         """The loss over the batches of all processes, and its terms if they have names."""
         if not self._values:
             return {}
-        totals = [torch.stack(found[name]).sum() for name in self._values for found in (self._values, self._weights)]
-        sums = iter(strategy.sum(totals))
-        means = {name: next(sums) / next(sums) for name in self._values}
+        each = [torch.stack(found[name]) for name in self._values for found in (self._values, self._weights)]
+        sums = iter(strategy.sum(each if self._average == "batch" else [own.sum() for own in each]))
+        means = {name: _mean(next(sums), next(sums)) for name in self._values}
         named = {} if means.keys() == {LOSS} else {f"{LOSS}/{name}": mean for name, mean in means.items()}
         return {LOSS: added((means[name], self._factors[name]) for name in means), **named}
 
-    def _weighed(self, term: Term, own: Tensor | float | None, plain: float) -> tuple[Tensor, Tensor]:
-        """A term times its weight, and the weight; `plain` is the weight of a term without one."""
+    def _weighed(self, term: Term, own: Tensor | float | None, plain: float, counts: float) -> tuple[Tensor, Tensor]:
+        """A term times its weight, and the weight; `own` is its own weight, `plain` that of a term without one."""
         value = _wide(term.value)
         weight = value.new_tensor(plain)
         if term.reduction == "sum":
-            return value, weight
-        if own is not None and self._average == "sample":
+            return value if counts else torch.zeros_like(value), weight
+        if own is not None and counts:
             weight = _wide(torch.as_tensor(own, device=value.device))
-            value = torch.where(weight == 0, 0.0, value)  # a batch whose targets are all ignored has the loss 0 / 0
-        return value * weight, weight
+        # A batch whose targets are all ignored has the loss 0 / 0.
+        return torch.where(weight == 0, 0.0, value) * weight, weight
+
+
+def _mean(sums: Tensor, weights: Tensor) -> Tensor:
+    """The mean over a split, or the mean of the means of its batches ``[B]``, without those that have no weight."""
+    if not sums.ndim:
+        return sums / weights
+    counted = weights != 0
+    return torch.where(counted, sums / weights, 0.0).sum() / counted.sum()
 
 
 class _ByTrainer:
