@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-import statistics
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from importlib.resources import files
 from io import StringIO
@@ -28,6 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from _goals import figure
+from _pairs import InPairs
 from torch import Tensor, nn
 
 import wf
@@ -35,8 +34,6 @@ from wf_base import stream
 
 SEED, BATCH, LR, LONGEST = 0, 32, 1e-3, 64
 LAYERS, HEADS, WIDTH = 2, 4, 128
-WARM = 10
-"""Number of first steps that are not counted."""
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
@@ -113,11 +110,17 @@ def read(path: Path) -> tuple[list[Tensor], Tensor, int, int]:
     return texts, torch.tensor([names.index(row["label"]) for row in rows]), len(vocabulary), len(names)
 
 
-def steps(path: Path) -> Iterator[nn.Module]:
-    """Make one step per `next`; yields the model."""
+def by_hand(path: Path) -> tuple[nn.Module, Iterator[None]]:
+    """A new model, and an iterator that makes a step at each `next`."""
     texts, labels, vocab_size, num_classes = read(path)
-    torch.manual_seed(SEED)
-    model = Classifier(vocab_size, num_classes).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = Classifier(vocab_size, num_classes).train()
+    return model, steps(model, texts, labels)
+
+
+def steps(model: nn.Module, texts: Sequence[Tensor], labels: Tensor) -> Iterator[None]:
+    """Make one step per `next`."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     for epoch in range(1_000_000):
         for rows in torch.randperm(len(texts), generator=stream(SEED, "order", epoch)).split(BATCH):
@@ -126,7 +129,7 @@ def steps(path: Path) -> Iterator[nn.Module]:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            yield model
+            yield
 
 
 def run(path: Path, num_steps: int, **settings: Any) -> Any:
@@ -144,27 +147,6 @@ def run(path: Path, num_steps: int, **settings: Any) -> Any:
     )
 
 
-class ByHand(wf.Hook):
-    """Makes the same steps by hand, and measures the time of both."""
-
-    def __init__(self, path: Path) -> None:
-        self._steps = steps(path)
-        self.ours: list[float] = []
-        self.theirs: list[float] = []
-
-    def on_run_start(self, run: Any) -> None:
-        self._begin = time.process_time()
-
-    def on_step_end(self, run: Any) -> None:
-        begin = time.process_time()
-        with torch.random.fork_rng(devices=[], enabled=not self.ours):
-            self.model = next(self._steps)
-        end = time.process_time()
-        self.ours.append(begin - self._begin)
-        self.theirs.append(end - begin)
-        self._begin = time.process_time()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
@@ -173,20 +155,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
         path = Path(folder, "authors.csv")
         write(path)
-        hook = ByHand(path)
+        hook = InPairs(*by_hand(path))
         hooks = ["progress", "learning-rate-log", "divergence-guard", "throughput", hook]
         made = run(path, options.steps, hook=hooks, run_dir=Path(folder, "run"))
-    state = made.model.state_dict()
-    if not all(torch.equal(tensor, state[name]) for name, tensor in hook.model.state_dict().items()):
-        raise SystemExit("the weights differ")
-    ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    for name, times in (("wf", ours), ("by hand", theirs)):
-        print(f"{name:<8} median {1000 * statistics.median(times):.2f} ms per step")
-    whole = sum(ours) / sum(theirs)
-    print(f"wf / by hand: {whole:.3f} in total, {statistics.median(ratios):.3f} median of the pairs")
     claim = "text classification: time of a step, relative to a hand-written script"
-    figure(claim, statistics.median(ratios), "times", at_most=1.02)
+    figure(claim, hook.report(made.model), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

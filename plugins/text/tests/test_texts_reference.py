@@ -14,7 +14,8 @@ def test_texts_has_the_bits_of_the_hand_written_script(tmp_path: Path, monkeypat
     for name, size in {"LAYERS": 1, "WIDTH": 16, "BATCH": 8}.items():
         monkeypatch.setattr(by_hand, name, size)
     by_hand.write(tmp_path / "authors.csv")
-    model = next(islice(by_hand.steps(tmp_path / "authors.csv"), 5, None))
+    model, steps = by_hand.by_hand(tmp_path / "authors.csv")
+    next(islice(steps, 5, None))
     made = by_hand.run(tmp_path / "authors.csv", 6, hook=[], save=False, quiet=True)
     assert made.model.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
