@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
@@ -11,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,8 +33,35 @@ RECORDS = (".jsonl", ".ndjson", ".parquet")
 """Endings of files whose rows are read as dicts by column, whatever the format of the training data."""
 STDIN = "-"
 TEXT = ".txt"
-WORDS = {".csv": "CSV", ".jsonl": "JSON lines", TEXT: "a text"}
+WORDS = {
+    ".csv": "CSV",
+    ".jsonl": "JSON lines",
+    TEXT: "a text",
+    ".parquet": "parquet",
+    ".npy": "an array of NumPy",
+    ".npz": "arrays of NumPy",
+}
 """The forms of standard input."""
+MAGIC = {
+    b"PAR1": ".parquet",
+    b"\x93NUMPY": ".npy",
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG\r\n": ".png",
+    b"GIF8": ".gif",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"BM": ".bmp",
+}
+"""The first bytes of files, and the endings of these."""
+PACKED = {
+    b"\x1f\x8b": "gzip -dc",
+    b"\x28\xb5\x2f\xfd": "zstd -dc",
+    b"BZh": "bzip2 -dc",
+    b"\xfd7zXZ\0": "xz -dc",
+}
+"""The first bytes of compressed files, and the commands that unpack them."""
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has."""
 BLOCK = 1024
 """The number of rows read at once."""
 
@@ -156,11 +185,12 @@ def parts_of(
         found = reader.parts(path, stream)
     elif ending in RECORDS and takes_rows(form, reader) and (stream is not None or path.is_file()):
         found = _of_records(path, form, reader, stream)
-    elif stream is not None and ending in getattr(reader, "endings", ()):
+    elif stream is not None and ending in (*getattr(reader, "endings", ()), *arrays.ENDINGS):
         found = iter([_spooled(path, stream, read)])
     elif stream is not None:
+        what = WORDS.get(ending, f"an image ({ending})")
         raise UsageError(
-            f"{path}: standard input is read as {WORDS[ending]}, and this run does not read it\n"
+            f"{path}: standard input is read as {what}, and this run does not read it\n"
             f"  give a file: {_endings(reader)}"
         )
     else:
@@ -187,7 +217,7 @@ def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _of_records(path: Path, form: Form, reader: Any, stream: BinaryIO | None) -> Iterator[Tree]:
-    records = _parquet(path) if path.suffix.lower() == ".parquet" else _lines(path, stream)
+    records = _parquet(path, stream) if path.suffix.lower() == ".parquet" else _lines(path, stream)
     first = 1
     while block := list(itertools.islice(records, BLOCK)):
         yield from_rows(block, form, reader, str(path), first)
@@ -217,7 +247,7 @@ def _lines(path: Path, stream: BinaryIO | None) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+def _parquet(path: Path, stream: BinaryIO | None = None) -> Iterator[Mapping[str, Any]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -226,7 +256,12 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
             "  pip install pyarrow, or give CSV or JSON lines"
         ) from error
     try:
-        with parquet.ParquetFile(path) as file:
+        with ExitStack() as opened:
+            source: Any = path
+            if stream is not None:  # its columns are listed at its end
+                source = opened.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(stream, source)
+            file = opened.enter_context(parquet.ParquetFile(source))
             for batch in file.iter_batches(BLOCK):
                 yield from batch.to_pylist()
     except (OSError, ArrowException) as error:
@@ -236,20 +271,64 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 def standard_input(reader: Any) -> tuple[Path, BinaryIO]:
     """Standard input, and a name whose ending says what is in it.
 
-    JSON lines begin with ``{``. Where the reader reads texts, all else is a text, but for a table of which the first
-    line names the columns of the reader; for other readers it is CSV.
+    Parquet, arrays and images are recognised by their first bytes. JSON lines begin with ``{``. Where the reader reads
+    texts, all else is a text, but for a table of which the first line names the columns of the reader; for other
+    readers it is CSV.
+
+    Raises:
+        DataError: For compressed or other binary data.
     """
     stream = sys.stdin.buffer
     assert isinstance(stream, io.BufferedReader)
-    beginning = stream.peek(4096).lstrip()
-    ending = ".csv"
-    if beginning[:1] == b"{":
-        ending = ".jsonl"
-    elif TEXT in getattr(reader, "endings", ()):
-        header = {cell.strip(' "') for cell in re.split(r"[,;|\t]", _first_line(beginning))}
+    beginning = stream.peek(4096)
+    return Path(f"stdin{_ending(beginning, reader)}"), stream
+
+
+def _ending(beginning: bytes, reader: Any) -> str:
+    """The ending of a file that begins with some bytes.
+
+    Raises:
+        DataError: As `standard_input`.
+    """
+    text = beginning.lstrip()
+    is_binary = _CONTROLS.search(beginning) is not None
+    if is_binary and (ending := _of_binary(beginning)) is not None:
+        return ending
+    if text[:1] == b"{":
+        return ".jsonl"
+    if TEXT in getattr(reader, "endings", ()):
+        header = {cell.strip(' "') for cell in re.split(r"[,;|\t]", _first_line(text))}
         columns = {str(one["name"]) for one in reader.fields()} if isinstance(reader, RecordReader) else set()
-        ending = ".csv" if ".csv" in reader.endings and columns and columns <= header else TEXT
-    return Path(f"stdin{ending}"), stream
+        return ".csv" if ".csv" in reader.endings and columns and columns <= header else TEXT
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            "standard input is text in UTF-16\n  convert it: iconv -f utf-16 -t utf-8 FILE | wf predict ..."
+        )
+    if is_binary:
+        raise DataError("standard input is binary, in an unknown format\n  give the file by its name")
+    return ".csv"
+
+
+def _of_binary(beginning: bytes) -> str | None:
+    """The ending of a binary file; None if its format is unknown.
+
+    Raises:
+        DataError: For a compressed file, or an archive other than ``.npz``.
+    """
+    unpack = next((command for magic, command in PACKED.items() if beginning.startswith(magic)), None)
+    if unpack is not None:
+        raise DataError(f"standard input is compressed\n  unpack it: {unpack} FILE | wf predict ...")
+    if beginning.startswith(b"PK\x03\x04"):
+        name = beginning[30 : 30 + int.from_bytes(beginning[26:28], "little")].decode("utf-8", errors="replace")
+        if name.endswith(".npy"):
+            return ".npz"
+        raise DataError(
+            f"standard input is a zip archive that begins with '{name}'; of these only .npz is read\n"
+            "  unpack it, or save the table as CSV"
+        )
+    if beginning.startswith(b"RIFF") and beginning[8:12] == b"WEBP":
+        return ".webp"
+    return next((ending for magic, ending in MAGIC.items() if beginning.startswith(magic)), None)
 
 
 def _first_line(beginning: bytes) -> str:
