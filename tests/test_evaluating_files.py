@@ -99,6 +99,32 @@ def test_windows_of_time_series(wf: Any, tmp_path: Path) -> None:
     assert "no series has 7 rows without a gap" in result.stderr
 
 
+def test_windows_with_a_stride_are_those_of_the_test_split(wf: Any, tmp_path: Path) -> None:
+    """The file begins with any row before the test split, and its second series is missing a row there."""
+
+    def rows(begin: int) -> str:
+        lines = [
+            f"{t},{name},{np.sin(t * t) * 5:.4f}"
+            for name, first in (("a", 0), ("b", 2))
+            for t in range(max(begin, first), 60)
+            if (t, name) not in ((20, "b"), (53, "b"))
+        ]
+        return "\n".join(["time,id,load", *lines]) + "\n"
+
+    (tmp_path / "all.csv").write_text(rows(0))
+    options = {"target": "load", "time": "time", "id": "id", "window": 4, "stride": 3, "validation": 0.2, "test": 0.3}
+    data = {"use": "series", "path": str(tmp_path / "all.csv"), "gaps": "split", **options}
+    bundle, expected = bundle_of(tmp_path, dataset=data, model="linear", metric=["mae"])
+    (tmp_path / "all.csv").unlink()
+    sizes = set()
+    for begin in (38, 37):  # the test split begins at 42; the last window before it begins at 36
+        (tmp_path / "test.csv").write_text(rows(begin))
+        num, found = figures(wf, bundle, tmp_path / "test.csv")
+        assert found == close(expected)
+        sizes.add(num)
+    assert sizes == {len(read_sample_ids(tmp_path / "run")["test"])}
+
+
 def test_blocks_of_text(wf: Any, tmp_path: Path) -> None:
     text = "".join(f"line {n * n % 97} of the text\n" for n in range(120))
     (tmp_path / "all.txt").write_text(text)

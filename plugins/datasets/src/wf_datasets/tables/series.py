@@ -54,7 +54,8 @@ def series(
         id: The column that names the series, if the file has several.
         window: The number of rows in a sample.
         horizon: The number of rows to forecast after them.
-        stride: The number of rows from one window to the next.
+        stride: The number of rows from one window to the next, counted from the first row of a series, across its
+            gaps.
         ignore: Columns to leave out.
         time_features: Features from the time besides its order, as ``date_features`` of ``csv`` do: ``cyclic``,
             ``parts``, ``age``.
@@ -98,14 +99,15 @@ def series(
             decimal=decimal,
         )
         reader.cuts = _cuts(parts, validation, test)
+        reader.names = [part.name for part in parts]
+        reader.firsts = [] if reader.unit == "rows" else [int(part.steps[0]) for part in parts]
     reader.horizon, reader.stride = horizon, stride
-    samples, windows = _samples(parts, reader, len(names), window, horizon, stride)
+    samples, windows = _samples(parts, reader, len(names), window, horizon)
     found = {split: pair for split, pair in samples.items() if len(pair[0])}
     if "train" not in found and not (known and found):  # a validation set may lie in later times altogether
         raise DataError(_none_left(path, parts, reader, window, horizon))
     if not known:
         reader.naive_errors = [errors * horizon for errors in _naive_errors(parts, reader, len(names), season)]
-        reader.names = [part.name for part in parts]
     sizes = ", ".join(f"{split} {len(pair[0]):,} windows" for split, pair in found.items())
     _TOLD.info("%s: %d series, %s; %s", path, len(parts), reader.words_of_step(), sizes)
     made = {split: TensorSamples(*map(torch.from_numpy, pair)) for split, pair in found.items()}
@@ -146,13 +148,13 @@ def _cuts(parts: Sequence[Part], validation: float, test: float) -> list[int]:
 
 
 def _samples(
-    parts: Sequence[Part], reader: SeriesReader, num_targets: int, window: int, horizon: int, stride: int
+    parts: Sequence[Part], reader: SeriesReader, num_targets: int, window: int, horizon: int
 ) -> tuple[dict[str, tuple[Array, Array]], dict[str, list[int]]]:
     """Inputs and targets of each split, and the number of samples of each series in it, in the order of the series."""
     found: dict[str, list[tuple[Array, Array]]] = {"train": [], "validation": [], "test": []}
     width = len(reader.feature_names)
     for part in parts:
-        starts = part.starts(window, horizon, num_targets)[::stride]
+        starts = reader.starts(part, window, horizon, num_targets)
         first, last = part.steps[starts + window], part.steps[starts + window + horizon - 1]
         validation, test = reader.cuts
         chosen = {

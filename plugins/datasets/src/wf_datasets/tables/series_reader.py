@@ -94,6 +94,8 @@ class SeriesReader:
         names: The series of these, in their order.
         horizon: The number of rows to forecast; 0 if it is unknown, as of runs of an older wf.
         stride: The number of rows from one window to the next.
+        firsts: The first time step of each series of `names`, from which its windows are counted; empty if times are
+            ignored, and for runs of an older wf.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
@@ -118,6 +120,7 @@ class SeriesReader:
         names: Sequence[str] = (),
         horizon: int = 0,
         stride: int = 1,
+        firsts: Sequence[int] = (),
     ) -> None:
         self.columns, self.time, self.id, self.window, self.gaps = tuple(columns), time, id, window, gaps
         self.dates = None if dates is None else Dates.of(dict(dates))
@@ -126,7 +129,7 @@ class SeriesReader:
         self.delimiter = delimiter
         self.decimal: Literal[".", ","] = decimal
         self.cuts, self.naive_errors, self.names = list(cuts), list(naive_errors), list(names)
-        self.horizon, self.stride = horizon, stride
+        self.horizon, self.stride, self.firsts = horizon, stride, list(firsts)
 
     @classmethod
     def learn(
@@ -200,6 +203,7 @@ class SeriesReader:
             "names": self.names,
             "horizon": self.horizon,
             "stride": self.stride,
+            "firsts": self.firsts,
         }
 
     def read(self, path: Path) -> Tensor:
@@ -212,6 +216,8 @@ class SeriesReader:
 
     def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
         """All windows of the series in a file, each with the values that follow it.
+
+        With a stride, the windows of a known series are those that the run would have cut from a longer file.
 
         Raises:
             DataError: As `series`, and for series that are all too short.
@@ -226,7 +232,7 @@ class SeriesReader:
         parts = self.series(path)
         known = {name: place for place, name in enumerate(self.names)}
         parts.sort(key=lambda part: known.get(part.name, len(known)))
-        pairs = [part.windows(part.starts(*sizes)[:: self.stride], *sizes) for part in parts]
+        pairs = [part.windows(self.starts(part, *sizes), *sizes) for part in parts]
         inputs, targets = (np.concatenate(own) for own in zip(*pairs, strict=True))
         if not len(inputs):
             raise DataError(
@@ -239,6 +245,14 @@ class SeriesReader:
             target_names=learned["target_names"],
             facts=self._facts(parts, [len(own) for own, _ in pairs]),
         )
+
+    def starts(self, part: Part, window: int, horizon: int, num_targets: int) -> Array:
+        """The starts of the windows of a series, int64: without gaps, every `stride` rows from its first time step."""
+        found = part.starts(window, horizon, num_targets)
+        if not self.firsts or self.stride == 1:
+            return found[:: self.stride]
+        known = dict(zip(self.names, self.firsts, strict=True))
+        return found[(part.steps[found] - known.get(part.name, int(part.steps[0]))) % self.stride == 0]
 
     def _facts(self, parts: Sequence[Part], nums: Sequence[int]) -> dict[str, Any]:
         """The facts about the windows of a file: those of unknown series have no naive error."""
