@@ -69,6 +69,16 @@ def _images(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "images")}
 
 
+def _masks(folder: Path) -> dict[str, Any]:
+    for name in ("images", "masks"):
+        (folder / "pictures" / name).mkdir(parents=True)
+    for number in range(12):
+        pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) % (2 + number % 2)
+        Image.fromarray(pixels * 90).save(folder / "pictures" / "images" / f"{number}.png")
+        Image.fromarray(pixels).save(folder / "pictures" / "masks" / f"{number}.png")
+    return {"path": str(folder / "pictures"), "image_size": 8}
+
+
 def _idx(folder: Path) -> dict[str, Any]:
     for prefix, num, low in (("train", 40, 0), ("t10k", 20, 5)):
         labels = torch.arange(num) % 10
@@ -110,6 +120,7 @@ FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "series": _series,
     "npz": _npz,
     "image-folder": _images,
+    "mask-folder": _masks,
     "mnist": _idx,
     "fashion-mnist": _idx,
     "cifar10": _cifar,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import wf as library
 from wf_run.description import read_sample_ids
@@ -162,12 +163,68 @@ def test_tagged_sentences(wf: Any, tmp_path: Path) -> None:
     assert (unknown.code, "PLACE" in unknown.stderr) == (4, True), unknown.stderr
 
 
+def test_masked_text(wf: Any, tmp_path: Path) -> None:
+    """The selection of masked tokens is the same in each evaluation; with all of them masked it is the test split's."""
+    text = "".join(f"line {n * n % 97} of the text\n" for n in range(120))
+    (tmp_path / "all.txt").write_text(text)
+    model = {"use": "masked-encoder", "layers": 1, "heads": 2, "width": 8}
+    data = {"use": "masked-text", "path": str(tmp_path / "all.txt"), "block": 16, "mask_rate": 0.9}
+    bundle, expected = bundle_of(tmp_path, dataset=data, model=model, tokenizer="characters")
+    (tmp_path / "all.txt").unlink()
+    (tmp_path / "test.txt").write_text(text[round(0.9 * len(text)) :])
+    num, found = figures(wf, bundle, tmp_path / "test.txt")
+    assert num == (len(text) - round(0.9 * len(text)) - 1) // 16
+    assert found.keys() == expected.keys()
+    assert found["loss"] == pytest.approx(expected["loss"], rel=0.05)  # other tokens are masked
+    assert figures(wf, bundle, tmp_path / "test.txt") == (num, found)
+    (tmp_path / "short.txt").write_text("line")
+    short = wf("evaluate", bundle, "--data", "short.txt")
+    assert (short.code, "has 4 tokens" in short.stderr) == (4, True), short.stderr
+
+
+def test_masks(wf: Any, tmp_path: Path) -> None:
+    """A folder with the samples of the test split, whose masks have a palette and pixels that do not count."""
+    draw = np.random.default_rng(0)
+    for name in ("all/images", "all/masks", "test/images", "test/masks"):
+        (tmp_path / name).mkdir(parents=True)
+    pairs = []
+    for _ in range(20):
+        mask = np.where(draw.random((10, 12)) < 0.5, 3, 7).astype(np.uint8)
+        image = np.repeat(mask[..., None] * 30, 3, axis=2)
+        mask[0, :3] = 255
+        drawn = Image.fromarray(mask)
+        drawn.putpalette(list(range(256)) * 3)
+        pairs.append((Image.fromarray(image), drawn))
+
+    def write(folder: str, number: int) -> None:
+        image, mask = pairs[number]
+        image.save(tmp_path / folder / "images" / f"{number:02}.png")
+        mask.save(tmp_path / folder / "masks" / f"{number:02}.png")
+
+    for number in range(20):
+        write("all", number)
+    data = {"use": "mask-folder", "path": str(tmp_path / "all"), "image_size": [8, 10]}
+    bundle, expected = bundle_of(tmp_path, dataset=data, model={"use": "unet", "channels": [4]})
+    shutil.rmtree(tmp_path / "all")
+    ids = read_sample_ids(tmp_path / "run")["test"].tolist()
+    for number in ids:
+        write("test", number)
+    assert figures(wf, bundle, tmp_path / "test") == (len(ids), close(expected))
+    predicted = wf("predict", bundle, tmp_path / "test" / "images" / f"{ids[0]:02}.png")
+    assert predicted.code == 0
+    assert "%" in predicted.stdout
+    Image.fromarray(np.full((10, 12), 4, np.uint8)).save(tmp_path / "test" / "masks" / f"{ids[0]:02}.png")
+    strange = wf("evaluate", bundle, "--data", "test")
+    assert (strange.code, "pixels of value 4, which is no class: the classes have 3, 7" in strange.stderr) == (4, True)
+
+
 def test_what_cannot_be_evaluated_is_said(wf: Any, tmp_path: Path) -> None:
     bundle, _ = bundle_of(tmp_path, dataset={"use": "shapes", "num_samples": 20, "image_size": 8}, model="unet")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    refused = wf("evaluate", bundle, "--data", "x.csv")
+    assert refused.code == 2
+    assert "targets, mask, cannot be read from columns or folders" in refused.stderr
+    assert "give a folder like that of the training data" in refused.stderr
     (tmp_path / "folder").mkdir()
-    for file in ("folder", "x.csv"):
-        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-        result = wf("evaluate", bundle, "--data", file)
-        assert result.code == 2
-        assert "targets, mask, cannot be read from columns or folders" in result.stderr
-        assert "wf evaluate RUN --dataset.path PATH" in result.stderr
+    empty = wf("evaluate", bundle, "--data", "folder")
+    assert (empty.code, "has no folder 'images'" in empty.stderr) == (4, True), empty.stderr

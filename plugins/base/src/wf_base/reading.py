@@ -120,7 +120,7 @@ class DatasetReader(Reader, Protocol):
     """A reader of files like the training file, for ``wf evaluate RUN --data FILE`` where targets are not columns."""
 
     dataset_endings: tuple[str, ...]
-    """The endings of the files that `dataset` reads, in lower case."""
+    """The endings of the files that `dataset` reads, in lower case; ``/`` for a folder."""
 
     def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
         """The samples of a file with their targets, in their order: the `train` of a dataset without other splits.

@@ -10,6 +10,7 @@ from wf.traits import DatasetTraits, TransformTraits
 _REAL = DatasetTraits(targets="real", inputs="vector")
 _IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images.image_reader:PixelReader")
 _TABLE, _IMAGE_FILE = "wf_datasets.tables.table_reader:TableReader", "wf_datasets.images.image_reader:ImageReader"
+_MASKS = "wf_datasets.images.mask_folder:MaskReader"
 _STANDARDIZED_CLASSES = DatasetTraits(
     targets="class_index", inputs="vector", transforms=("standardize",), reader=_TABLE
 )
@@ -83,6 +84,14 @@ DATASETS = [
     ),
     Component(
         "dataset",
+        "mask-folder",
+        "wf_datasets.images.mask_folder:mask_folder",
+        "image files with a mask each: a segmentation",
+        aliases=("maskfolder",),
+        traits=DatasetTraits(targets="mask", inputs="image", reader=_MASKS),
+    ),
+    Component(
+        "dataset",
         "digits",
         "wf_datasets.bundled:digits",
         "1,797 handwritten digits of 8x8 pixels (offline)",
@@ -134,7 +143,7 @@ DATASETS = [
         "shapes",
         "wf_datasets.images.shapes:shapes",
         "synthetic images of squares, rings and crosses, with masks: a segmentation",
-        traits=DatasetTraits(targets="mask", inputs="image", reader=_IMAGE_FILE),
+        traits=DatasetTraits(targets="mask", inputs="image", reader=_MASKS),
     ),
     Component(
         "dataset",

@@ -163,7 +163,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
                 for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
             ]
         if self._checks.draws:
-            seed_all(chunk.seeds[0] ^ _COLLATE)
+            seed_collate(chunk.seeds[0])
         return self._checks.pairs(found, ids, chunk.split)
 
     def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
@@ -234,6 +234,11 @@ def seed_all(seed: int) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed & 0xFFFFFFFF)
+
+
+def seed_collate(first: int) -> None:
+    """Seed the global generators for the `collate` of a batch, from the seed of its first sample."""
+    seed_all(first ^ _COLLATE)
 
 
 def _draw(samples: Any) -> bool:

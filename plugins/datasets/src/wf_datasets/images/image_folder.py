@@ -112,26 +112,13 @@ def image_folder(
         UsageError: For a size below 1 or above `MAX_SIDE`.
     """
     folder = existing_folder(path)
-    wanted = DEFAULT_SIDE if image_size is None else image_size
-    size = (wanted, wanted) if isinstance(wanted, int) else (wanted[0], wanted[1])
-    if min(size) < 1:
-        raise UsageError(f"image-folder: image_size is {image_size}; it must be at least 1")
-    if max(size) > MAX_SIDE:
-        raise UsageError(f"image-folder: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
-    if resize_size is not None and fit != "crop":
-        resize_size = None  # the model's value is for a centre crop
-    if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
-        raise UsageError(
-            f"image-folder: resize_size is {resize_size}; it must be at least {max(size)}, the image_size, and at most "
-            f"{MAX_SIDE:,}"
-        )
+    form = checked_form("image-folder", image_size, channels, fit, resize_size, reduce)
     endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
-    folders = _split_folders(folder)
+    folders = split_folders(folder)
     names = [entry.name for entry in _subfolders(folders["train"])]
     if learned is not None:
         names = list(learned["class_names"])
     _check_names(folders["train"], names, endings)
-    form = Form(size, channels, fit, resize_size, reduce)
     splits = {split: _read_split(place, names, form, endings) for split, place in folders.items()}
     if cache is not None:
         splits = {split: files.cached(cache) for split, files in splits.items()}
@@ -146,12 +133,36 @@ def image_folder(
     )
 
 
+def checked_form(
+    name: str, image_size: int | tuple[int, int] | None, channels: int, fit: Fit, resize_size: int | None, reduce: bool
+) -> Form:
+    """The form of the images of a dataset with these options.
+
+    Raises:
+        UsageError: For a size below 1 or above `MAX_SIDE`.
+    """
+    wanted = DEFAULT_SIDE if image_size is None else image_size
+    size = (wanted, wanted) if isinstance(wanted, int) else (wanted[0], wanted[1])
+    if min(size) < 1:
+        raise UsageError(f"{name}: image_size is {image_size}; it must be at least 1")
+    if max(size) > MAX_SIDE:
+        raise UsageError(f"{name}: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
+    if resize_size is not None and fit != "crop":
+        resize_size = None  # the model's value is for a centre crop
+    if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
+        raise UsageError(
+            f"{name}: resize_size is {resize_size}; it must be at least {max(size)}, the image_size, and at most "
+            f"{MAX_SIDE:,}"
+        )
+    return Form(size, channels, fit, resize_size, reduce)
+
+
 def _subfolders(folder: Path) -> list[Path]:
     entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _files(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, except hidden ones and system files."""
     found = []
     for file in folder.rglob("*"):
@@ -162,10 +173,18 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split: only train, or also the folders beside a folder ``train`` with subfolders."""
+def split_folders(folder: Path, inner: str | None = None) -> dict[str, Path]:
+    """The folder of each split: only train, or also the folders beside a folder ``train`` with subfolders.
+
+    Args:
+        folder: The folder.
+        inner: A subfolder of each split's folder; None if they have any names.
+
+    Raises:
+        DataError: If a split has two folders.
+    """
     entries = {entry.name: entry for entry in _subfolders(folder)}
-    if "train" not in entries or not _subfolders(entries["train"]):
+    if "train" not in entries or not _subfolders(entries["train"]) or (inner is not None and inner in entries):
         return {"train": folder}
     if "val" in entries and "validation" in entries:
         raise DataError(f"'{folder}' has both a folder 'val' and a folder 'validation'; keep one")
@@ -176,6 +195,11 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 
 def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> None:
+    if sorted(name.lower() for name in names) == ["images", "masks"]:
+        raise DataError(
+            f"'{folder}' has images and masks: --dataset mask-folder reads them, for a segmentation\n"
+            "  if these are classes, rename a folder"
+        )
     if len(names) > 1:
         return
     if names:
@@ -192,7 +216,7 @@ def _read_split(folder: Path, names: Sequence[str], form: Form, endings: tuple[s
         if entry.name not in names:
             hint = "the train split determines the classes"
             raise DataError(f"'{folder}': {unknown('class', entry.name, names, hint)}")
-        there = _files(entry)
+        there = files_below(entry)
         files = sorted(file for file in there if file.suffix.lower() in endings)
         others.update(file.suffix.lower() for file in there if file.suffix.lower() not in endings)
         if not files:

@@ -103,7 +103,15 @@ def _is_empty(file: Any) -> bool:
     return isinstance(file, Path) and file.is_file() and not file.stat().st_size
 
 
-def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int | None = None) -> Image.Image:
+def fitted(
+    image: Image.Image,
+    size: tuple[int, int],
+    fit: Fit,
+    resize_size: int | None = None,
+    *,
+    nearest: bool = False,
+    border: int = 0,
+) -> Image.Image:
     """Resize an image to a given size.
 
     Args:
@@ -114,18 +122,21 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int
             rest is black. ``squash`` changes the aspect ratio.
         resize_size: For ``crop``: the shorter side before the centre crop, in pixels; by default the smallest that
             covers the size.
+        nearest: Whether each new pixel is the nearest one, which adds no new values; by default bilinear.
+        border: The value of the border of ``pad``.
     """
     from PIL import Image
 
     height, width = size
+    resample = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     if fit == "squash" or (image.height * width == image.width * height and resize_size is None):
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+        return image.resize((width, height), resample)
     if fit == "pad":
         scale = min(height / image.height, width / image.width)
         inner = max(1, min(width, round(image.width * scale))), max(1, min(height, round(image.height * scale)))
-        whole = Image.new(image.mode, (width, height))
+        whole = Image.new(image.mode, (width, height), border)
         place = (width - inner[0]) // 2, (height - inner[1]) // 2
-        whole.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
+        whole.paste(image.resize(inner, resample), place)
         return whole
     if resize_size is None:
         scale = max(height / image.height, width / image.width)
@@ -134,7 +145,7 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int
         short = min(image.height, image.width)
         outer = int(resize_size * image.width / short), int(resize_size * image.height / short)
     left, top = round((outer[0] - width) / 2.0), round((outer[1] - height) / 2.0)
-    large = image.resize(outer, Image.Resampling.BILINEAR)
+    large = image.resize(outer, resample)
     return large.crop((left, top, left + width, top + height))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wf.errors import UsageError
 from wf_base import Dataset, TensorSamples, stream
-from wf_datasets.images.image_reader import ImageReader
+from wf_datasets.images.mask_folder import MaskReader
 
 CLASSES = ("background", "square", "ring", "cross")
 
@@ -48,7 +48,7 @@ def shapes(
         train=TensorSamples(inputs, torch.stack(masks)),
         targets="mask",
         class_names=CLASSES,
-        reader=ImageReader((image_size, image_size), 3),
+        reader=MaskReader((image_size, image_size), 3),
     )
 
 

@@ -252,7 +252,8 @@ class SeriesReader:
         if not self.firsts or self.stride == 1:
             return found[:: self.stride]
         known = dict(zip(self.names, self.firsts, strict=True))
-        return found[(part.steps[found] - known.get(part.name, int(part.steps[0]))) % self.stride == 0]
+        chosen: Array = found[(part.steps[found] - known.get(part.name, int(part.steps[0]))) % self.stride == 0]
+        return chosen
 
     def _facts(self, parts: Sequence[Part], nums: Sequence[int]) -> dict[str, Any]:
         """The facts about the windows of a file: those of unknown series have no naive error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,11 @@ import torch
 from wf.errors import DataError, PluginError, UsageError, unknown
 from wf_base import tree
 from wf_base.data import Batch, Dataset, Spec, TensorSamples, as_default
+from wf_base.random import sample_seeds
 from wf_base.reading import DatasetReader, LabelledReader, RecordReader
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
+from wf_data.batches.loading import generators_kept, seed_collate
 from wf_data.checks import Checks
 from wf_run.description import Description
 from wf_run.using.raw import BLOCK, RECORDS, from_rows, records_of, takes_rows
@@ -86,9 +89,10 @@ def dataset_of(path: Path, description: Description, reader: Any, asked: Sequenc
         DataError: As `wf_base.reading.DatasetReader.dataset`.
         UsageError: If target columns are named.
     """
-    if not isinstance(reader, DatasetReader) or path.suffix.lower() not in reader.dataset_endings:
+    ending = "/" if path.is_dir() else path.suffix.lower()
+    if not isinstance(reader, DatasetReader) or ending not in reader.dataset_endings:
         return None
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"there is no file '{path}'")
     if asked:
         raise UsageError(f"{path} is read like the training file, and its targets are known\n  leave out --target")
@@ -99,9 +103,9 @@ def dataset_of(path: Path, description: Description, reader: Any, asked: Sequenc
 
 
 def parts_of(
-    dataset: Dataset, description: Description, task: TaskRuntime, path: Path, size: int
+    dataset: Dataset, description: Description, task: TaskRuntime, path: Path, size: int, seed: int
 ) -> Iterator[Labelled]:
-    """The samples of a dataset's `train`, `size` at a time.
+    """The samples of a dataset's `train`, `size` at a time; `seed` is the run's, for a `collate` that draws.
 
     Raises:
         DataError: For a sample that cannot be read, or whose target is not valid.
@@ -112,7 +116,10 @@ def parts_of(
         if isinstance(samples, TensorSamples) and not checks.collates:
             inputs, targets = (tree.part(own, begin, begin + size) for own in (samples.inputs, samples.targets))
         else:
-            inputs, targets = checks.pairs([samples[one] for one in ids], ids, SPLIT)
+            with generators_kept() if checks.draws else nullcontext():
+                if checks.draws:
+                    seed_collate(int(sample_seeds(seed, -1, torch.tensor([begin]))))
+                inputs, targets = checks.pairs([samples[one] for one in ids], ids, SPLIT)
         targets = task.served(tree.map_leaves(as_default, targets))
         if not checks.collates:
             task.check(inputs, targets, ids, checks.where(SPLIT))
@@ -192,7 +199,9 @@ def _instead(description: Description, reader: Any, *, columns: bool = True) -> 
     """The files from which the run reads samples with their targets, in words."""
     ways = []
     if isinstance(reader, DatasetReader):
-        ways.append(f"a file like the training file ({', '.join(reader.dataset_endings)})")
+        ways += ["a folder like that of the training data"] if "/" in reader.dataset_endings else []
+        endings = [ending for ending in reader.dataset_endings if ending != "/"]
+        ways += [f"a file like the training file ({', '.join(endings)})"] if endings else []
     if columns and (takes_rows(description.inputs, reader) or isinstance(reader, LabelledReader)):
         own = reader.endings if isinstance(reader, LabelledReader) else ()
         own = (*own, ".csv") if isinstance(reader, RecordReader) else own

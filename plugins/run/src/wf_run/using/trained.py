@@ -201,7 +201,7 @@ class Trained:
         if dataset is None:
             found = labelled_of(path, self.description, task, self.reader, targets, of_run)
         else:
-            found = judging.parts_of(dataset, self.description, task, path, size)
+            found = judging.parts_of(dataset, self.description, task, path, size, self.plan["seed"])
         parts = (Labelled(*network.prepared(one.inputs, one.targets)) for one in found)
         data = GivenData(spec, size, task, parts, device)
         facts = {**spec.facts, **(dataset.facts if dataset is not None else {})}

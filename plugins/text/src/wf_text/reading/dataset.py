@@ -113,7 +113,7 @@ def masked_text(
         vocabulary=vocabulary,
         facts={"padding": padding, "max_tokens": block},
         collate=Masked(mask, len(tokenizer.vocabulary), mask_rate),
-        reader=MaskedReader(tokenizer, block, mask, padding),
+        reader=MaskedReader(tokenizer, block, mask, padding, mask_rate),
     )
 
 

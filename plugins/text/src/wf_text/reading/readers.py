@@ -13,11 +13,11 @@ from torch import Tensor
 from wf.errors import DataError
 from wf_base import Dataset, TensorSamples
 from wf_base.text import TOKENS
-from wf_text.plugin import NEXT
+from wf_text.plugin import MASKED, NEXT
 from wf_text.reading import corpus
 from wf_text.reading.encoding import Encoder, TooLong
 from wf_text.reading.rows import LINES, TABLES, rows, sentences, text_of
-from wf_text.reading.samples import WORDS, Padded
+from wf_text.reading.samples import WORDS, Masked, Padded
 from wf_text.tokenizers import MASK_NAME, Tokenizer
 
 _LOG = logging.getLogger("wf")
@@ -61,15 +61,7 @@ class TextReader:
         Raises:
             DataError: For a text shorter than a block and one more token, or that the tokenizer cannot encode.
         """
-        tokens = torch.from_numpy(corpus.in_memory(corpus.find_files(path), self._tokenizer))
-        num, rest = divmod(len(tokens) - 1, self._block)
-        if num < 1:
-            raise DataError(
-                f"'{path}' has {len(tokens):,} tokens, but the run takes blocks of {self._block:,} and the next token"
-            )
-        if rest:
-            _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
-        samples = TensorSamples(*(tokens[begin : begin + num * self._block].view(num, self._block) for begin in (0, 1)))
+        samples = blocks_of(path, self._tokenizer, self._block)
         return Dataset(train=samples, targets=NEXT, task="causal-lm", vocabulary=learned["vocabulary"])
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
@@ -102,16 +94,33 @@ class MaskedReader:
         block: The maximum number of tokens of a line; longer ones are truncated.
         mask: The token of the mask.
         padding: The token of padding.
+        mask_rate: The share of tokens that are selected in evaluations.
     """
 
     endings: tuple[str, ...] = (".txt",)
+    dataset_endings: tuple[str, ...] = (".txt", ".md")
 
-    def __init__(self, tokenizer: Tokenizer, block: int, mask: int, padding: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, block: int, mask: int, padding: int, mask_rate: float = 0.15) -> None:
         self._tokenizer, self._block, self._mask, self._padding = tokenizer, block, mask, padding
+        self._rate = mask_rate
 
     def description(self) -> Mapping[str, Any]:
         """Everything except the tokenizer, which is rebuilt by its own name."""
-        return {"block": self._block, "mask": self._mask, "padding": self._padding}
+        return {"block": self._block, "mask": self._mask, "padding": self._padding, "mask_rate": self._rate}
+
+    def dataset(self, path: Path, learned: Mapping[str, Any]) -> Dataset:
+        """The blocks of a text, some tokens of which are masked.
+
+        Raises:
+            DataError: For a text shorter than a block and one more token, or that the tokenizer cannot encode.
+        """
+        return Dataset(
+            train=blocks_of(path, self._tokenizer, self._block),
+            targets=MASKED,
+            task="masked-lm",
+            vocabulary=learned["vocabulary"],
+            collate=Masked(self._mask, len(self._tokenizer.vocabulary), self._rate),
+        )
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The lines, padded to the longest of them.
@@ -338,6 +347,23 @@ class TaggedReader:
         else:
             for text, where in lines_of(path):
                 yield text.split(), where
+
+
+def blocks_of(path: Path, tokenizer: Tokenizer, block: int) -> TensorSamples:
+    """The blocks of a text, each with the next token of each token.
+
+    Raises:
+        DataError: For a text shorter than a block and one more token, or that the tokenizer cannot encode.
+    """
+    tokens = torch.from_numpy(corpus.in_memory(corpus.find_files(path), tokenizer))
+    num, rest = divmod(len(tokens) - 1, block)
+    if num < 1:
+        raise DataError(
+            f"'{path}' has {len(tokens):,} tokens, but the run takes blocks of {block:,} and the next token"
+        )
+    if rest:
+        _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
+    return TensorSamples(*(tokens[begin : begin + num * block].view(num, block) for begin in (0, 1)))
 
 
 def texts_of(records: Sequence[Mapping[str, Any]], name: str, where: str, first: int) -> Iterator[tuple[str, str]]:
