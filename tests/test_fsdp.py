@@ -205,3 +205,109 @@ def test_a_shard_that_cannot_be_written(ranks: Any, tmp_path: Path) -> None:
     assert "process 1: full" in done.stderr
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000003", "step-00000009"]
     assert len(manifest(run)["failed_saves"]) == 1
+
+
+OWN = '''
+import hashlib, json, os
+import torch
+from torch import nn
+from wf_base.shards import whole
+
+
+class Net(nn.Module):
+    """Two tied layers, tables that no checkpoint has, and weights that are drawn in several ways."""
+
+    def __init__(self, num_features: int, num_outputs: int, way: str = "plain") -> None:
+        super().__init__()
+        self.first = nn.Linear(num_features, num_features)
+        with open("built.txt", "a") as stream:
+            print(os.environ.get("RANK", "alone"), self.first.weight.device, file=stream)
+        self.again = nn.Linear(num_features, num_features, bias=False)
+        self.again.weight = self.first.weight
+        self.head = nn.Linear(num_features, num_outputs)
+        self.register_buffer("turn", torch.rand(num_features), persistent=way == "saved")
+        self.register_buffer("alias", self.turn, persistent=way == "saved")
+        self.table = self.turn
+        if way == "item":
+            self.scale = torch.rand(1).item()
+        if way == "cached":
+            self.scale = _kept.setdefault(0, torch.rand(1))
+
+    def forward(self, inputs):
+        return self.head(self.again(self.first(inputs) * self.table + self.alias) * getattr(self, "scale", 1.0))
+
+
+_kept = {}
+
+
+class Note:
+    """Writes down what a process starts with."""
+
+    def __init__(self, model, run_dir) -> None:
+        self.model, self.place = model, run_dir.parent.parent / f"{run_dir.name}-{os.environ.get('RANK', '0')}.json"
+
+    def on_run_start(self, run) -> None:
+        found = {name: whole(one.detach()).tolist() for name, one in self.model.named_parameters()}
+        found |= {name: one.tolist() for name, one in self.model.named_buffers()}
+        found["empty"] = any(one.is_meta for one in vars(self.model).values() if isinstance(one, torch.Tensor))
+        found["same"] = self.model.table is self.model.turn is self.model.alias
+        self.place.write_text(json.dumps([found, hashlib.sha256(torch.get_rng_state().numpy()).hexdigest()]))
+'''
+START = ("--dataset", "iris", "--steps", 2, "--quiet", "--model", "own.py:Net", "--hook", "+own.py:Note")
+
+
+def started(folder: Path, name: str, rank: int = 0) -> Any:
+    return json.loads((folder / f"{name}-{rank}.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("plain", ""),
+        ("item", "Tensor.item() cannot be called on meta tensors"),
+    ],
+)
+def test_only_the_first_process_builds_the_whole_model(
+    fork_server: ForkServer, wf: Any, tmp_path: Path, way: str, reason: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    plan = [word for word in START if word != "--quiet"]
+    alone = wf("run", *plan, "--model.way", way, "--name", "one")
+    assert alone.code == 0, alone.stderr
+    done = together(fork_server, tmp_path, 2, "run", *plan, "--model.way", way, "--strategy", "fsdp", "--name", "two")
+    assert done.code == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "builds the whole model" in line]
+    assert len(said) == bool(reason)
+    assert all(reason in line for line in said)
+    for rank in (0, 1):
+        assert started(tmp_path, "two", rank)[0] == started(tmp_path, "one")[0]
+    assert started(tmp_path, "two")[1] == started(tmp_path, "one")[1], "the random generator"
+
+
+def test_a_model_that_keeps_tensors_in_its_code_is_built_whole_on_request(ranks: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    plan = (*START, "--model.way", "cached", "--strategy", "fsdp")
+    refused = ranks("run", *plan, "--name", "refused")
+    assert refused.code != 0
+    assert "takes tensors that its code keeps from one model to the next" in refused.stderr
+    done = ranks("run", *plan, "--strategy.whole_build", "true", "--name", "two")
+    assert done.code == 0, done.stderr
+    assert started(tmp_path, "two", 1)[0] == started(tmp_path, "two")[0]
+
+
+@pytest.mark.parametrize("way", ["saved", pytest.param("plain", marks=pytest.mark.exhaustive)])
+def test_no_process_builds_a_model_that_the_checkpoint_has(fork_server: ForkServer, tmp_path: Path, way: str) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    plan = [word for word in (*START, "--model.way", way, "--strategy", "fsdp") if word not in ("--steps", 2)]
+    done = together(fork_server, tmp_path, 2, "run", *plan, "--epochs", 1, "--name", "two")
+    assert done.code == 0, done.stderr
+    built = tmp_path / "built.txt"
+    assert sorted({*built.read_text().splitlines()}) == ["0 cpu", "1 meta"]
+    built.unlink()
+    resumed = together(fork_server, tmp_path, 2, "resume", "two", "--epochs", 2, "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    whole = [] if way == "saved" else ["0 cpu"]  # where a table is in no checkpoint
+    assert sorted({*built.read_text().splitlines()}) == [*whole, "0 meta", "1 meta"]
+    assert together(fork_server, tmp_path, 2, "run", *plan, "--epochs", 2, "--name", "unbroken").code == 0
+    found, expected = (model_of(tmp_path / "runs" / name) for name in ("two", "unbroken"))
+    assert all(torch.equal(found[name], one) for name, one in expected.items())

@@ -140,7 +140,10 @@ class Strategy(Protocol):
 
     One whose processes each hold a part of the model has ``mesh``, the `DeviceMesh` of all of them, and ``host_group``,
     a process group for messages in the background. All processes then call the model together, in evaluations as well,
-    and save and load together; see `Checkpointer`.
+    and save and load together; see `Checkpointer`. It may have ``build(make, restored=...)``, which returns the model
+    that ``make()`` makes, in some processes possibly on torch's meta device: only those with values try the model, and
+    `prepare` gives the others theirs. ``built_whole`` says why it could not do so, and ``awaits_values`` that no
+    process has values, because the model will be `restored` from a checkpoint.
     """
 
     @property

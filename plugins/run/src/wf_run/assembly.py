@@ -15,7 +15,7 @@ from wf.declarations.kinds import KINDS
 from wf.declarations.values import VALUES
 from wf.discovery.entry import Entry
 from wf.engine.loop import Loop
-from wf.errors import UsageError
+from wf.errors import DataError, UsageError
 from wf.protocols import Checkpointer
 from wf.registry import Registry
 from wf_base.random import stream_key
@@ -238,7 +238,15 @@ class Assembly(RunBuild):
             check_smallest(self, self.strategy.bare(values["model"]), self.data, num, f" of fold {fold + 1}")
 
     def initialize_anew(self) -> None:
-        """Load the weights of ``init_from``, if that was postponed because of a checkpoint."""
+        """Load the weights of ``init_from``, if that was postponed because of a checkpoint.
+
+        Raises:
+            DataError: If the strategy has built the model without values because of it.
+        """
+        if getattr(self.strategy, "awaits_values", False):
+            raise DataError(
+                "the checkpoint that was there at the start is gone\n  start again: the run then starts over"
+            )
         if self.plan["init_from"] is not None and self.init_from is None:
             initialize(self, self.strategy.bare(self.values["model"]))
 

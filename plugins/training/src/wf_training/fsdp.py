@@ -12,10 +12,12 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import swap_tensors
 from torch.utils.checkpoint import checkpoint
 
 from wf.errors import UsageError
-from wf_base.shards import like
+from wf_base.shards import is_sharded, like, local
+from wf_base.training.empty import is_all_saved, is_empty, made_empty
 from wf_training.strategies import Processes
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,7 +33,8 @@ class FSDPStrategy(Processes):
     `torch.distributed.fsdp.fully_shard` (Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data
     Parallel"). The model is divided into units; the parameters of a unit are gathered for its forward and again for
     its backward pass, and gradients are averaged. Checkpoints have one file per process, and any number of processes
-    can resume from them. Each process builds the whole model before sharding it, so it must fit on each device once.
+    can resume from them. The first process builds the whole model, so it must fit once into the memory of its device;
+    the others build it on torch's meta device, without values, and get only their shards.
 
     Args:
         device: The type of device; its index is ignored.
@@ -45,6 +48,7 @@ class FSDPStrategy(Processes):
         activation_checkpointing: Recompute the activations inside each unit in the backward pass instead of keeping
             them.
         cpu_offload: Keep shards and optimizer on the host; units are gathered on the device, which must be CUDA.
+        whole_build: Build the whole model in each process, also where the meta device would do.
         wait_sec: Time to wait at the start for the other processes.
         timeout_sec: Time to wait for other processes in a collective; then the run ends and names the process that did
             not join it.
@@ -66,6 +70,7 @@ class FSDPStrategy(Processes):
         cpu_offload: bool = False,
         wait_sec: float = 300.0,
         timeout_sec: float = 1800.0,
+        whole_build: bool = False,
     ) -> None:
         device = torch.device(device)
         if min_params < 1:
@@ -75,24 +80,45 @@ class FSDPStrategy(Processes):
         super().__init__("fsdp", device, _backend(device), wait_sec, timeout_sec)
         self.mesh: DeviceMesh = init_device_mesh(device.type, (self.world_size,))
         """The processes that hold the shards."""
-        self.host_group = distributed.new_group(backend="gloo")
+        self.host_group: Any = distributed.new_group(backend="gloo")
         """A group for messages on the host while training uses the default group."""
         self._patterns = [modules] if isinstance(modules, str) else list(modules or ())
         self._min_params = min_params
         self._param_dtype = None if param_dtype is None else _DTYPES[param_dtype]
         self._reduce_dtype = None if param_dtype is None else _DTYPES[reduce_dtype]
         self._recomputes, self._offloads = activation_checkpointing, cpu_offload
+        self._builds_whole = whole_build
+        self.built_whole = ""
+        """Why other processes than the first have built the whole model; empty if they have not."""
+        self.awaits_values = False
+        """Whether the model has no values in any process, until a checkpoint is loaded."""
+
+    def build(self, make: Callable[[], Any], *, restored: bool) -> Any:
+        """The model that `make` makes; in all processes but the first without values, if it can be made so.
+
+        `prepare` gives them the values of the first process. A model that will be `restored` from a checkpoint which
+        has all of its values needs them in no process.
+        """
+        if self._builds_whole:
+            return make()
+        made, why = made_empty(make) if self.rank > 0 or restored else (make(), "")
+        if self.rank == 0 and is_empty(made) and not is_all_saved(made):
+            made = make()
+        found: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(found, (why, is_empty(made)), group=self.host_group)
+        self.built_whole = next((reason for reason, _ in found if reason), "")
+        self.awaits_values = found[0][1]
+        return made
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Shard the model in place; all processes start with the weights of the first one.
+        """Shard the model in place; all processes get the values and the random generators of the first one.
 
         Raises:
             UsageError: If the model cannot be sharded, or has no such `modules`.
         """
-        model = model.to(self.device)
+        if not is_empty(model):
+            model = model.to(self.device)
         _check(model)
-        for tensor in (*model.parameters(), *model.buffers()):
-            distributed.broadcast(tensor.detach(), 0)
         units = _named(model, self._patterns) if self._patterns else _of_size(model, self._min_params)
         if self._recomputes and not units:
             raise UsageError(
@@ -106,6 +132,8 @@ class FSDPStrategy(Processes):
                 unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
             self._shard(unit)
         self._shard(model, output_dtype=None if self._param_dtype is None else torch.get_default_dtype())
+        self._fill_buffers(model)
+        self._share_generators()
         if any(True for _ in model.buffers()):
             model.register_forward_pre_hook(_share_buffers)
         model.register_load_state_dict_pre_hook(_divide)
@@ -126,6 +154,8 @@ class FSDPStrategy(Processes):
         self._fully_shard(module, MixedPrecisionPolicy(self._param_dtype, self._reduce_dtype, output_dtype))
 
     def _fully_shard(self, module: nn.Module, policy: MixedPrecisionPolicy) -> None:
+        """Shard the parameters of a module that are not sharded yet, and give each process its part of the values."""
+        wholes = {name: one for name, one in module.named_parameters() if not is_sharded(one)}
         fully_shard(
             module,
             mesh=self.mesh,
@@ -133,6 +163,43 @@ class FSDPStrategy(Processes):
             mp_policy=policy,
             offload_policy=CPUOffloadPolicy() if self._offloads else OffloadPolicy(),
         )
+        sharded = dict(module.named_parameters())
+        for name in list(wholes):
+            self._fill(sharded[name], wholes.pop(name))  # which frees the whole one
+
+    def _fill(self, sharded: nn.Parameter, whole: Tensor) -> None:
+        """Give each process its part of a parameter of the first process."""
+        if sharded.is_meta:
+            room = torch.empty_like(sharded, device="cpu" if self._offloads else self.device)
+            swap_tensors(sharded, nn.Parameter(room, requires_grad=sharded.requires_grad))  # also where it is shared
+        if self.awaits_values:
+            local(sharded).fill_(torch.nan if sharded.is_floating_point() else 0)  # so that nobody trains without them
+            return
+        whole = _with_room(whole.detach(), self.device)
+        distributed.broadcast(whole, 0)
+        local(sharded).copy_(local(like(whole, sharded)))
+
+    def _fill_buffers(self, model: nn.Module) -> None:
+        """Give each process the buffers of the first one, those that no checkpoint has, too."""
+        for _, buffer in model.named_buffers(remove_duplicate=False):
+            if buffer.is_meta:
+                swap_tensors(buffer, _with_room(buffer, self.device))
+            distributed.broadcast(buffer.detach(), 0)
+
+    def _share_generators(self) -> None:
+        """Set the random generators of all processes to the state of the first one: only it has drawn all weights."""
+        state = torch.get_rng_state().to(self.device)
+        distributed.broadcast(state, 0)
+        torch.set_rng_state(state.cpu())
+        if self.device.type == "cuda":
+            state = torch.cuda.get_rng_state(self.device).to(self.device)
+            distributed.broadcast(state, 0)
+            torch.cuda.set_rng_state(state.cpu(), self.device)
+
+
+def _with_room(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor, or one like it without values if it is on the meta device."""
+    return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor
 
 
 def _backend(device: torch.device) -> str:

@@ -42,6 +42,7 @@ def check_parts(run: Any, strategy: Strategy, model: nn.Module, data: Any) -> No
     found = {f"code {file.name}": sha256_of(file)[:12] for file in own_files(run)}
     found |= {f"samples of {split}": str(data.num_samples(split)) for split in getattr(data, "splits", ())}
     found |= {f"parameter {name}": str(list(one.shape)) for name, one in model.named_parameters()}
+    found |= {f"buffer {name}": str(list(one.shape)) for name, one in model.named_buffers(remove_duplicate=False)}
     _compare(strategy, found, _differences)
 
 

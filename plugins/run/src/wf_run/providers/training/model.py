@@ -17,6 +17,7 @@ from wf.protocols import Strategy
 from wf_base import Batch, tree
 from wf_base.directions import directions
 from wf_base.task import TaskRuntime
+from wf_base.training.empty import is_empty
 from wf_base.training.parts import Parts
 from wf_data.fingerprint import of_tensors
 from wf_data.serving import RunData
@@ -43,22 +44,34 @@ def model(
     """The model to train. Its weights depend only on the run's seed."""
     run.builder.on_demand.settle("model", run.plan["model"])
     torch.manual_seed(run.plan["seed"])
-    made = run.make("model")
+    build = getattr(strategy, "build", None)
+    made = (
+        run.make("model") if build is None else build(partial(_made_for_strategy, run), restored=run.values["restored"])
+    )
     if not isinstance(made, nn.Module):
         raise UsageError(f"model '{run.name('model')}' is {type(made).__name__}, not a torch.nn.Module")
-    made.to(strategy.device)
+    if why := getattr(strategy, "built_whole", ""):
+        run.messages.append(f"each process builds the whole model: {why}")
+    has_values = build is None or not is_empty(made)
+    if has_values:
+        made.to(strategy.device)
     for part in made.children() if isinstance(made, Parts) else (made,):
         autocast_forward(part, run.plan["precision"], strategy.device)
     _check_scopes(run, strategy)
     if isinstance(served, RunData):
-        _try_outputs(run, made, served, outputs)
+        if has_values:
+            _try_outputs(run, made, served, outputs)
+        if build is not None:
+            before = run.before.values.get("num_outputs") if run.before else None
+            know_num_outputs(run, run.of_the_first({"num": run.values.get("num_outputs", before)})["num"])
     if run.plan["init_from"] is not None:
         run.values.need("init_map")  # counts as used, even if only the original run used it
-    if run.initialize and run.plan["init_from"] is not None:
+    if run.initialize and run.plan["init_from"] is not None and has_values:
         initialize(run, made)
-    run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
+    if has_values:
+        run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
     if isinstance(served, RunData):
-        if run.initialize:
+        if run.initialize and has_values:
             check_smallest(run, made, served, served.num_kept)
         if strategy.world_size > 1 and hasattr(strategy, "unused_parameters"):
             strategy.unused_parameters = unused = unused_parameters(made, served.first("train"))
@@ -68,6 +81,14 @@ def model(
     prepared: nn.Module = strategy.prepare(made)
     tell_of_norms(run, strategy, strategy.bare(prepared))
     return prepared
+
+
+def _made_for_strategy(run: RunBuild) -> Any:
+    """The model; one without values is prepared for the trainer at once, as this may need some."""
+    made, run.not_trained = run.make("model"), []
+    if is_empty(made):
+        run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
+    return made
 
 
 def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
