@@ -298,9 +298,8 @@ def _check_unchanged(study: Study, registry: Registry) -> None:
     documents, manifest = study.documents(), study.manifest
     now = {"versions": versions_of(documents, registry), "code": hashes_of(documents)}
     for what in ("versions", "code"):
-        for name in sorted(manifest[what].keys() | now[what].keys()):
-            before, after = manifest[what].get(name), now[what].get(name)
-            if before != after:
+        for name, before in sorted(manifest[what].items()):
+            if before != (after := now[what].get(name)):
                 was = f"{name} {before} and now it is {after}" if what == "versions" else f"different code in {name}"
                 raise UsageError(
                     f"the comparison in {study.path} was begun with {was}: new runs would not be comparable\n"

@@ -31,6 +31,7 @@ from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
 from wf_compare.tables.table import Table
 from wf_run.directory.group import RunGroup
+from wf_run.resuming.sources import with_neighbours
 from wf_run.runfiles.runfile import RunFile, folders_of, load
 from wf_run.trust.code import Source
 from wf_storage.files import write_atomically
@@ -197,11 +198,17 @@ def digest_of(plans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def hashes_of(plans: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The SHA-256 of the user's own files that rows name: ``net.py`` in ``net.py:Net``, and plugin files."""
+    """The SHA-256 of the user's own files that rows name, ``net.py`` in ``net.py:Net`` and plugin files, and of the
+    modules beside them that these import."""
     texts = {text for plan in plans for text in plan["plugins"]}
     texts |= {name.rpartition(":")[0] for plan in plans for name in _names(plan) if ":" in name}
-    files = sorted(path for text in texts if is_path(text) and (path := Path(text).expanduser()).is_file())
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    named = [path for text in texts if is_path(text) and (path := Path(text).expanduser()).is_file()]
+    files = {
+        beside if (beside := path.parent / one.name).is_file() else one  # unless `path` is a link
+        for path in named
+        for one in with_neighbours([path.resolve()])
+    }
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted({*named, *files})}
 
 
 def versions_of(plans: Sequence[Mapping[str, Any]], registry: Registry) -> dict[str, str]:

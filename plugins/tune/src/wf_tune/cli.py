@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from wf.discovery.modules import locate
 from wf.errors import InterruptedRun, UsageError, WfError
 from wf.registry import Registry
 from wf.terminal import plural
@@ -25,12 +23,14 @@ from wf_cli.output import echo, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_names, complete_runs
 from wf_run.cli.run_options import write_options
 from wf_run.cli.running import VARIANT, RunCommand
+from wf_run.cli.starting import uncollected
 from wf_run.directory.naming import place_of
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import dump
 from wf_run.trust.code import Source
 from wf_run.trust.guards import guard_for
 from wf_run.trust.records import record
+from wf_tune.code import check_code, check_files, warm_up
 from wf_tune.planning import (
     OWN,
     check_not_given,
@@ -46,7 +46,6 @@ from wf_tune.planning import (
     space_of_line,
     take_own,
     try_defaults,
-    warm_up,
     whole,
 )
 from wf_tune.space import Space, document_of, nothing_varied, parse
@@ -189,7 +188,7 @@ def _begin(
         )
     plans = check_points(base, space, lambda document: prepare(document, registry, folders))
     check_options_of(plans, space, builder)
-    trial, setting = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
+    trial, setting, code = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
     check_options_of(plans, space, builder, resolved(trial.run_file))
     by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of
@@ -204,12 +203,15 @@ def _begin(
         pruner=options["pruner_table"],
         repeats=repeats,
         seed=seed,
+        conditions=code,
     )
     name = default_name(plans[0], space, definition["digest"])
     path = place_of(options["name"], options["run_dir"]) or Path("runs") / name
     directory = Directory.at(path)
     if directory is not None and directory.definition["digest"] != definition["digest"]:
         raise UsageError(f"{path} is a search with other settings\n  choose another --name")
+    if directory is not None:
+        check_code(directory.definition, code, path, say)
     for message in trial.messages:
         say(message)
     if options["dry_run"]:
@@ -237,13 +239,13 @@ def _begin(
         record(directory.path, _sources_in(directory), registry)
     else:
         directory.update(**settings)
-    return _go_on(ctx, directory, registry, setting, options["storage"], say, is_warm=True)
+    return _go_on(ctx, directory, registry, setting, options["storage"], say)
 
 
 def _resume(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
     directory = _open(options["resume"])
     directory.update(**settings_of(options, directory))
-    return _again(ctx, directory, options["storage"], say)
+    return _again(ctx, directory, options["storage"], say, quiet=options["quiet"])
 
 
 def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
@@ -282,7 +284,7 @@ def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
         raise UsageError(f"{path} holds a different search from '{study}' in the storage\n  choose another --run-dir")
     else:
         directory.update(jobs=whole("jobs", options["jobs"]))
-    return _again(ctx, directory, url, say)
+    return _again(ctx, directory, url, say, quiet=options["quiet"])
 
 
 def _look(ctx: click.Context, place: str, options: Mapping[str, Any]) -> Outcome:
@@ -309,29 +311,17 @@ def _last_verdict(directory: Directory, registry: Registry) -> Verdict | None:
     return verdict_of(table, directory)
 
 
-def _again(ctx: click.Context, directory: Directory, storage: str | None, say: Any) -> Outcome:
+def _again(ctx: click.Context, directory: Directory, storage: str | None, say: Any, *, quiet: bool) -> Outcome:
     """Go on with a search by its directory, which may have been received with foreign code."""
     line = of_line(ctx)
     ask = partial(guard_for, directory.path, _sources_in(directory), line=line["line"], trust=line["trust"])
     registry = registry_of(ctx, directory.manifest["plugins"], ask)
-    _check_code(directory)
+    check_files(directory.definition, directory.folders)
     setting = setting_of(ctx, registry, directory.manifest["plugins"], directory.folders, directory.manifest["jobs"])
+    with uncollected("" if quiet else "loading torch ..."):
+        code = warm_up(_sources_in(directory), setting)
+    check_code(directory.definition, code, directory.path, say)
     return _go_on(ctx, directory, registry, setting, storage, say)
-
-
-def _check_code(directory: Directory) -> None:
-    """Refuse to go on if a file of the user's code is missing, or differs from the one that the search started with."""
-    for file, digest in directory.definition["code"].items():
-        path = locate(Path(file), directory.folders)
-        if not path.is_file():
-            raise UsageError(
-                f"{file} is missing, and trials of this search use it\n  copy it from where it was started"
-            )
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise UsageError(
-                f"{file} differs from the file with which the search was started, so its trials could not be compared\n"
-                "  use the same file, or start a new search: --name NAME"
-            )
 
 
 def _go_on(
@@ -341,8 +331,6 @@ def _go_on(
     setting: Setting,
     storage: str | None,
     say: Any,
-    *,
-    is_warm: bool = False,
 ) -> Outcome:
     """Train the missing trials, and compare the best with the defaults."""
     manifest, definition = directory.manifest, directory.definition
@@ -361,7 +349,7 @@ def _go_on(
             elif manifest["home"]:
                 trials.total = manifest["trials"]
             directory.update(status="running", reason=None)
-            verdict = _carry_out(ctx, directory, trials, engine, registry, setting, say, is_warm=is_warm)
+            verdict = _carry_out(ctx, directory, trials, engine, registry, setting, say)
         except InterruptedRun as error:
             directory.update(status="interrupted", reason=str(error))
             error.add_note(_again_words(directory))
@@ -381,8 +369,6 @@ def _carry_out(
     registry: Registry,
     setting: Setting,
     say: Any,
-    *,
-    is_warm: bool,
 ) -> Verdict | None:
     from wf_compare.comparison import Line
     from wf_tune.ending import why_none
@@ -391,8 +377,6 @@ def _carry_out(
     from wf_tune.views.text import record_of
 
     manifest = directory.manifest
-    if not is_warm:
-        warm_up(_sources_in(directory), setting)
     freeze()
     total = trials.total
     number = len([one for one in trials.all() if one.state not in ("running", "waiting")])

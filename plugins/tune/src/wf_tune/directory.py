@@ -180,6 +180,8 @@ def definition_of(
     document: str,
     plans: Sequence[Mapping[str, Any]],
     space: Space,
+    *,
+    conditions: Mapping[str, Any],
     **fields: Any,
 ) -> dict[str, Any]:
     """The definition of a search: everything that another machine needs to join it. It never changes.
@@ -188,6 +190,7 @@ def definition_of(
         document: The run file as TOML.
         plans: Prepared run files of points that together use every component of the space.
         space: The search space.
+        conditions: Versions and checksums of the code, from `wf_tune.code.warm_up`; no part of the digest.
         fields: `by`, `larger_is_better`, `searcher`, `pruner`, `repeats` and `seed`.
     """
     own = {
@@ -199,7 +202,7 @@ def definition_of(
     code = hashes_of(plans)
     said = {**own, "document": tomllib.loads(document)}  # parsed, because the order of its keys varies
     text = json.dumps([list(plans), said, code], sort_keys=True, default=str)
-    return {**own, "code": code, "digest": hashlib.sha256(text.encode()).hexdigest()}
+    return {**own, "code": code, "conditions": dict(conditions), "digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def space_of(definition: Mapping[str, Any]) -> Space:

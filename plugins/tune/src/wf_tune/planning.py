@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from wf.blame import FAILURES
 from wf.declarations.component import REQUIRED
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS, option_prefix
-from wf.discovery.entry import Entry
 from wf.errors import DataError, UsageError
 from wf.parameters import takes_several, with_names, without_null
 from wf.registry import Registry
@@ -36,7 +34,6 @@ from wf_run.opening import place_of_files
 from wf_run.planning.defaults import with_defaults
 from wf_run.planning.names import check_value
 from wf_run.planning.plan import prepare
-from wf_run.resuming.sources import plugin_code
 from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
@@ -44,57 +41,21 @@ from wf_run.runfiles.runfile import options_of as options_of_table
 from wf_run.runfiles.said import said_in
 from wf_run.trust.code import Source
 from wf_run.trust.guards import guard_for
+from wf_tune.code import warm_up
 from wf_tune.space import Dimension, Space, document_of, given_in, without
 
 if TYPE_CHECKING:
     from wf_compare.training import Setting
     from wf_tune.directory import Directory
 
-_OF_STORAGE = [f"alembic.{name}" for name in ("command", "config", "migration", "script")]
-"""Modules that the database needs and Optuna imports late."""
 OWN = ("searcher", "pruner")
 """The component kinds of this command; run files do not have them."""
-
-
-def warm_up(sources: Sequence[Source], setting: Setting) -> None:
-    """Import the components of the trials before processes are forked; each process imports the user's own code.
-
-    Args:
-        sources: Run files that together have every component, from `sources_of`.
-        setting: The settings shared by the processes.
-    """
-    from wf_compare.workers import preload
-
-    preload(["torch._dynamo", *_OF_STORAGE])
-    made: dict[int, Entry] = {}
-    for document, _ in sources:
-        with suppress(*FAILURES):  # the trial's process will report it
-            plan, registry = setting.prepare(document)
-            builder = Builder(registry)
-            for entry in _entries(plan, registry):
-                entry.params_unloaded()
-                builder.params(entry)
-                made[id(entry)] = entry
-    with suppress(*FAILURES):
-        plugin_code(made.values(), ())
 
 
 def freeze() -> None:
     """Exclude all objects from garbage collection, which would copy memory pages that forked processes share."""
     gc.collect()
     gc.freeze()
-
-
-def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
-    """The components of a run that come from installed plugins."""
-    for kind in KINDS.keys() & plan.keys():
-        tables = plan[kind] if kind in KINDS.several else [plan[kind]]
-        for table in tables or ():
-            use = table.get("use")
-            if isinstance(use, str) and registry.has(kind, use.partition("@")[0]):
-                entry = registry.find(kind, use)
-                if entry.plugin is not None and entry.plugin.distribution:
-                    yield entry
 
 
 def try_defaults(
@@ -104,10 +65,11 @@ def try_defaults(
     folders: Sequence[Path],
     options: Mapping[str, Any],
     sources: Sequence[Source],
-) -> tuple[Any, Setting]:
-    """Build the defaults in a separate process; returns the result, and the setting shared by all processes.
+) -> tuple[Any, Setting, dict[str, Any]]:
+    """Build the defaults in a separate process, and meanwhile warm up this one for the trials.
 
-    Meanwhile this process is warmed up for the trials.
+    Returns:
+        The result, the setting shared by all processes, and the code of the components, from `wf_tune.code.warm_up`.
     """
     with uncollected("" if options["quiet"] else "loading torch ..."):
         from wf_compare.training import try_out
@@ -115,11 +77,12 @@ def try_defaults(
 
     setting = setting_of(ctx, registry, of_run(plan), folders, whole("jobs", options["jobs"]))
     setting.prepare(plan)
+    code: dict[str, Any] = {}
 
     def tasks() -> Iterator[tuple[str, Sequence[Any]]]:
         yield "defaults", (plan, setting)
         preload(["torch._dynamo", "wf_tune.search"])  # meanwhile
-        warm_up(sources, setting)
+        code.update(warm_up(sources, setting))
 
     pool: Pool[str] = Pool(try_out, 2)
     phase = "" if options["quiet"] else "preparing the defaults ..."
@@ -134,7 +97,7 @@ def try_defaults(
             "  they are the settings without --vary; a run file may have values for those that are varied"
         )
     preload(trial.modules)
-    return trial, setting
+    return trial, setting, code
 
 
 def setting_of(

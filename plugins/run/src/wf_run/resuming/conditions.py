@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 def conditions_of(parts: Assembly) -> dict[str, Any]:
     """The manifest fields that are compared on resume, as JSON values."""
-    device = parts.strategy.device
+    device, own = parts.strategy.device, own_files(parts)
+    code = of_code(parts.builder.made, own)
     found = {
         "seed": parts.plan["seed"],
         "device": str(device),
@@ -42,22 +43,37 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
         "world_size": parts.strategy.world_size,
         "precision": precision(),
         "determinism": determinism(),
+        "versions": code["versions"],
+        "schema": codec.SCHEMA,
+        "components": code["components"],
+        "plugin_code": code["plugin_code"],
+        "dataset": parts.fingerprint(),
+        "run_file": tomllib.loads(dump(parts.plan)),
+        "code": code["code"],
+    }
+    if contributed := parts.builder.conditions():
+        found["conditions"] = contributed
+    return dict(json.loads(json.dumps(finite(found), default=str)))
+
+
+def of_code(made: Iterable[Entry], own: Sequence[Path]) -> dict[str, Any]:
+    """The manifest fields about code: versions, components, and checksums.
+
+    Args:
+        made: The components; those of plugins are imported.
+        own: The user's files, with the modules that they import.
+    """
+    return {
         "versions": {
             "wf": wf.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "schema": codec.SCHEMA,
-        "components": _provenance(parts.builder.made),
-        "plugin_code": plugin_code(parts.builder.made, own_files(parts)),
-        "dataset": parts.fingerprint(),
-        "run_file": tomllib.loads(dump(parts.plan)),
-        "code": [{"file": file.name, "sha256": sha256_of(file)} for file in own_files(parts)],
+        "components": _provenance(made),
+        "plugin_code": plugin_code(made, own),
+        "code": [{"file": file.name, "sha256": sha256_of(file)} for file in own],
     }
-    if contributed := parts.builder.conditions():
-        found["conditions"] = contributed
-    return dict(json.loads(json.dumps(finite(found), default=str)))
 
 
 def keys_of(parts: Assembly) -> list[dict[str, Any]]:

@@ -45,7 +45,8 @@ def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
 
 def with_neighbours(own: Iterable[Path]) -> set[Path]:
     """The user's files, and the modules that they import from their own folders."""
-    files, waiting = set(own), list(own)
+    files = set(own)
+    waiting = list(files)
     while waiting:
         file = waiting.pop()
         for name in _imported(file):
