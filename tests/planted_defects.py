@@ -35,6 +35,7 @@ from wf.traits import (
 )
 from wf_base import Batch, Dataset, Metric, TensorSamples
 from wf_base.task import TaskRuntime
+from wf_charts import PlotTraits
 from wf_data.serving import RunData
 from wf_export.traits import ExporterTraits
 from wf_fitting.parts import Facts, Part
@@ -1046,6 +1047,14 @@ class NoUse:
         """Nothing."""
 
 
+class NoSearch:
+    """Draws nothing."""
+
+    def charts(self) -> list[Any]:
+        """Nothing."""
+        return []
+
+
 CORRECT: dict[str, Component] = {
     component.kind: component
     for component in (
@@ -1191,6 +1200,7 @@ PLANTED: tuple[Planted, ...] = (
     _planted("task-trains", "`num_outputs` does not match the targets", "OneMoreStar"),
     _planted("link-applies", "detaches its result", "shine_alone"),
     _declared("exporter-methods", "no `use`", _component("exporter", "NoUse", ExporterTraits(endings=(".none",)))),
+    _declared("plot-draws", "draws a `serach`", _component("plot", "NoSearch", PlotTraits(of="serach"))),
     _planted("command-help", "a plain function", "no_command"),
     _declared("run", "a loss that fails in evaluation", _component("loss", "not_in_evaluation", NUMBERS)),
     _declared("run-resumes", "a hook whose count restarts at 0", _component("hook", "CountsAnew")),

@@ -475,3 +475,20 @@ def test_torchrun_is_refused(wf: Any, folder: Path) -> None:
 def test_a_component_option_completes(folder: Path, wf: Any) -> None:
     env = {"_WF_COMPLETE": "bash_complete", "COMP_WORDS": "wf compare --loss focal --loss.", "COMP_CWORD": "4"}
     assert "--loss.gamma" in wf(env={**env, "PATH": os.environ["PATH"]}).stdout
+
+
+def test_a_comparison_has_plots_by_its_figure_or_that_of_the_report(wf: Any, folder: Path, trained: Path) -> None:
+    drawn = wf("plot", "c")
+    assert (drawn.code, drawn.stdout.split()) == (
+        0, ["runs/c/plots/means.svg", "runs/c/plots/differences.svg"]
+    ), drawn.stderr  # fmt: skip
+    by = json.loads((trained / "table.json").read_text())["by"]
+    assert f"{by}: mean and 95 % interval" in (trained / "plots" / "means.svg").read_text()
+    assert wf("report", "c", "--no-plots").code == 0
+    assert f"{by}: mean and 95 % interval" in (folder / "report.html").read_text()
+    assert wf("report", "c", "--no-plots", "--by", "test/loss").code == 0
+    page = (folder / "report.html").read_text()
+    assert "test/loss: mean and 95 % interval" in page
+    assert f"{by}: mean and 95 % interval" not in page
+    refused = wf("plot", "c", "--plot", "curves")
+    assert (refused.code, "plot 'curves' draws a run, not a comparison" in refused.stderr) == (2, True)

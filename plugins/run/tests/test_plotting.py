@@ -108,6 +108,10 @@ def test_plots_of_another_task_and_unknown_plots_are_refused(run_copy: Path, wf:
     done = wf("plot", "iris", "--plot", "residuals")
     assert done.code == 2
     assert "plot 'residuals' is for the tasks regression, and the run's is classification" in done.stderr
+    for line in (("plot", "iris"), ("run", "--dataset", "iris", "--hook", "+plots", "--dry-run")):
+        done = wf(*line, "--plot", "comparison-means")
+        assert done.code == 2
+        assert "plot 'comparison-means' draws a comparison, not a run" in done.stderr
     done = wf("plot", "iris", "--plot", "confusin")
     assert done.code == 2
     assert "did you mean 'confusion'" in done.stderr

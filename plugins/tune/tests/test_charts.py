@@ -9,7 +9,7 @@ from wf_tune.engine.pruners import No
 from wf_tune.engine.searchers import Random
 from wf_tune.space import Space, parse
 from wf_tune.trials import Trials, of_file
-from wf_tune.views.charts import charts_of
+from wf_tune.views.charts import history, importance, slices
 
 SPACE = Space([parse("optimizer.lr=log(1e-4,1)"), parse("batch_size=int(8,64)"), parse("model=a,b")], lambda *_: ())
 
@@ -38,17 +38,17 @@ def test_the_setting_that_decides_everything_has_all_the_importance(trials: Tria
 
 def test_the_charts_show_the_trials(trials: Trials) -> None:
     found = trials.all()
-    charts = charts_of(found, SPACE, trials.importances(), "validation/accuracy", larger_is_better=True)
-    names = [chart.name for chart in charts]
-    assert names == ["search-history", "search-importance", "search-slices", "search-slice-model"]
-    history, importance, slices, models = charts
-    assert isinstance(history, Lines)
-    best = next(series for series in history.series if series.name == "best so far")
+    by = "validation/accuracy"
+    progress, shares = history(found, by, larger_is_better=True), importance(trials.importances())
+    ranges, models = slices(found, SPACE, by)
+    assert [chart.name for chart in (ranges, models)] == ["search-slices", "search-slice-model"]
+    assert isinstance(progress, Lines)
+    best = next(series for series in progress.series if series.name == "best so far")
     assert list(best.y) == [max(one.value or 0.0 for one in found[: number + 1]) for number in range(30)]
-    assert isinstance(importance, Intervals)
-    assert next(row.name for row in importance.rows) == "optimizer.lr"
-    assert isinstance(slices, Panels)
-    rates = next(panel for panel in slices.panels if panel.title == "optimizer.lr").series[0]
+    assert isinstance(shares, Intervals)
+    assert next(row.name for row in shares.rows) == "optimizer.lr"
+    assert isinstance(ranges, Panels)
+    rates = next(panel for panel in ranges.panels if panel.title == "optimizer.lr").series[0]
     assert [10**x for x in rates.x] == pytest.approx(list(rates.y))
     assert isinstance(models, Intervals)
     for row in models.rows:
@@ -57,4 +57,6 @@ def test_the_charts_show_the_trials(trials: Trials) -> None:
 
 
 def test_without_ended_trials_there_is_no_chart() -> None:
-    assert charts_of([], SPACE, {}, "validation/accuracy", larger_is_better=True) == []
+    assert history([], "validation/accuracy", larger_is_better=True) is None
+    assert importance({}) is None
+    assert slices([], SPACE, "validation/accuracy") == []

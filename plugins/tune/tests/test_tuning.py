@@ -24,6 +24,27 @@ SEARCH = (
 )
 
 
+OWN_PLOT = """
+from wf import Component, hookimpl
+from wf_charts import Interval, Intervals, PlotTraits
+from wf_tune.directory import Directory
+
+
+@hookimpl
+def wf_components():
+    return [Component("plot", "of-trials", OfTrials, "trials", traits=PlotTraits(of="search"))]
+
+
+class OfTrials:
+    def __init__(self, run_dir):
+        self.trials = Directory(run_dir).trials().all()
+
+    def charts(self):
+        rows = [Interval(name=str(one.number), mean=one.value) for one in self.trials]
+        return [Intervals(name="trials", title="Trials of this search", rows=rows)]
+"""
+
+
 def manifest(path: Path) -> Any:
     return json.loads((path / "manifest.json").read_text())
 
@@ -79,6 +100,14 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
     text = (tmp_path / "page.html").read_text()
     assert "validation/accuracy by trial" in text
     assert "With fresh seeds" in text
+    (tmp_path / "own.py").write_text(OWN_PLOT)
+    drawn = wf("plot", "runs/one", "-p", "own.py")
+    names = ("search-history", "search-importance", "search-slices", "search-slice-optimizer", "trials")
+    assert drawn.stdout.split() == [f"runs/one/plots/{name}.svg" for name in names]
+    page = wf("report", "runs/one", "-o", "page.html", "-p", "own.py", "--plot", "of-trials")
+    assert (page.code, "Trials of this search" in (tmp_path / "page.html").read_text()) == (0, True)
+    refused = wf("plot", "runs/one", "--plot", "curves")
+    assert (refused.code, "plot 'curves' draws a run, not a search" in refused.stderr) == (2, True)
 
     other = wf("tune", *IRIS, "--epochs", "2", *SEARCH, "--name", "one")
     assert (other.code, "is a search with other settings\n  choose another --name" in other.stderr) == (2, True)

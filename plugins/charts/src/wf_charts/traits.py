@@ -10,8 +10,11 @@ from wf.declarations.fields import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class PlotTraits:
-    """Traits of plots: the runs that they apply to, and their needs."""
+    """Traits of plots: what they draw, the runs that they apply to, and their needs."""
 
+    of: str = "run"
+    """``run``, or the kind of a directory of several runs, as in its ``manifest.json``: ``comparison``, ``search``. The
+    directory is the run value `run_dir`; ``update`` is not called."""
     tasks: tuple[str, ...] = ()
     """The tasks that it applies to, see ``wf list tasks``; empty for all."""
     needs: Literal["records", "predictions"] = "predictions"
@@ -22,6 +25,10 @@ class PlotTraits:
 
     def __post_init__(self) -> None:
         check_fields(self, "PlotTraits")
+        if self.of != "run":
+            if self.tasks:
+                raise ValueError(f"PlotTraits: tasks are of runs, and the plot draws a {self.of}")
+            object.__setattr__(self, "needs", "records")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Command, Component, hookimpl
-from wf_charts import SectionTraits
+from wf_charts import PlotTraits, SectionTraits
 
 
 @hookimpl
@@ -22,13 +22,27 @@ def wf_commands() -> list[Command]:
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """The additions of this package to reports."""
+    """The plots of comparisons, and the section of this package in reports."""
     return [
+        Component(
+            "plot",
+            "comparison-means",
+            "wf_compare.tables.plots:Means",
+            "the mean of each row with its interval",
+            traits=PlotTraits(of="comparison", order=10),
+        ),
+        Component(
+            "plot",
+            "comparison-differences",
+            "wf_compare.tables.plots:Differences",
+            "differences from the first row with intervals",
+            traits=PlotTraits(of="comparison", order=20),
+        ),
         Component(
             "report-section",
             "comparison",
             "wf_compare.tables.report:Comparison",
             "means with intervals, and differences from the first row",
             traits=SectionTraits(order=15),
-        )
+        ),
     ]

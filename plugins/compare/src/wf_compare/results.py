@@ -190,13 +190,17 @@ def check_same_figure(
         )
 
 
-def larger_is_better(by: str, rows: Sequence[Row], registry: Registry) -> bool | None:
-    """The direction of a figure: the user's, as in ``validation/accuracy:max``, else declared; None if unknown."""
+def larger_is_better(by: str, rows: Sequence[Row], registry: Registry | None = None) -> bool | None:
+    """The direction of a figure: the user's, as in ``validation/accuracy:max``, else declared; None if unknown.
+
+    Without a registry the declaration is that which the runs have recorded.
+    """
     monitor = Monitor.read(by)
     if monitor.larger_is_better is not None:
         return monitor.larger_is_better
     metric = metric_of(monitor.name, _metrics(rows[0].document))
-    traits = registry.find("metric", metric).component.traits if metric and registry.has("metric", metric) else None
+    known = registry is not None and metric is not None and registry.has("metric", metric)
+    traits = registry.find("metric", metric).component.traits if registry and metric and known else None
     if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
         return traits.larger_is_better
     said = (run.directions.get(monitor.name) for row in rows for run in row.runs)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wf.blame import FAILURES
+from wf.discovery.entry import Entry
 from wf.discovery.modules import describe
 from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
+from wf.registry import Registry
 from wf_cli.common import WfCommand, of_line, registry_of
 from wf_cli.output import echo, tell
 from wf_run.cli.completing import complete_runs
+
+if TYPE_CHECKING:
+    from wf_report.content import ReportedRun
+    from wf_run.views.choosing import Drawn
 
 OUTPUT = "report.html"
 
@@ -26,7 +33,7 @@ OUTPUT = "report.html"
 @click.option(
     "--plot", "names", multiple=True, metavar="NAME", help="Draw only this plot, see wf list plots; repeatable."
 )
-@click.option("--no-plots", is_flag=True, help="Draw only the recorded curves, which need neither weights nor data.")
+@click.option("--no-plots", is_flag=True, help="Leave out plots that need weights and data, so draw curves alone.")
 @click.pass_context
 def report(
     ctx: click.Context,
@@ -45,6 +52,7 @@ def report(
     """
     from wf_report.content import Content, find_runs
     from wf_report.page import make_page, title_of
+    from wf_run.views.choosing import KIND
     from wf_storage.files import write_atomically
 
     if no_plots and names:
@@ -56,8 +64,10 @@ def report(
         raise DataError(f"there is no folder {target.parent} for {target.name}")
     runs, folders = find_runs(places)
     broken: list[str] = []
-    draw = partial(_draw, names=("curves",) if no_plots else names, line=of_line(ctx), broken=broken)
-    content = Content(runs=runs, folders=folders, registry=registry_of(ctx), by=by, draw=draw)
+    registry = registry_of(ctx)
+    plots = [registry.find(KIND, name) for name in names]
+    draw = partial(_draw, plots=plots, light=no_plots, by=by, registry=registry, line=of_line(ctx), broken=broken)
+    content = Content(runs=runs, folders=folders, registry=registry, by=by, draw=draw)
     page, failed = make_page(content, title or title_of(content))
     try:
         write_atomically(target, page)
@@ -71,13 +81,40 @@ def report(
         raise PluginError("\n  ".join(["parts of the page could not be made", *failed, *broken]))
 
 
-def _draw(run: Any, *, names: tuple[str, ...], line: Any, broken: list[str]) -> Any:
-    """The charts of a run; failures are reported on the page."""
-    from wf_run.views.plotting import Drawn, draw_run
+def _draw(
+    drawn: ReportedRun | Path,
+    *,
+    plots: Sequence[Entry],
+    light: bool,
+    by: str | None,
+    registry: Registry,
+    line: Any,
+    broken: list[str],
+) -> Drawn:
+    """The charts of a run or a directory of several; failures are reported on the page.
 
+    Args:
+        drawn: The run, or the directory.
+        plots: The plots that the user named; of these only the ones that draw this kind of directory are drawn.
+        light: Whether to leave out plots that need weights and data.
+        by: The figure by which runs are compared, if the user named one.
+        registry: Where plots are looked up.
+        line: The plugins and the trust of the command line.
+        broken: Receives the failed plots.
+    """
+    from wf_run.views.choosing import RUN, Drawn, draw_group, fitting, kind_of, traits_of
+    from wf_run.views.plotting import draw_run
+
+    of = (kind_of(drawn) if isinstance(drawn, Path) else RUN) or RUN
+    names = [registry.full_name(entry) for entry in plots if traits_of(entry).of == of]
+    if (plots and not names) or (of != RUN and not fitting(registry, None, (), of)):
+        return Drawn()
     try:
-        drawn = draw_run(run.path, names, **line)
+        if isinstance(drawn, Path):
+            found = draw_group(drawn, of, registry, names, by)
+        else:
+            found = draw_run(drawn.path, names, light=light, **line)
     except FAILURES as error:
         return Drawn(missing=[str(error) if isinstance(error, WfError) else describe(error)])
-    broken += drawn.broken
-    return drawn
+    broken += found.broken
+    return found

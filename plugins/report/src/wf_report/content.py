@@ -91,8 +91,8 @@ class Content:
     registry: Registry
     by: str | None = None
     """The figure to compare by, if the user named one."""
-    draw: Callable[[ReportedRun], Any] = field(repr=False)
-    """Draws a run: `wf_run.views.plotting.Drawn`."""
+    draw: Callable[[ReportedRun | Path], Any] = field(repr=False)
+    """Draws a run, or a directory of several: `wf_run.views.choosing.Drawn`."""
 
     @property
     def named(self) -> Sequence[ReportedRun]:

@@ -49,7 +49,7 @@ def wf_components() -> list[Component]:
             "report-section",
             "plots-of-runs",
             "wf_report.sections:PlotsOfRuns",
-            "all plots that fit a run's task",
+            "all plots of runs, comparisons and searches",
             traits=SectionTraits(order=50),
         ),
         Component(

@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from wf.declarations.kinds import KINDS
@@ -13,6 +14,7 @@ from wf.engine.figures import SPLITS
 from wf_charts import Block, Code, Heading, Lines, Section, Series, Table, Text
 from wf_charts.charts import is_wide
 from wf_report.content import Content, ReportedRun
+from wf_run.views.choosing import kind_of
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds shown in the list of runs."""
@@ -118,15 +120,17 @@ class CurvesOfRuns:
 
 
 class PlotsOfRuns:
-    """All plots that fit a run's task."""
+    """All plots that fit a run's task, or draw a directory of several runs such as a comparison."""
 
     def section(self, content: Content) -> Section | None:
-        """The charts of each run that the user named, and the plots that could not be drawn."""
+        """The charts of each run and directory that the user named, and the plots that could not be drawn."""
         blocks: list[Block] = []
-        for run in content.named:
-            drawn = content.draw(run)
-            if len(content.named) > 1:
-                blocks.append(Heading(text=run.name))
+        folders = [folder for folder in content.folders if kind_of(folder) is not None]
+        shown: list[ReportedRun | Path] = [*folders, *content.named]
+        for one in shown:
+            drawn = content.draw(one)
+            if len(shown) > 1 and (drawn.charts or drawn.missing or drawn.broken):
+                blocks.append(Heading(text=one.name))
             blocks += drawn.charts
             problems = (*drawn.missing, *drawn.broken)
             blocks += [Text(text=f"Not drawn: {problem}", is_warning=True) for problem in problems]

@@ -48,8 +48,9 @@ from wf_run.time_limit import seconds_of
 from wf_run.training import Training
 from wf_run.using.network import TrainedModel
 from wf_run.using.trained import Trained, drawn
+from wf_run.views.choosing import Drawn, fitting, write
 from wf_run.views.page import page_of
-from wf_run.views.plotting import Drawn, draw, fitting, write
+from wf_run.views.plotting import draw
 
 _LOG = logging.getLogger("wf")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Command, Component, Kind, hookimpl
-from wf_charts import SectionTraits
+from wf_charts import PlotTraits, SectionTraits
 from wf_tune.engine.traits import PrunerTraits, SearcherTraits
 
 
@@ -44,7 +44,7 @@ def wf_kinds() -> list[Kind]:
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """The searchers and pruners of this package, and its section of reports."""
+    """The searchers and pruners of this package, the plots of a search, and its section of reports."""
     return [
         Component(
             "searcher",
@@ -108,10 +108,31 @@ def wf_components() -> list[Component]:
             traits=PrunerTraits(compares="repeats"),
         ),
         Component(
+            "plot",
+            "search-history",
+            "wf_tune.views.plots:History",
+            "the figure of each trial, and the best so far",
+            traits=PlotTraits(of="search", order=10),
+        ),
+        Component(
+            "plot",
+            "search-importance",
+            "wf_tune.views.plots:Importance",
+            "the share of the variance that each setting explains",
+            traits=PlotTraits(of="search", order=20),
+        ),
+        Component(
+            "plot",
+            "search-slices",
+            "wf_tune.views.plots:Slices",
+            "the figure over each setting",
+            traits=PlotTraits(of="search", order=30),
+        ),
+        Component(
             "report-section",
             "search",
             "wf_tune.views.section:SearchSection",
-            "a search: its best trials, history, importance and slices",
+            "a search: its best trials and the final comparison",
             traits=SectionTraits(order=30),
         ),
     ]

@@ -6,12 +6,13 @@ from typing import Any
 
 from wf.errors import WfError
 from wf.terminal import duration
-from wf_charts import Block, Interval, Intervals, Section, Text
+from wf_charts import Block, Section, Text
 from wf_charts import Table as Cells
 from wf_compare.comparison import Request, figure_of, judge_past
 from wf_compare.past import rows_of
 from wf_compare.results import larger_is_better
 from wf_compare.study import Study
+from wf_compare.tables.plots import BETTER, differences, means
 from wf_compare.tables.table import METHOD, Line, Table, make_table
 
 
@@ -19,7 +20,7 @@ class Comparison:
     """Means with intervals and paired differences, for each comparison; for other runs, of all of them."""
 
     def section(self, content: Any) -> Section | None:
-        """The tables of comparisons, each with a forest plot."""
+        """The tables of comparisons, whose charts are plots; for other runs the table with its charts."""
         studies = [folder for folder in content.folders if Study.is_at(folder)]
         if not studies and len(content.runs) < 2:
             return None
@@ -29,22 +30,24 @@ class Comparison:
             try:
                 by, rows = figure_of(study, Request(by=content.by)), study.rows()
                 blocks += _blocks(
-                    make_table(rows, by, larger_is_better(by, rows, content.registry), folder, study.manifest["jobs"])
+                    make_table(rows, by, larger_is_better(by, rows, content.registry), folder, study.manifest["jobs"]),
+                    charts=False,
                 )
             except WfError as error:
                 blocks.append(Text(text=f"{folder.name} is not judged: {error}"))
         if not studies:
             try:
                 blocks += _blocks(
-                    judge_past(rows_of([str(run.path) for run in content.runs]), content.by, content.registry)
+                    judge_past(rows_of([str(run.path) for run in content.runs]), content.by, content.registry),
+                    charts=True,
                 )
             except WfError as error:
                 blocks.append(Text(text=f"The runs are not compared with each other: {error}"))
         return Section(title="Comparison", blocks=blocks)
 
 
-def _blocks(table: Table) -> list[Block]:
-    """The table, the means, the differences, and how to read them."""
+def _blocks(table: Table, *, charts: bool) -> list[Block]:
+    """The table, the charts if nobody else draws them, and how to read them."""
     first = table.lines[0].row.name
     blocks: list[Block] = [
         Cells(
@@ -53,35 +56,9 @@ def _blocks(table: Table) -> list[Block]:
             caption=f"{table.by}, mean over the runs of a row, with 95 % intervals",
         )
     ]
-    better = {True: "; larger is better", False: "; smaller is better", None: ""}[table.larger_is_better]
-    means = [
-        Interval(name=line.row.name, mean=line.estimate.mean, low=low, high=high, note=f"{line.estimate.num} runs")
-        for line in table.lines
-        if line.estimate is not None
-        for low, high in [line.estimate.interval or (None, None)]
-    ]
-    if means:
-        title = f"{table.by}: mean and 95 % interval"
-        blocks.append(Intervals(name="means", title=title, rows=means, x_label=f"{table.by}{better}"))
-    differences = [
-        Interval(
-            name=line.row.name,
-            mean=line.difference.estimate.mean,
-            low=(line.difference.estimate.interval or (None, None))[0],
-            high=(line.difference.estimate.interval or (None, None))[1],
-            note=line.difference.verdict,
-        )
-        for line in table.lines
-        if line.difference is not None
-    ]
-    if differences:
-        title = f"{table.by}: difference from {first}"
-        about = "Paired by seed. A row whose interval contains 0 is not distinguished from the first one."
-        blocks.append(
-            Intervals(
-                name="differences", title=title, rows=differences, x_label="difference", reference=0.0, about=about
-            )
-        )
+    better = BETTER[table.larger_is_better]
+    if charts:
+        blocks += [*means(table), *differences(table)]
     blocks.append(Text(text=f"{METHOD}{better}."))
     blocks += [Text(text=note, is_warning=True) for note in table.notes]
     problems = [(line, run, how) for line in table.lines for run, how in line.problems]

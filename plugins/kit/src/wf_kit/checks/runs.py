@@ -17,6 +17,7 @@ from wf.engine.events import EVENTS, listeners
 from wf.protocols import Stateful
 from wf.traits import LossTraits
 from wf_base.shards import whole_state
+from wf_charts import PlotTraits
 from wf_kit.checks.states import saved
 from wf_kit.kit import ALL_KINDS, Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
@@ -24,6 +25,7 @@ from wf_run.directory.recorder import Recorder
 from wf_run.experiment import Experiment
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.runfile import load
+from wf_run.views.choosing import RUN
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
 FAULT = "failure planted by the kit"
@@ -39,7 +41,7 @@ BEFORE = (
 @check("run", ALL_KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
 def run(subject: Subject) -> None:
     """It takes part in a short run with finite losses, and rebuilding from the run's file gives the same file."""
-    if not KINDS[subject.kind].of_runs:
+    if not KINDS[subject.kind].of_runs or (isinstance(subject.traits, PlotTraits) and subject.traits.of != RUN):
         raise NotChecked("no run is made of its kind")
     if subject.kind in KINDS.on_demand and not subject.run:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'

@@ -12,7 +12,7 @@ import click
 
 from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import SEVERAL, default_of
-from wf_cli.common import WfCommand, of_line, registry_quietly
+from wf_cli.common import WfCommand, of_line, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import begin_phase, echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
@@ -181,12 +181,19 @@ def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, t
     """Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.
 
     The files go to RUN/plots/. Curves are drawn from the recorded figures. All other plots need the run's weights and
-    data; plots that cannot be drawn are named with the reason. Exit code 3 if a plot fails.
+    data; plots that cannot be drawn are named with the reason. RUN may be a comparison or a search. Exit code 3 if a
+    plot fails.
     """
-    from wf_run.views.plotting import draw_run, write
+    from wf_run.views.choosing import draw_group, kind_of, write
 
-    directory = open_directory(place)
-    drawn = draw_run(directory.path, names, **of_line(ctx))
+    directory = RunDirectory.open(place)
+    if of := kind_of(directory.path):
+        drawn = draw_group(directory.path, of, registry_of(ctx), names)
+    else:
+        from wf_run.views.plotting import draw_run
+
+        directory = open_directory(place)
+        drawn = draw_run(directory.path, names, **of_line(ctx))
     if terminal:
         _show(drawn.charts)
     else:
@@ -196,6 +203,8 @@ def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, t
         raise DataError("\n  ".join(["nothing could be drawn", *drawn.missing]))
     for problem in drawn.missing:
         tell(f"warning: not drawn: {problem}")
+    if not (drawn.charts or drawn.missing or drawn.broken):
+        tell("the plots have nothing to show")
     if drawn.broken:
         raise PluginError("\n  ".join(["not all plots could be drawn", *drawn.broken]))
 

@@ -137,7 +137,7 @@ KINDS = (
     ),
     Kind(
         name="plot",
-        summary="charts of a run, for wf plot, the hook plots and reports",
+        summary="charts of a run, a comparison or a search, for wf plot, the hook plots and reports",
         several=True,
         traits=PlotTraits,
         objects="an object with charts(), and update(predicted) where it needs predictions",

@@ -47,6 +47,7 @@ from wf_run.runfiles import lists
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, check, on_error_of
 from wf_run.runfiles.said import naming_place
+from wf_run.views.choosing import RUN, check_draws
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
 """The required kinds of a run, unless its trainer makes the samples or takes no optimizer."""
@@ -89,6 +90,9 @@ def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence
         kind: _left_out(document.get(kind), plan[kind], names, kind, registry)
         for kind, names in default_lists(plan, registry).items()
     }
+    for table in plan.get("plot") or ():
+        if _is_name(table):
+            check_draws(registry.find("plot", table["use"]), RUN)
     parts = parts_of(with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     evaluated = tuple(plan["eval_splits"])  # an upper bound: the data may have fewer splits
     check_fit(parts, Facts(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())

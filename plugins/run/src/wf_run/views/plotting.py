@@ -1,4 +1,4 @@
-"""Draws a run: selects its plots, passes them their data, and collects their charts."""
+"""Draws a run: passes its plots their data, and collects their charts."""
 
 from __future__ import annotations
 
@@ -16,33 +16,19 @@ from torch import nn
 from wf.blame import FAILURES
 from wf.discovery.entry import Entry
 from wf.discovery.modules import describe
-from wf.errors import DataError, PluginError, UsageError, WfError
-from wf.registry import Registry
+from wf.errors import WfError
 from wf_base import tree
 from wf_base.predicted import Predicted
 from wf_base.training.modes import evaluated
 from wf_building.builder import Builder
-from wf_building.built import origin_of
-from wf_charts import Chart, PlotTraits
+from wf_charts import Chart
 from wf_run.api import reopen
 from wf_run.description import read_description
 from wf_run.directory.kept import KEPT
 from wf_run.opening import opened
+from wf_run.views.choosing import KIND, Drawn, Harmless, charts_of, fitting, title_of, traits_of
 
 _LOG = logging.getLogger("wf")
-KIND = "plot"
-
-
-@dataclass(kw_only=True)
-class Drawn:
-    """The result of drawing a run."""
-
-    charts: list[Chart] = field(default_factory=list)
-    """The charts in the order of their plots."""
-    missing: list[str] = field(default_factory=list)
-    """The plots that could not be drawn, with reasons."""
-    broken: list[str] = field(default_factory=list)
-    """The failed plots, with their errors."""
 
 
 @dataclass
@@ -58,28 +44,6 @@ class _Plot:
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(getattr(self.value, "splits", ("test",)))
-
-
-def fitting(registry: Registry, task: str | None, names: Sequence[str] = ()) -> list[Entry]:
-    """The plots for runs of a task, in their order.
-
-    Args:
-        registry: Where they are looked up.
-        task: The name of the task; None if there is none or it is unknown.
-        names: The requested plots; empty for all.
-
-    Raises:
-        UsageError: For a plot that does not exist, or that is for other tasks.
-    """
-    if names:
-        found = [registry.find(KIND, name) for name in names]
-        for entry in found:
-            if not _is_for(entry, task):
-                tasks = ", ".join(_traits(entry).tasks)
-                raise UsageError(f"plot '{entry.component.name}' is for the tasks {tasks}, and the run's is {task}")
-        return found
-    entries = [entry for entry in registry.entries(KIND) if _is_for(entry, task)]
-    return sorted(entries, key=lambda entry: (_traits(entry).order, entry.component.name))
 
 
 def draw(
@@ -106,11 +70,11 @@ def draw(
     drawn, plots = Drawn(), list[_Plot]()
     options = {str(table["use"]).partition("@")[0]: table for table in tables}
     for entry in entries:
-        title = f"plot '{entry.component.name}' of {origin_of(entry)}"
-        with _harmless(title, drawn):
+        title = title_of(entry)
+        with Harmless(title, drawn):
             table = options.get(entry.component.name, {"use": builder.registry.full_name(entry)})
             made = builder.build(KIND, table).value
-            plots.append(_Plot(title, _traits(entry).order, made, _traits(entry).needs))
+            plots.append(_Plot(title, traits_of(entry).order, made, traits_of(entry).needs))
     for made in finished:
         needs = "predictions" if hasattr(made, "update") else "records"
         plots.append(_Plot(f"plot '{type(made).__name__}'", 0, made, needs))
@@ -119,12 +83,8 @@ def draw(
     else:
         plots = _fed(plots, data, model, around, drawn)
     for plot in plots:
-        with _harmless(plot.title, drawn):
-            found = list(plot.value.charts())
-            wrong = next((one for one in found if not isinstance(one, Chart)), None)
-            if wrong is not None:
-                raise PluginError(f"charts() gave {type(wrong).__name__}, which is not a chart of wf_charts")
-            drawn.charts += found
+        with Harmless(plot.title, drawn):
+            drawn.charts += charts_of(plot.value)
     return drawn
 
 
@@ -148,7 +108,7 @@ def _fed(
         with around():
             for seen in _predicted(data, model, split):
                 for plot in list(takers):
-                    with _harmless(plot.title, drawn) as safe:
+                    with Harmless(plot.title, drawn) as safe:
                         plot.value.update(seen)
                     if safe.failed:
                         takers.remove(plot)
@@ -194,22 +154,6 @@ def _on_cpu(values: Any) -> Any:
     return values
 
 
-class _harmless(AbstractContextManager["_harmless"]):  # noqa: N801 - used as a function
-    """Context for one plot: a failure is recorded, and the others are drawn."""
-
-    def __init__(self, title: str, drawn: Drawn) -> None:
-        self._title, self._drawn, self.failed = title, drawn, False
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if error is None or not isinstance(error, FAILURES):
-            return False
-        self.failed = True
-        place = self._drawn.missing if isinstance(error, UsageError | DataError) else self._drawn.broken
-        place.append(f"{self._title}: {error if isinstance(error, WfError) else describe(error)}")
-        _LOG.debug("%s failed", self._title, exc_info=error)
-        return True
-
-
 def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
     """The run value `plotter`: draws the present run for the hook ``plots``.
 
@@ -226,7 +170,7 @@ def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
         data, model = values.get("run.served"), strategy.bare(values["model"])
         if strategy.world_size > 1:  # each process has only its share of a split
             data = None
-            if any(_traits(entry).needs == "predictions" for entry in entries):
+            if any(traits_of(entry).needs == "predictions" for entry in entries):
                 _LOG.info("plots of predictions are not drawn by several processes: wf plot %s", values["run_dir"])
         found = draw(own.builder, entries, (), data, model, finished=chosen or ())
         for problem in (*found.missing, *found.broken):
@@ -236,7 +180,7 @@ def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
     return drawn
 
 
-def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Drawn:
+def draw_run(place: str | Path, names: Sequence[str] = (), *, light: bool = False, **opening: Any) -> Drawn:
     """The charts of a run directory.
 
     Plots of recorded figures need nothing else; for plots of predictions the weights are loaded and the data read.
@@ -244,6 +188,7 @@ def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Dr
     Args:
         place: The run directory.
         names: The plots; empty for all that fit the run's task.
+        light: Whether to leave out plots that need the weights and the data.
         opening: As for `wf_run.api.reopen`.
 
     Raises:
@@ -256,10 +201,10 @@ def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Dr
         task = description.task_in(registry)
         values |= description.spec.values()
     entries = fitting(registry, task.name if task else None, names)
-    of_records = [entry for entry in entries if _traits(entry).needs == "records"]
+    of_records = [entry for entry in entries if traits_of(entry).needs == "records"]
     drawn = draw(Builder(registry, values, folders, dict(document)), of_records, document.get("plot", []))
     rest = [registry.full_name(entry) for entry in entries if entry not in of_records]
-    if not rest:
+    if light or not rest:
         return drawn
     try:
         with reopen(place, KEPT, **opening) as experiment:
@@ -270,27 +215,3 @@ def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Dr
         return drawn
     charts = [*drawn.charts, *more.charts]
     return Drawn(charts=charts, missing=[*drawn.missing, *more.missing], broken=[*drawn.broken, *more.broken])
-
-
-def write(charts: Sequence[Chart], run_dir: Path, format: str) -> list[Path]:
-    """Write charts into ``plots/`` of a run directory.
-
-    Raises:
-        UsageError: For an unknown format.
-        SaveError: If a file cannot be written.
-    """
-    from wf_charts.pictures import FORMATS, save
-
-    if format not in FORMATS:
-        raise UsageError(f"plots: format is '{format}'; choose from {', '.join(FORMATS)}")
-    return [save(chart, run_dir / "plots", format) for chart in charts]
-
-
-def _is_for(entry: Entry, task: str | None) -> bool:
-    tasks = _traits(entry).tasks
-    return not tasks or task in tasks
-
-
-def _traits(entry: Entry) -> PlotTraits:
-    traits = entry.component.traits
-    return traits if isinstance(traits, PlotTraits) else PlotTraits()

@@ -79,11 +79,3 @@ def _spans(dimension: Dimension, trials: Sequence[Trial], by: str) -> Intervals 
     about = "Mean, lowest and highest figure of the trials with each value."
     name = f"search-slice-{dimension.key}"
     return Intervals(name=name, title=f"{by} by {dimension.key}", rows=rows, x_label=by, about=about)
-
-
-def charts_of(
-    trials: Sequence[Trial], space: Space, importances: Mapping[str, float], by: str, *, larger_is_better: bool
-) -> list[Chart]:
-    """The charts of a search, without empty ones."""
-    first = [history(trials, by, larger_is_better=larger_is_better), importance(importances)]
-    return [*(chart for chart in first if chart is not None), *slices(trials, space, by)]

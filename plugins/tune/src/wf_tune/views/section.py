@@ -11,7 +11,7 @@ from wf_charts import Block, Heading, Section, Table, Text
 
 
 class SearchSection:
-    """For each search its best trials, the final comparison, and charts."""
+    """For each search its best trials and the final comparison; its charts are plots."""
 
     def section(self, content: Any) -> Section | None:
         """The searches among the folders of a report; None without any."""
@@ -36,12 +36,11 @@ def _blocks(folder: Path) -> list[Block]:
     from wf_tune.ending import no_best
     from wf_tune.search import ranked
     from wf_tune.space import text_of
-    from wf_tune.views.charts import charts_of
     from wf_tune.views.text import counts_of, words_of
 
     directory = Directory(folder)
-    definition, store = directory.definition, directory.trials()
-    trials, larger, by = store.all(), definition["larger_is_better"], definition["by"]
+    definition, trials = directory.definition, directory.trials().all()
+    larger, by = definition["larger_is_better"], definition["by"]
     keys = [one.key for one in directory.space.dimensions]
     rows = [
         [
@@ -63,6 +62,5 @@ def _blocks(folder: Path) -> list[Block]:
     if rows:
         caption = f"Complete trials, best {by} first"
         blocks.append(Table(head=["trial", *keys, by, "time"], rows=rows, caption=caption))
-    blocks += charts_of(trials, directory.space, store.importances(), by, larger_is_better=larger)
     ended = [one for one in trials if one.state == "failed"]
     return [*blocks, *(Text(text=f"trial {one.number}: {one.reason}", is_warning=True) for one in ended)]
