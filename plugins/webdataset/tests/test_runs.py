@@ -182,6 +182,26 @@ def test_shards_in_s3_give_the_bits_of_local_files(wf: Any, tmp_path: Path, fold
     assert "light" in predicted.stdout
 
 
+def test_texts_in_s3(wf: Any, tmp_path: Path, s3: dict[str, str]) -> None:
+    """The figures of a run on the same texts in a table."""
+    texts = [(f"{('good', 'bad')[number % 2]} film {number % 7}", ("yes", "no")[number % 2]) for number in range(40)]
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for number, members in enumerate(texts):
+            for ending, text in zip(("txt", "cls"), members, strict=True):
+                info = tarfile.TarInfo(f"{number:02}.{ending}")
+                info.size = len(text)
+                tar.addfile(info, io.BytesIO(text.encode()))
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *(",".join(row) for row in texts)]))
+    put(s3, "texts", tmp_path / "t.tar")
+    settings: tuple[Any, ...] = ("--model.layers", 1, "--model.heads", 2, "--model.width", 8, "--epochs", 2)
+    settings += ("--no-shuffle", "--quiet", "--json")
+    here = wf("run", "--dataset", "texts", "--dataset.path", "t.csv", *settings, "--name", "here")
+    there = ("run", "--dataset", "webdataset-texts", "--dataset.path", "s3://texts/t.tar", *settings, "--workers", 2)
+    done = wf(*there, "--name", "there", env=s3)
+    assert done.code == 0, done.stderr
+    assert done.json()["metrics"] == here.json()["metrics"]
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [("s3://nobodys-bucket/a.tar", "no file 's3://nobodys-bucket/a.tar'"), ("s3://there/a-{0..1}.tar", "a-0.tar")],

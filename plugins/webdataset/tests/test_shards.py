@@ -132,7 +132,7 @@ def test_remote_shards_are_read_at_once_for_the_index(monkeypatch: pytest.Monkey
         together.wait()
         return index_of(*args)
 
-    monkeypatch.setattr("wf_webdataset.dataset.index_of", read)
+    monkeypatch.setattr("wf_webdataset.reading.index_of", read)
     found = webdataset(f"memory://at-once/{{0..{num - 1}}}.tar")
     assert isinstance(found.train, Shards)
     assert found.train._keys.tolist() == [f"{number:04}".encode() for number in range(2 * num)]
@@ -273,7 +273,7 @@ def shards(sizes: Sequence[int], buffer: int, lanes: int) -> Shards:
             )
         )
         first += size
-    return Shards(indexes, torch.zeros(first), Form((8, 8), 3), buffer=buffer, lanes=lanes)
+    return Shards(indexes, lambda content, where: content, torch.zeros(first), buffer=buffer, lanes=lanes)
 
 
 @given(

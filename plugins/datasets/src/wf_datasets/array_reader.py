@@ -49,7 +49,9 @@ class ArrayReader:
         self.targets = targets
 
     @classmethod
-    def of(cls, path: Path, key: str, array: Array, missing: Missing = "error", targets: str = "y") -> ArrayReader:
+    def of(
+        cls, path: Path | str, key: str, array: Array, missing: Missing = "error", targets: str = "y"
+    ) -> ArrayReader:
         """The reader of an array ``[N, ...]``.
 
         Raises:
@@ -111,7 +113,7 @@ class ArrayReader:
             task = "regression"
         return npz(path, self.key, self.targets, task, self.missing, learned)
 
-    def encode(self, path: Path, name: str, array: Array) -> Tensor:
+    def encode(self, path: Path | str, name: str, array: Array) -> Tensor:
         """Inputs ``[N, ...]`` from an array; images get a channel axis.
 
         Raises:
@@ -148,7 +150,7 @@ def opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read: {reason}\n  it must be an .npz file of plain arrays") from error
 
 
-def numbers(path: Path, key: str, array: Array, *, double: bool = False, missing: bool = False) -> Tensor:
+def numbers(path: Path | str, key: str, array: Array, *, double: bool = False, missing: bool = False) -> Tensor:
     """An array as float32, or as float64.
 
     Args:

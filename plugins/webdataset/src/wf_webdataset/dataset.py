@@ -1,28 +1,24 @@
-"""The dataset `webdataset`: images and classes in tar files."""
+"""The datasets `webdataset` and `webdataset-masks`: images with classes or masks in tar files."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 
 from wf import FromRun
-from wf.errors import DataError, UsageError, unknown
 from wf_base import Dataset
-from wf_datasets.images.image_folder import DEFAULT_SIDE, MAX_SIDE
-from wf_datasets.images.image_reader import Fit, Form, ImageReader
+from wf_datasets.images.image_folder import checked_form
+from wf_datasets.images.image_reader import Fit, Form, ImageReader, read_image
+from wf_datasets.images.mask_folder import UNLABELLED, Classes, MaskReader, classes_of, raw_mask
 from wf_storage.remote import TRIES
-from wf_webdataset.index import ShardIndex, Wanted, index_of
-from wf_webdataset.names import shards_of
-from wf_webdataset.samples import Shards
-
-AT_ONCE = 16
-"""The number of shards at URLs that are read at once for their index."""
+from wf_webdataset.index import Wanted
+from wf_webdataset.reading import Reading, endings_of
+from wf_webdataset.targets import Targets
 
 
 def webdataset(
@@ -90,23 +86,14 @@ def webdataset(
         DataError: If a shard is missing, damaged or cannot be read, a sample lacks a member, or a target is invalid.
         UsageError: If an option is out of range.
     """
-    form = _form(image_size, channels, fit, resize_size, reduce)
-    for name, number in (("shuffle_buffer", shuffle_buffer), ("lanes", lanes), ("tries", tries)):
-        if number < 1:
-            raise UsageError(f"webdataset: {name} is {number}; it must be at least 1")
-    endings = tuple(ending.strip().lstrip(".").lower() for ending in inputs.split(";") if ending.strip())
-    wanted = Wanted(inputs=endings, target=target.lstrip(".").lower(), key=key)
-    patterns = {"train": path, "validation": validation, "test": test}
-    indexes = {
-        split: _indexes(pattern, wanted, cache, tries) for split, pattern in patterns.items() if pattern is not None
-    }
-    _check_apart(indexes)
+    form = checked_form("webdataset", image_size, channels, fit, resize_size, reduce)
+    reading = Reading(name="webdataset", shuffle_buffer=shuffle_buffer, lanes=lanes, cache=cache, tries=tries)
+    wanted = Wanted(inputs=endings_of(inputs), target=target.lstrip(".").lower(), key=key)
+    indexes = reading.indexes(wanted, path, validation, test)
     names = (list(learned["class_names"]) or None) if learned is not None else class_names
-    targets = _Targets.of(indexes, names, is_real=None if learned is None else not learned["class_names"])
-    splits = {
-        split: Shards(own, targets.tensors[split], form, buffer=shuffle_buffer, lanes=lanes, cache=cache, tries=tries)
-        for split, own in indexes.items()
-    }
+    targets = Targets.of(indexes, names, is_real=None if learned is None else not learned["class_names"])
+    decode = partial(image_in, form=form)
+    splits = {split: reading.samples(own, decode, targets.tensors[split]) for split, own in indexes.items()}
     return Dataset(
         train=splits["train"],
         validation=splits.get("validation"),
@@ -118,106 +105,90 @@ def webdataset(
     )
 
 
-def _form(
-    image_size: int | tuple[int, int] | None, channels: int, fit: Fit, resize_size: int | None, reduce: bool
-) -> Form:
-    wanted = DEFAULT_SIDE if image_size is None else image_size
-    size = (wanted, wanted) if isinstance(wanted, int) else (wanted[0], wanted[1])
-    if not 1 <= min(size) <= max(size) <= MAX_SIDE:
-        raise UsageError(f"webdataset: image_size is {image_size}; it must be from 1 to {MAX_SIDE:,}")
-    if fit != "crop":
-        resize_size = None  # the model's value applies only to centre crops
-    if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
-        raise UsageError(f"webdataset: resize_size is {resize_size}; it must be from {max(size)} to {MAX_SIDE:,}")
-    return Form(size, channels, fit, resize_size, reduce)
+def webdataset_masks(
+    path: str,
+    validation: str | None = None,
+    test: str | None = None,
+    inputs: str = "jpg;jpeg;png;bmp;gif;tif;tiff;webp",
+    target: str = "seg.png",
+    class_names: list[str] | None = None,
+    values: list[int] | None = None,
+    ignore: int | None = UNLABELLED,
+    image_size: Annotated[int | tuple[int, int] | None, FromRun("image_size")] = None,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    resize_size: Annotated[int | None, FromRun("resize_size")] = None,
+    reduce: bool = False,
+    shuffle_buffer: int = 1000,
+    lanes: int = 8,
+    cache: Path | None = None,
+    tries: int = TRIES,
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
+) -> Dataset:
+    """Images and their masks in tar files in the WebDataset format: a semantic segmentation.
+
+    The shards are read as by `webdataset`, and the masks as by `mask-folder`: ``0001.jpg`` is followed by
+    ``0001.seg.png``, a grey image or one with a palette, whose pixels have the value of their class.
+
+    Args:
+        path: The shards for training, as for `webdataset`.
+        validation: The shards for validation. By default a part of the train samples.
+        test: The shards for testing. By default a part of the train samples.
+        inputs: Extensions of image members, separated by semicolons; each sample must have exactly one of them.
+        target: Extension of the mask member.
+        class_names: The names of the classes. By default they are the values.
+        values: The value of each class in the masks. By default 0, 1, ... if `class_names` are given, else the values
+            that occur in the masks of the train shards, which are all read for it.
+        ignore: The value of pixels that do not count in loss and metrics; ``none`` if all count.
+        image_size: As for `webdataset`.
+        channels: As for `webdataset`.
+        fit: As for `webdataset`; pixels of the border of ``pad`` do not count.
+        resize_size: As for `webdataset`.
+        reduce: As for `webdataset`.
+        shuffle_buffer: As for `webdataset`.
+        lanes: As for `webdataset`.
+        cache: As for `webdataset`.
+        tries: As for `webdataset`.
+        learned: The values that the run derived from its data at its start; they determine the classes.
+
+    Returns:
+        Inputs float32 ``[C, H, W]`` from 0 to 1; targets ``mask``.
+
+    Raises:
+        DataError: If a shard is missing, damaged or cannot be read, a sample lacks a member, or a mask is invalid.
+        UsageError: If an option is out of range.
+    """
+    form = checked_form("webdataset-masks", image_size, channels, fit, resize_size, reduce)
+    reading = Reading(name="webdataset-masks", shuffle_buffer=shuffle_buffer, lanes=lanes, cache=cache, tries=tries)
+    wanted = Wanted(inputs=endings_of(inputs), target=target.lstrip(".").lower(), key=None, is_large=True)
+    indexes = reading.indexes(wanted, path, validation, test)
+    if learned is not None:
+        class_names = list(learned["class_names"])
+        values = list((learned.get("reader") or {}).get("values") or range(len(class_names)))
+    decode = partial(image_in, form=form)
+    every = reading.samples(indexes["train"], decode, _unread).members(1)
+    classes = classes_of(class_names, values, ignore, (raw_mask(BytesIO(one), where) for one, where in every), path)
+    mask = partial(mask_in, form=form, classes=classes)
+    splits = {split: reading.samples(own, decode, mask) for split, own in indexes.items()}
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        targets="mask",
+        class_names=class_names if class_names is not None else [str(value) for value in classes.values],
+        reader=MaskReader(*form, values=classes.values, ignore=ignore),
+    )
 
 
-def _indexes(pattern: str, wanted: Wanted, cache: Path | None, tries: int) -> list[ShardIndex]:
-    urls = shards_of(pattern)
-    if not any("://" in url for url in urls):
-        return [index_of(url, wanted, cache, tries) for url in urls]
-    shards = "1 shard" if len(urls) == 1 else f"{len(urls):,} shards"
-    print(f"dataset '{pattern}': reading {shards} to build the index", file=sys.stderr)
-    with ThreadPoolExecutor(min(AT_ONCE, len(urls))) as pool:
-        found = [pool.submit(index_of, url, wanted, cache, tries) for url in urls]
-        try:
-            return [one.result() for one in found]
-        except BaseException:
-            for one in found:
-                one.cancel()
-            raise
+def image_in(content: bytes, where: str, form: Form) -> Tensor:
+    """An image member, float32 ``[C, H, W]`` from 0 to 1."""
+    return read_image(BytesIO(content), form, where)
 
 
-def _check_apart(indexes: Mapping[str, Sequence[ShardIndex]]) -> None:
-    seen: dict[str, str] = {}
-    for split, own in indexes.items():
-        for index in own:
-            other = seen.setdefault(index.url, split)
-            if other != split:
-                raise UsageError(f"shard '{index.url}' is in both {other} and {split}\n  give it to one split")
+def mask_in(content: bytes, where: str, form: Form, classes: Classes) -> Tensor:
+    """A mask member, int64 ``[H, W]``."""
+    return classes.read(BytesIO(content), form, where)
 
 
-class _Targets:
-    """The targets of each split."""
-
-    def __init__(self, kind: str, tensors: Mapping[str, Tensor], class_names: Sequence[str] = ()) -> None:
-        self.kind, self.tensors, self.class_names = kind, tensors, class_names
-
-    @classmethod
-    def of(
-        cls, indexes: Mapping[str, Sequence[ShardIndex]], names: Sequence[str] | None, *, is_real: bool | None
-    ) -> _Targets:
-        """The targets of the shards.
-
-        Args:
-            indexes: The shards of each split.
-            names: The class names, if known.
-            is_real: Whether the task is a regression; None to infer it from the train split.
-        """
-        values = {split: [target for one in own for target in one.targets] for split, own in indexes.items()}
-        if is_real is None:
-            is_real = names is None and any(isinstance(value, float) for value in values["train"])
-        if is_real:
-            return cls("real", {split: _real(indexes[split], own) for split, own in values.items()})
-        if names is None:
-            distinct = set(values["train"])
-            numbers = all(isinstance(value, (int, float)) for value in distinct)
-            names = [str(one) for one in (sorted(distinct) if numbers else sorted(distinct, key=str))]
-            if len(names) < 2:
-                raise DataError(f"'{indexes['train'][0].url}' has only one class: '{names[0]}'")
-            texts = True
-        else:  # the targets are class names or class numbers
-            texts = any(str(value) in names for value in values["train"])
-        return cls(
-            "class_index",
-            {split: _classes(indexes[split], own, names, texts=texts) for split, own in values.items()},
-            list(names),
-        )
-
-
-def _real(indexes: Sequence[ShardIndex], values: Sequence[Any]) -> Tensor:
-    for row, value in enumerate(values):
-        if isinstance(value, str):
-            raise DataError(f"{_place(indexes, row)}: the target is '{value}', but other targets are numbers")
-    return torch.tensor(values, dtype=torch.float32).unsqueeze(1)
-
-
-def _classes(indexes: Sequence[ShardIndex], values: Sequence[Any], names: Sequence[str], *, texts: bool) -> Tensor:
-    """The class indices of targets, which are class names (`texts`) or class numbers."""
-    index = {name: number for number, name in enumerate(names)} if texts else {}
-    found = []
-    for row, value in enumerate(values):
-        number = index.get(str(value)) if texts else value
-        if not isinstance(number, int) or not 0 <= number < len(names):
-            hint = "the classes come from the train shards, or from --dataset.class_names"
-            raise DataError(f"{_place(indexes, row)}: {unknown('class', str(value), names, hint)}")
-        found.append(number)
-    return torch.tensor(found, dtype=torch.int64)
-
-
-def _place(indexes: Sequence[ShardIndex], row: int) -> str:
-    for index in indexes:
-        if row < len(index.keys):
-            return f"'{index.url}', sample '{index.keys[row]}'"
-        row -= len(index.keys)
-    raise AssertionError(row)
+def _unread(content: bytes, where: str) -> Tensor:
+    raise AssertionError(where)

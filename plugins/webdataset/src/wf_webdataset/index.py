@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from wf.errors import DataError
 from wf_storage.remote import TRIES, Place, tried, version_of
@@ -21,14 +25,24 @@ LARGEST_TARGET = 1 << 20
 """Maximum size of a target member in bytes."""
 
 
+KINDS = (
+    "images are read by webdataset and webdataset-masks, texts by webdataset-texts, arrays by webdataset-arrays, "
+    "tokens by webdataset-tokens, JSON rows by webdataset-rows"
+)
+"""The datasets of this package, for messages."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Extensions of the members to read from each sample."""
 
     inputs: tuple[str, ...]
-    target: str
-    key: str
-    """The key of the target in a JSON member."""
+    target: str | None
+    """None if the input is all there is."""
+    key: str | None
+    """The key of the target in a JSON member; None for the whole object."""
+    is_large: bool = False
+    """Whether targets are read with the inputs, in training, rather than for the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +60,17 @@ class ShardIndex:
     sizes: list[int]
     """The size of each input in bytes."""
     targets: list[Any]
-    """The target of each sample: a number or a text."""
+    """The target of each sample: a number or a text, or a list or dict of these; empty for large ones."""
+    target_offsets: list[int] = field(default_factory=list)
+    """The offset of each large target in the file, in bytes."""
+    target_sizes: list[int] = field(default_factory=list)
+    """The size of each large target in bytes."""
 
     def checksum(self) -> str:
         """A checksum of the index that does not depend on the location of the file."""
-        known = json.dumps([self.num_bytes, self.keys, self.offsets, self.sizes, self.targets])
-        return hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
+        known = [self.num_bytes, self.keys, self.offsets, self.sizes, self.targets]
+        known += [self.target_offsets, self.target_sizes] if self.target_offsets else []
+        return hashlib.blake2b(json.dumps(known).encode(), digest_size=16).hexdigest()
 
 
 def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) -> ShardIndex:
@@ -67,7 +86,7 @@ def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) 
         DataError: If the shard is missing, damaged or truncated, or a sample lacks a member.
     """
     num_bytes, version = version_of(url, tries)
-    known = [url, num_bytes, version, wanted.inputs, wanted.target, wanted.key]
+    known = [url, num_bytes, version, wanted.inputs, wanted.target, wanted.key, wanted.is_large]
     name = hashlib.blake2b(json.dumps(known).encode(), digest_size=12).hexdigest()
     file = None if folder is None else folder / f"{name}.index.json"
     if file is not None and file.exists():
@@ -86,18 +105,23 @@ def _read(url: str, num_bytes: int, version: str, wanted: Wanted) -> ShardIndex:
     found = ShardIndex(url=url, num_bytes=num_bytes, version=version, keys=[], offsets=[], sizes=[], targets=[])
     with place.fs.open(place.path, "rb", block_size=BLOCK, cache_type="readahead") as stream:
         for key, members in _samples(url, stream, num_bytes):
-            given = _member(url, key, members, wanted.inputs)
-            label = _member(url, key, members, (wanted.target,))
-            if members[label][1] > LARGEST_TARGET:
-                raise DataError(
-                    f"'{url}', sample '{key}': {label} has {members[label][1]:,} bytes; too large for a target"
-                )
+            given = _member(url, key, members, wanted.inputs, "inputs")
             found.keys.append(key)
             found.offsets.append(members[given][0])
             found.sizes.append(members[given][1])
-            stream.seek(members[label][0])
-            content = stream.read(members[label][1])
-            found.targets.append(_target(f"'{url}', sample '{key}', member {label}", label, content, wanted.key))
+            if wanted.target is None:
+                continue
+            label = _member(url, key, members, (wanted.target,), "target")
+            offset, size = members[label]
+            if wanted.is_large:
+                found.target_offsets.append(offset)
+                found.target_sizes.append(size)
+                continue
+            where = f"'{url}', sample '{key}', member {label}"
+            if size > LARGEST_TARGET:
+                raise DataError(f"{where} has {size:,} bytes; too large for a target")
+            stream.seek(offset)
+            found.targets.append(_target(where, label, stream.read(size), wanted.key))
     if not found.keys:
         raise DataError(f"'{url}' has no samples")
     return found
@@ -141,7 +165,7 @@ def _members(url: str, stream: Any, num_bytes: int) -> Iterator[tarfile.TarInfo]
         )
 
 
-def _member(url: str, key: str, members: dict[str, tuple[int, int]], endings: Sequence[str]) -> str:
+def _member(url: str, key: str, members: dict[str, tuple[int, int]], endings: Sequence[str], option: str) -> str:
     there = [ending for ending in endings if ending in members]
     if len(there) == 1:
         return there[0]
@@ -150,29 +174,87 @@ def _member(url: str, key: str, members: dict[str, tuple[int, int]], endings: Se
         raise DataError(
             f"'{url}': sample '{key}' has several inputs: {', '.join(there)}\n  choose one: --dataset.inputs"
         )
-    option = "--dataset.target" if len(endings) == 1 else "--dataset.inputs"
     raise DataError(
-        f"'{url}': sample '{key}' has no member {' or '.join(endings)}; it has {found}\n  name another: {option}"
+        f"'{url}': sample '{key}' has no member {' or '.join(endings)}; it has {found}\n"
+        f"  name another: --dataset.{option}; {KINDS}"
     )
 
 
-def _target(where: str, member: str, content: bytes, key: str) -> Any:
-    try:
-        text = content.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text") from error
-    if member.rpartition(".")[2] != "json":
-        if not text:
+def _target(where: str, member: str, content: bytes, key: str | None) -> Any:
+    ending = member.rpartition(".")[2]
+    if ending == "npy":
+        array = array_in(content, where)
+        if array.ndim > 1:
+            raise DataError(f"{where}: the target has shape {list(array.shape)}; it must be a number, or a row of them")
+        return _checked(where, array.tolist())
+    text = text_in(content, where)
+    if ending != "json":
+        if not text.strip():
             raise DataError(f"{where} is empty")
+        text = text.strip()
         return int(text) if text.lstrip("-").isdecimal() and text.isascii() else text
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where} is not valid JSON: {error}") from error
+    value = json_in(content, where)
+    if key is None:
+        if not isinstance(value, dict):
+            raise DataError(f"{where} is {_json_type(value)}, not an object with a value for each column")
+        return value
     if isinstance(value, dict):
         if key not in value:
             raise DataError(f"{where} has no key '{key}'; it has {', '.join(map(str, value))}\n  set --dataset.key")
         value = value[key]
-    if not isinstance(value, (str, int, float)) or value != value or value in (float("inf"), float("-inf")):
-        raise DataError(f"{where}: the target is {json.dumps(value)}; it must be a number or a text")
+    return _checked(where, value)
+
+
+def _checked(where: str, value: Any) -> Any:
+    """A target: a number, a text, or a list of numbers."""
+    numbers = value if isinstance(value, list) and value else [value]
+    texts = isinstance(value, str)
+    if not texts and not all(isinstance(one, (int, float)) and math.isfinite(one) for one in numbers):
+        shown = json.dumps(value)
+        shown = shown if len(shown) < 60 else f"{shown[:57]}..."
+        raise DataError(f"{where}: the target is {shown}; it must be a number, a text, or a list of numbers")
     return value
+
+
+def text_in(content: bytes, where: str) -> str:
+    """The text of a member, without a byte order mark.
+
+    Raises:
+        DataError: If it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8 text: byte 0x{content[error.start]:02x} at {error.start:,}") from error
+
+
+def json_in(content: bytes, where: str) -> Any:
+    """The value of a JSON member.
+
+    Raises:
+        DataError: If it is not valid JSON.
+    """
+    try:
+        return json.loads(text_in(content, where))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not valid JSON: {error}") from error
+
+
+def array_in(content: bytes, where: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array of a member in NumPy's format; nothing is unpickled.
+
+    Raises:
+        DataError: If it is damaged, or holds anything but numbers.
+    """
+    try:
+        found = np.load(BytesIO(content), allow_pickle=False)
+    except Exception as error:  # a damaged file can raise anything, even MemoryError for a false size
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{where} is not a valid .npy array: {reason}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub":
+        raise DataError(f"{where} holds {getattr(found, 'dtype', 'several arrays')}, not numbers")
+    return found
+
+
+def _json_type(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

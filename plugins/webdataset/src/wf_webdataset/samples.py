@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -14,32 +14,40 @@ import torch
 from torch import Tensor
 
 from wf_base.order import Ordered
-from wf_datasets.images.image_reader import Form, read_image
+from wf_datasets.images.mask_folder import check_sizes
 from wf_storage.remote import TRIES, Place, copied, ranges, tried
 from wf_webdataset.index import ShardIndex
 
 GAP = 64 << 10
 """Two byte ranges of a file with at most this many bytes between them are read as one."""
+AT_ONCE = 256
+"""The number of samples read together where all are read."""
 
 
-class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
+Decode = Callable[[bytes, str], Any]
+"""Makes an input or a target from the bytes of a member, and its name for messages."""
+
+
+class Shards(Ordered, torch.utils.data.Dataset[tuple[Any, Any]]):
     """The samples of shards, numbered shard by shard.
 
     Args:
         indexes: The indexes of the shards.
-        targets: The target of each sample: int64 ``[N]``, or float32 ``[N, 1]``.
-        form: Size, channels and fit of the images.
+        decode: Makes inputs; if there are no targets at all, pairs of input and target.
+        targets: The target of each sample ``[N, ...]``; or what makes them from their members.
         buffer: Number of consecutive samples of a lane that are shuffled together.
         lanes: Number of parts of an epoch that are read side by side.
-        cache: A folder for copies of whole shards, or None to read each image from its shard.
+        cache: A folder for copies of whole shards, or None to read each member from its shard.
         tries: Number of attempts to read.
     """
+
+    draws = False
 
     def __init__(
         self,
         indexes: Sequence[ShardIndex],
-        targets: Tensor,
-        form: Form,
+        decode: Decode,
+        targets: Tensor | Decode | None,
         *,
         buffer: int,
         lanes: int,
@@ -52,28 +60,46 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         self._starts = np.cumsum([0, *(len(index.keys) for index in indexes)]).tolist()
         # arrays, because worker processes share their memory; each process would copy a long list of strings
         self._keys = np.array([key.encode() for index in indexes for key in index.keys])
-        self._offsets = np.array([offset for index in indexes for offset in index.offsets])
-        self._sizes = np.array([size for index in indexes for size in index.sizes])
-        self._targets, self._form, self._buffer, self._lanes, self._cache = targets, form, buffer, lanes, cache
-        self._tries = tries
+        self._offsets = [np.array([offset for index in indexes for offset in index.offsets])]
+        self._sizes = [np.array([size for index in indexes for size in index.sizes])]
+        if callable(targets):
+            self._offsets.append(np.array([offset for index in indexes for offset in index.target_offsets]))
+            self._sizes.append(np.array([size for index in indexes for size in index.target_sizes]))
+        self._decode, self._targets = decode, targets
+        self._buffer, self._lanes, self._cache, self._tries = buffer, lanes, cache, tries
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self._keys)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Any]]:
-        """Images float32 ``[C, H, W]`` from 0 to 1, and targets.
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+        """Inputs and targets.
 
         Raises:
-            DataError: If a shard cannot be read, or an image is damaged.
+            DataError: If a shard cannot be read, or a member is damaged.
         """
         contents = self._contents(sorted(set(indices)))
-        return [
-            (read_image(BytesIO(contents[index]), self._form, self._where(index)), self._targets[index])
-            for index in indices
-        ]
+        return [self._sample(index, contents[index]) for index in indices]
+
+    def members(self, part: int = 0) -> Iterator[tuple[bytes, str]]:
+        """All inputs (0) or large targets (1) in order, each with its name for messages."""
+        for begin in range(0, len(self), AT_ONCE):
+            indices = range(begin, min(begin + AT_ONCE, len(self)))
+            contents = self._contents(indices)
+            for index in indices:
+                yield contents[index][part], self._where(index)
+
+    def _sample(self, index: int, contents: Sequence[bytes]) -> tuple[Any, Any]:
+        where = self._where(index)
+        if callable(self._targets):
+            check_sizes(BytesIO(contents[0]), BytesIO(contents[1]), where)
+            return self._decode(contents[0], where), self._targets(contents[1], where)
+        if self._targets is None:
+            inputs, targets = self._decode(contents[0], where)
+            return inputs, targets
+        return self._decode(contents[0], where), self._targets[index]
 
     def identity(self) -> list[Any]:
         """The file name, number of samples and index checksum of each shard, independent of their location."""
@@ -95,9 +121,9 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         order = side_by_side.flatten()
         return order[order >= 0]
 
-    def _contents(self, indices: Sequence[int]) -> dict[int, bytes]:
-        """The image files of samples, given in ascending order."""
-        found: dict[int, bytes] = {}
+    def _contents(self, indices: Sequence[int]) -> dict[int, list[bytes]]:
+        """The members of samples that are read in training; indices are ascending."""
+        found: dict[int, list[bytes]] = {index: [b""] * len(self._sizes) for index in indices}
         for shard, own in self._by_shard(indices):
             url, stretches = self._urls[shard], self._stretches(own)
             place = Place(url)
@@ -106,9 +132,9 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
             starts, ends = [start for start, _, _ in stretches], [end for _, end, _ in stretches]
             read = tried(url, partial(ranges, place, [place.path] * len(starts), starts, ends), self._tries)
             for (start, _, inside), content in zip(stretches, read, strict=True):
-                for index in inside:
-                    begin = int(self._offsets[index]) - start
-                    found[index] = content[begin : begin + int(self._sizes[index])]
+                for index, part in inside:
+                    begin = int(self._offsets[part][index]) - start
+                    found[index][part] = content[begin : begin + int(self._sizes[part][index])]
         return found
 
     def _by_shard(self, indices: Sequence[int]) -> list[tuple[int, list[int]]]:
@@ -117,16 +143,19 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
             found.setdefault(bisect_right(self._starts, index) - 1, []).append(index)
         return list(found.items())
 
-    def _stretches(self, indices: Sequence[int]) -> list[tuple[int, int, list[int]]]:
-        """The byte ranges to read: start, end, and the samples in each."""
-        found: list[tuple[int, int, list[int]]] = []
-        for index in indices:
-            start = int(self._offsets[index])
-            end = start + int(self._sizes[index])
+    def _stretches(self, indices: Sequence[int]) -> list[tuple[int, int, list[tuple[int, int]]]]:
+        """The byte ranges to read: start, end, and the members in each, as samples and their parts."""
+        members = sorted(
+            (int(offsets[index]), int(sizes[index]), index, part)
+            for part, (offsets, sizes) in enumerate(zip(self._offsets, self._sizes, strict=True))
+            for index in indices
+        )
+        found: list[tuple[int, int, list[tuple[int, int]]]] = []
+        for start, size, index, part in members:
             if found and start - found[-1][1] <= GAP:
-                found[-1] = (found[-1][0], end, [*found[-1][2], index])
+                found[-1] = (found[-1][0], max(start + size, found[-1][1]), [*found[-1][2], (index, part)])
             else:
-                found.append((start, end, [index]))
+                found.append((start, start + size, [(index, part)]))
         return found
 
     def _where(self, index: int) -> str:

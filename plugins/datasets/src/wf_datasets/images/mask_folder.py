@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from wf_datasets.images.image_folder import checked_form, files_below, split_fol
 from wf_datasets.images.image_reader import ENDINGS, Fit, Form, ImageReader, fitted, read_image
 from wf_datasets.paths import existing_folder
 
+Array = np.ndarray[Any, np.dtype[Any]]
 _TOLD = logging.getLogger("wf")
 IGNORED = -100
 """The target of pixels that do not count, the default of losses and metrics."""
@@ -74,7 +75,7 @@ class Classes:
         return torch.from_numpy(np.array(sized)).to(torch.int64)
 
 
-def raw_mask(file: Path | BinaryIO, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+def raw_mask(file: Path | BinaryIO, name: str) -> Array:
     """The values of the pixels of a mask file, upright, ``[H, W]``; of a palette the indices.
 
     Raises:
@@ -207,7 +208,9 @@ def mask_folder(
     if learned is not None:
         class_names = list(learned["class_names"])
         values = list((learned.get("reader") or {}).get("values") or range(len(class_names)))
-    classes = classes_of(class_names, values, ignore, [file for _, file in pairs["train"]], str(folder))
+    classes = classes_of(
+        class_names, values, ignore, (raw_mask(file, str(file)) for _, file in pairs["train"]), str(folder)
+    )
     names = class_names if class_names is not None else [str(value) for value in classes.values]
     splits = {split: _files(own, form, classes) for split, own in pairs.items()}
     return Dataset(
@@ -221,7 +224,7 @@ def mask_folder(
 
 
 def classes_of(
-    names: Sequence[str] | None, values: Sequence[int] | None, ignore: int | None, masks: Sequence[Path], where: str
+    names: Sequence[str] | None, values: Sequence[int] | None, ignore: int | None, masks: Iterable[Array], where: str
 ) -> Classes:
     """The classes from the options, else from the values in the masks.
 
@@ -236,7 +239,7 @@ def classes_of(
     if values is None and names is not None:
         values = range(len(names))
     if values is None:
-        found = sorted({int(value) for file in masks for value in np.unique(raw_mask(file, str(file)))})
+        found = sorted({int(value) for mask in masks for value in np.unique(mask)})
         values = [value for value in found if value != ignore]
         if len(values) < 2:
             more = f" besides {ignore}, which is ignored" if ignore in found else ""
