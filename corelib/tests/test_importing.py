@@ -131,6 +131,24 @@ def test_process_changes_by_importing_a_component_are_undone(
     assert "evil_target_of_test: the working directory, torch's default dtype" in caplog.text
 
 
+def test_each_plugin_is_told_its_own_changes(tmp_path: Path) -> None:
+    """Also after a plugin that changed nothing, one that could not undo its change, and one that failed."""
+    thread = (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(0.5,), name='spy', daemon=True).start()\n"
+    )
+    limit, product = "import sys\nsys.setrecursionlimit(5000)\n", "import torch\ntorch.nn.functional.relu = None\n"
+    texts = ["", limit, "", thread, "", product + "raise OSError\n", limit + product, ""]
+    files = [tmp_path / f"plugin_{number}.py" for number in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text + DECLARATION)
+    found = discover(Selection(extra=tuple(map(str, files)), autoload=False))
+    changes = [plugin.changed for plugin in found]
+    spy, relu = "a thread that it started, spy (not undone)", "torch.nn.functional.relu"
+    assert changes == [(), ("the recursion limit",), (), (spy,), (), (relu,), ("the recursion limit", relu), ()]
+    assert sys.getrecursionlimit() != 5000
+    assert callable(torch.nn.functional.relu)
+
+
 def test_watching_an_import_takes_little_time() -> None:
     started = time.perf_counter()
     for _ in range(20):

@@ -207,7 +207,8 @@ def builtin_distributions() -> frozenset[str]:
 
     Their names alone say nothing: on a package index anybody may take them.
     """
-    return frozenset(name for name in builtin_names() if _origin(name) == _origin(CORE))
+    ours = _origin(CORE)
+    return frozenset(name for name in builtin_names() if _origin(name) == ours)
 
 
 def builtin_names() -> frozenset[str]:

@@ -86,10 +86,6 @@ def _set_logging(before: tuple[Any, ...]) -> None:
     logging.root.manager._clear_cache()  # type: ignore[attr-defined]  # as setLevel does
 
 
-def _functions(space: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(space).items() if callable(value)}
-
-
 def _own(function: Any) -> bool:
     """Whether a function belongs to torch: parts of torch that are imported late replace others."""
     return (getattr(function, "__module__", None) or "").partition(".")[0] in ("torch", "functorch")
@@ -153,7 +149,7 @@ class Watched:
 
     def __init__(self, *, declaring: bool) -> None:
         self._parts = [(part, part.read()) for part in (*_ALWAYS, *(_DECLARING if declaring else ()), *_of_torch())]
-        self._spaces = [(space, _functions(space)) for space in _spaces()]
+        self._spaces = [(space, dict(vars(space))) for space in _spaces()]
         self._threads = set(threading.enumerate()) if declaring else None
         self._had_torch = "torch" in sys.modules
 
@@ -172,15 +168,13 @@ class Watched:
                 changed.append(part.title)
             except Exception:
                 changed.append(f"{part.title} (not undone)")
-        for space, functions in self._spaces:
+        for space, before in self._spaces:
             now = vars(space)
-            names = [
-                name for name, value in functions.items() if now.get(name) is not value and not _own(now.get(name))
-            ]
-            if names:
-                for name in names:
-                    setattr(space, name, functions[name])
-                changed += [f"{_name(space)}.{name}" for name in names]
+            different = [name for name, value in before.items() if now.get(name) is not value]
+            names = [name for name in different if callable(before[name]) and not _own(now.get(name))]
+            for name in names:
+                setattr(space, name, before[name])
+            changed += [f"{_name(space)}.{name}" for name in names]
         if not self._had_torch and "torch" in sys.modules:
             changed += _of_new_torch()
         if self._threads is not None and not heavy:

@@ -80,10 +80,11 @@ def distributions(name: str | None = None) -> Iterator[Installed]:
 
         yield from importlib.metadata.distributions(name=name)
         return
+    wanted = None if name is None else normalize(name)
     for folder, names in folders:
-        for own in names:
-            if name is None or normalize(own.rpartition(".")[0].partition("-")[0]) == normalize(name):
-                yield Metadata(os.path.join(folder, own))
+        for file, own in names:
+            if wanted is None or own == wanted:
+                yield Metadata(os.path.join(folder, file))
 
 
 def distribution(name: str) -> Installed | None:
@@ -106,7 +107,7 @@ class Metadata:
             return None
 
 
-def _folders() -> list[tuple[str, tuple[str, ...]]] | None:
+def _folders() -> list[tuple[str, tuple[tuple[str, str], ...]]] | None:
     """The folders of ``sys.path`` with the metadata in each; None if distributions may be elsewhere."""
     if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
         return None
@@ -123,6 +124,7 @@ def _folders() -> list[tuple[str, tuple[str, ...]]] | None:
 
 
 @lru_cache
-def _metadata_in(folder: str, modified: int) -> tuple[str, ...]:
-    """The names of the metadata in a folder that was last modified then."""
-    return tuple(name for name in os.listdir(folder) if name.lower().endswith((".dist-info", ".egg-info")))
+def _metadata_in(folder: str, modified: int) -> tuple[tuple[str, str], ...]:
+    """The metadata in a folder that was last modified then, each with the name of its distribution."""
+    found = (name for name in os.listdir(folder) if name.lower().endswith((".dist-info", ".egg-info")))
+    return tuple((name, normalize(name.rpartition(".")[0].partition("-")[0])) for name in found)

@@ -215,6 +215,7 @@ def discover(
     # failed plugins are tried again: the new ones may bring their missing modules
     before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}
     with told_when_slow(_LOG.warning) as begin, rare_collection():
+        process = Watched(declaring=True)
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
             objection = objections[plugin.name]
             if plugin.of_run and not objection and guard is None and ask is not None:
@@ -225,7 +226,10 @@ def discover(
             elif objection:
                 plugins.append(plugin.record("blocked", error=objection))
             else:
-                plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
+                record = _load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version, process)
+                plugins.append(record)
+                if record.status == "failed" or record.changed or record.pulled_in:
+                    process = Watched(declaring=True)
     return sorted((_of_known_kinds(one, plugins) for one in plugins), key=lambda plugin: plugin.name)
 
 
@@ -363,8 +367,15 @@ def _is(plugin: _Found, name: str) -> bool:
     return name in (normalize(plugin.name), normalize(owner.name if owner else ""))
 
 
-def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> Plugin:
-    """Import a plugin and collect its declarations; whatever goes wrong makes it a failed plugin."""
+def _load(manager: pluggy.PluginManager, found: _Found, version: str | None, process: Watched) -> Plugin:
+    """Import a plugin and collect its declarations; whatever goes wrong makes it a failed plugin.
+
+    Args:
+        manager: Calls its hooks.
+        found: The plugin.
+        version: The installed version of wf-core.
+        process: The process before the import.
+    """
     distribution = found.distribution
     if distribution and (supported := unsupported_core(distribution.requires, version)) is not None:
         return found.record(
@@ -372,7 +383,6 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
             error=f"it supports wf-core {supported}, and {version} is installed",
             fix=f"{how_to_install(distribution.name, '--upgrade')}, or install a wf-core that it supports",
         )
-    process = Watched(declaring=True)
     started, before = time.perf_counter(), [name for name in HEAVY if name in sys.modules]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
