@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -75,12 +76,20 @@ def fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def wf(fork_server: ForkServer, tmp_path: Path) -> Wf:
-    """The command line in a fork of a process that has imported torch: for all tests except those about processes."""
+    """The command line in a fork of a process that has imported torch: for all tests except those about processes.
+
+    With `forks`, the new processes of a command such as ``prove-resume`` are forks, too.
+    """
 
     def run(
-        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 180
+        *args: object,
+        cwd: Path | None = None,
+        env: Mapping[str, str | None] | None = None,
+        timeout: float = 180,
+        forks: bool = False,
     ) -> Result:
-        return fork_server.run([str(arg) for arg in args], cwd or tmp_path, _environment(env), timeout)
+        words = [str(arg) for arg in args]
+        return fork_server.run(words, cwd or tmp_path, _environment(env), timeout, forks=forks)
 
     return run
 
@@ -141,6 +150,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Write no bytecode during tests: many write a module twice in a second, and Python would use the old bytecode."""
+    """Write no bytecode during tests: many write a module twice in a second, and Python would use the old bytecode.
+
+    What is there by now stays to the end, so that no collection of garbage need look through it.
+    """
+    gc.collect()
+    gc.freeze()
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

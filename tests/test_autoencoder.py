@@ -50,4 +50,4 @@ def test_evaluations_divide_batches_as_training_does(accumulate: int, tmp_path: 
 
 @pytest.mark.exhaustive
 def test_a_killed_run_ends_with_the_same_bits(wf: Any) -> None:
-    assert wf("prove-resume", "autoencoder.toml", "--epochs", 2, "--kill-at", 50).code == 0
+    assert wf("prove-resume", "autoencoder.toml", "--epochs", 2, "--kill-at", 50, forks=True).code == 0

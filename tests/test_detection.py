@@ -133,7 +133,7 @@ def test_boxes_are_predicted_and_drawn(wf: Any, shapes: Path, tmp_path: Path) ->
 
 def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, shapes: Path) -> None:
     options = ("--transform", "joint-crop", "--transform", "joint-flip", "--epochs", 3, "--checkpoint-every", "3steps")
-    proved = wf("prove-resume", *OPTIONS, *options, "--kill-at", 5, "--name", "proof")
+    proved = wf("prove-resume", *OPTIONS, *options, "--kill-at", 5, "--name", "proof", forks=True)
     assert proved.code == 0, proved.stdout + proved.stderr
     assert "killed after step 5, resumed from step 3" in proved.stdout
 
@@ -142,7 +142,18 @@ def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, shapes: P
 def test_a_two_stage_model_with_masks_resumes_to_the_bit(wf: Any, shapes: Path) -> None:
     options = ("--model", "torchvision/maskrcnn_resnet50_fpn", "--model.num_regions", 8, "--dataset.masks", "true")
     options += ("--metric", "map", "--metric.map.of", "masks", "--epochs", 2, "--workers", 2)
-    proved = wf("prove-resume", *OPTIONS, *options, "--checkpoint-every", "1steps", "--kill-at", 3, "--name", "proof")
+    proved = wf(
+        "prove-resume",
+        *OPTIONS,
+        *options,
+        "--checkpoint-every",
+        "1steps",
+        "--kill-at",
+        3,
+        "--name",
+        "proof",
+        forks=True,
+    )
     assert proved.code == 0, proved.stdout + proved.stderr
 
 

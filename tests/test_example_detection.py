@@ -240,7 +240,7 @@ def _picture(place: Path) -> None:
 def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset.num_train", 96, "--dataset.num_held_out", 8, "--epochs", 2, "--workers", 2)
     options += ("--checkpoint-every", "3steps", "--kill-at", 5, "--name", "proof")
-    proved = wf("prove-resume", *OPTIONS, *options)
+    proved = wf("prove-resume", *OPTIONS, *options, forks=True)
     assert proved.code == 0, proved.stdout + proved.stderr
     assert "killed after step 5, resumed from step 3" in proved.stdout
 

@@ -147,7 +147,8 @@ def test_a_policy_learns_and_its_run_works_like_any_other(wf: Any, folder: Path)
 
 
 def test_a_killed_run_ends_with_the_same_bits(wf: Any, folder: Path) -> None:
-    proof = wf("prove-resume", *TRAIN[1:], *WALKS, "--epochs", 2, "--kill-at", 17, "--json")  # within walks
+    # the kill is within walks
+    proof = wf("prove-resume", *TRAIN[1:], *WALKS, "--epochs", 2, "--kill-at", 17, "--json", forks=True)
     assert proof.code == 0, proof.stdout + proof.stderr
     found = json.loads(proof.stdout)
     assert "trainer" in [part["name"] for part in found["parts"] if part["values"]]

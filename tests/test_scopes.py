@@ -46,7 +46,7 @@ def test_a_gan_with_named_models_trains_and_works_with_all_commands(wf: Any, tmp
     for verb in (("evaluate", "gan"), ("predict", "gan", "train"), ("export", "gan", "gan.safetensors"), ("runs",)):
         done = wf(*verb, "-p", "gan.py")
         assert done.code == 0, done.stderr
-    proof = wf("prove-resume", *CHOSEN, *LINE, "--epochs", 2, "--kill-at", 7)
+    proof = wf("prove-resume", *CHOSEN, *LINE, "--epochs", 2, "--kill-at", 7, forks=True)
     assert proof.code == 0, proof.stdout + proof.stderr
     assert "optimizer/generator" in proof.stdout
 

@@ -56,6 +56,6 @@ def test_the_actor_learns_to_balance(wf: Any, tmp_path: Path) -> None:
     ("name", "kill", "part"), [("gan", 17, "optimizer/generator"), ("actor_critic", 33, "trainer")]
 )
 def test_a_killed_run_ends_with_the_same_bits(wf: Any, name: str, kill: int, part: str) -> None:
-    proof = wf("prove-resume", f"{name}.toml", "--epochs", 2, "--kill-at", kill, "--json")
+    proof = wf("prove-resume", f"{name}.toml", "--epochs", 2, "--kill-at", kill, "--json", forks=True)
     assert proof.code == 0, proof.stdout + proof.stderr
     assert part in [one["name"] for one in json.loads(proof.stdout)["parts"] if one["values"]]

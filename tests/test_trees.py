@@ -41,7 +41,7 @@ def job(name: str, folder: Path) -> tuple[str, ...]:
 def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(wf: Any, tmp_path: Path, name: str) -> None:
     workers = ("--workers", 2) if name == "language model" else ()
     options = (*job(name, tmp_path), *workers, "--batch-size", 8, "--epochs", 2, "--checkpoint-every", "3steps")
-    proved = wf("prove-resume", *options, "--kill-at", 5, "--name", "proof")
+    proved = wf("prove-resume", *options, "--kill-at", 5, "--name", "proof", forks=True)
     assert proved.code == 0, proved.stdout + proved.stderr
     assert "killed after step 5, resumed from step 3" in proved.stdout
     straight = tmp_path / "runs" / "proof" / "straight"

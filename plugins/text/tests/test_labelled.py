@@ -387,7 +387,7 @@ def test_a_run_on_masked_text_predicts_the_mask(wf: Any, tmp_path: Path, tokeniz
 def test_a_run_resumes_to_the_bit(wf: Any, tmp_path: Path, data: tuple[Any, ...]) -> None:
     write(tmp_path / "verses.txt", "in what distant deeps or skies burnt the fire of thine eyes\n" * 20)
     run = ("--dataset", *data, *SMALL, "--epochs", 2, "--checkpoint-every", "1steps")
-    proved = wf("prove-resume", *run, "--kill-at", 2, "--name", "p")
+    proved = wf("prove-resume", *run, "--kill-at", 2, "--name", "p", forks=True)
     assert proved.code == 0, proved.stdout + proved.stderr
 
 

@@ -167,7 +167,7 @@ def test_a_killed_run_ends_with_the_same_bits(wf: Any, tmp_path: Path, verses: P
     workers = () if in_memory_mb else ("--workers", 2)
     done = wf(
         "prove-resume", *data, *SMALL, *workers, "--epochs", 2, "--checkpoint-every", "2steps", "--kill-at", 5,
-        "--name", "proof", env={"WF_DATA_DIR": str(tmp_path / "data")},
+        "--name", "proof", env={"WF_DATA_DIR": str(tmp_path / "data")}, forks=True,
     )  # fmt: skip
     assert done.code == 0, done.stdout + done.stderr
     assert "killed after step 5, resumed from step 4" in done.stdout

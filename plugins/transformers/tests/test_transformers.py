@@ -73,8 +73,9 @@ def test_a_run_resumes_to_the_bit_and_generates_text(wf: Any, folder: Path) -> N
     text = ("--dataset", "verses.txt", "--tokenizer", "huggingface", "--tokenizer.path", folder, *OPTIONS)
     model = ("--model", "transformers/gpt2", "--model.gradient_checkpointing", "true")
     proved = wf(
-        "prove-resume", *text, *model, "--epochs", 3, "--checkpoint-every", "2steps", "--kill-at", 3, "--name", "p"
-    )
+        "prove-resume", *text, *model, "--epochs", 3, "--checkpoint-every", "2steps", "--kill-at", 3, "--name", "p",
+        forks=True,
+    )  # fmt: skip
     assert proved.code == 0, proved.stdout + proved.stderr
     assert wf("run", *text, *model, "--epochs", 3, "--name", "x").code == 0
     written = wf("generate", "x", "--prompt", "Tyger", "--max-new-tokens", 5)
