@@ -376,3 +376,31 @@ def test_the_resume_hint_includes_the_number_of_processes(wf: Any, tmp_path: Pat
     assert "wf resume runs/one --processes 2" in resumed.stderr
     again = wf("run", "--dataset", "iris", "--name", "one")
     assert "continue that run: wf resume runs/one --processes 2" in again.stderr
+
+
+DRAWS = '''
+import torch
+
+class Noisy(torch.optim.SGD):
+    """Adds noise to the gradients."""
+
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.grad.add_(torch.randn(param.shape[-1]).mean())
+        return super().step(closure)
+'''
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.exhaustive)])
+def test_an_optimizer_that_draws_random_numbers_is_refused(ranks: Any, wf: Any, tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "draws.py").write_text(DRAWS)
+    words = ("run", "--dataset", "iris", "--optimizer", "draws.py:Noisy", "--steps", 2, "--quiet")
+    done = ranks(*words, "--strategy", strategy, "--model.dropout", 0.5)
+    assert done.code != 0
+    assert "optimizer 'draws-noisy' draws random numbers, and each process would draw its own" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert wf(*words).code == 0

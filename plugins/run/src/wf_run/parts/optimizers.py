@@ -111,6 +111,35 @@ def refuse_undivided(optimizer: torch.optim.Optimizer, name: str) -> None:
     optimizer.step = MethodType(explained, optimizer)  # type: ignore[method-assign]  # schedules do the same
 
 
+def refuse_draws(optimizer: Any, name: str) -> None:
+    """Let an optimizer of several processes that draws random numbers of torch in its step say so.
+
+    Each process has its own random stream, so their weights would drift apart. A step with a closure is not watched:
+    it calls the model, which may draw.
+    """
+    step: Any = optimizer.step
+
+    def watched(_: Any, *args: Any, **options: Any) -> Any:
+        if args or options:
+            return step(*args, **options)
+        before = _generators()
+        made = step()
+        if _generators() != before:
+            raise UsageError(
+                f"optimizer '{name}' draws random numbers, and each process would draw its own: their weights would "
+                "drift apart\n  train in one process, or use another one, such as adamw"
+            )
+        return made
+
+    optimizer.step = MethodType(watched, optimizer)
+
+
+def _generators() -> bytes:
+    """The state of torch's generators on the CPU and on this process's accelerator."""
+    cuda = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
+    return torch.get_rng_state().numpy().tobytes() + cuda
+
+
 def _is_of_shards(error: Exception) -> bool:
     """Whether an optimizer's step failed because torch cannot do an operation with divided tensors."""
     if isinstance(error, WfError) or is_of_collective(error) or is_memory(error):

@@ -13,7 +13,7 @@ from wf_base.training.parts import Parts
 from wf_building.built import Built
 from wf_run.declared.kinds import GROUP_KEYS
 from wf_run.parts.groups import Grouping, regroup, shown
-from wf_run.parts.optimizers import divide_loaded, refuse_undivided, shown_traits
+from wf_run.parts.optimizers import divide_loaded, refuse_draws, refuse_undivided, shown_traits
 from wf_run.parts.optimizers import param_groups as in_groups
 from wf_run.run_build import RunBuild, traits_of
 from wf_run.runfiles.runfile import own_table
@@ -42,6 +42,8 @@ def stepping(run: RunBuild, strategy: Strategy, model: nn.Module, bare_loss: Any
         if getattr(strategy, "mesh", None) is not None and isinstance(optimizer, torch.optim.Optimizer):
             divide_loaded(optimizer, run.name("optimizer"))
             refuse_undivided(optimizer, run.name("optimizer"))
+        if strategy.world_size > 1:
+            refuse_draws(optimizer, run.name("optimizer"))
         run.take("optimizer", optimizer=optimizer, optimizer_traits=traits)
         if run.is_live("optimizer"):
             _check_live_optimizer(run, optimizer)
