@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ class Trouble:
             file.write(f"{run.progress.epoch} {run.progress.step} {run.batch.sample_ids.tolist()}\\n")
         time.sleep(float(os.environ.get("SLOW", 0)))
         trouble = os.environ.get("TROUBLE")
+        if trouble == "kill-0" and RANK == 0 and run.progress.step == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
         if RANK != 1 or run.progress.step != 6:
             return
         if trouble == "kill" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
@@ -134,6 +137,28 @@ def test_a_hanging_process_is_named_with_its_place_and_collective(ranks: Any, fo
     assert "process 1 did not come to the all_reduce" in done.stderr
     assert "process 1 is at trouble.py:" in done.stderr
     assert manifest(folder / "runs/two")["status"] == "failed"
+
+
+def test_the_end_of_a_killed_first_process_is_recorded_by_another(ranks: Any, folder: Path) -> None:
+    plan = ("run", "--dataset", "iris", *PLAN, "--batch-size", 20, "--checkpoint-every", "2steps", "--name", "two")
+    done = ranks(*plan, "--epochs", 2, "--strategy", "ddp", env={"TROUBLE": "kill-0"})
+    assert done.code != 0
+    found = manifest(folder / "runs/two")
+    assert found["status"] == "failed", done.stderr
+    assert found["reason"] == "process 0 ended without a message: it was killed, or its machine is gone"
+    assert ranks("resume", "two", "--epochs", 2, "--quiet").code == 0
+    assert manifest(folder / "runs/two")["status"] == "done"
+
+
+def test_a_taken_port_is_one_message(wf: Any) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+        done = wf("run", "--strategy", "ddp", env={**place, "TORCHELASTIC_USE_AGENT_STORE": None})
+    assert (done.code, done.stderr.count("wf: ")) == (2, 1), done.stderr
+    assert f"port {port} of this machine, at which the processes of the run meet, is taken" in done.stderr
 
 
 def test_folds_in_several_processes_are_those_of_one(ranks: Any, wf: Any, tmp_path: Path) -> None:
@@ -227,3 +252,36 @@ def test_a_signal_to_the_launcher_saves_and_ends_every_process(folder: Path, num
     assert manifest(folder / "runs/two")["status"] == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.exhaustive  # two processes that import torch
+def test_a_second_sigint_ends_the_run_without_saving(folder: Path) -> None:
+    process = launched(folder, *PLAN, "--epochs", 500, "--name", "two", SLOW="1")
+    wait_for(folder / "samples-1.txt")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "wf: interrupted\n  wf resume runs/two --processes 2\n")
+    found = manifest(folder / "runs/two")
+    assert (found["status"], found["reason"]) == ("interrupted", "a second signal ended the run at once")
+
+
+@pytest.mark.exhaustive  # two processes that import torch, each
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.5, 3])
+def test_an_interruption_of_the_start_is_one_message(folder: Path, seconds: float) -> None:
+    process = launched(folder, *PLAN, "--epochs", 500, "--name", "two", SLOW="1")
+    wait_for_children(process.pid)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "wf: interrupted\n" or "wf: stopped by SIGINT after step" in stderr, stderr
+    assert stderr.count("wf: ") == 1
+
+
+def wait_for_children(pid: int) -> None:
+    until = time.monotonic() + 60
+    while not Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        assert time.monotonic() < until
+        time.sleep(0.02)

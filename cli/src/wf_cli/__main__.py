@@ -8,15 +8,21 @@ import sys
 import threading
 from typing import NoReturn
 
-from wf_cli.main import INTERRUPTED, main
+from wf_cli.main import main, tell_interrupted
+from wf_processes.signals import INTERRUPTED, Interruption, end_quietly
 
 
 def process() -> NoReturn:
     """Run the command line of this process, then end the process."""
-    limit_spinning()
     try:
+        Interruption(tell_interrupted).install()
+        limit_spinning()
         main()
+    except KeyboardInterrupt:  # before main() has begun
+        tell_interrupted()
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
+        end_quietly()
         if "torch" in sys.modules and not (sys.getprofile() or sys.gettrace()):  # these write their output at exit
             _leave(end.code if isinstance(end.code, int) else 0)
         raise

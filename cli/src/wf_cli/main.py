@@ -28,14 +28,15 @@ from wf.terminal import visible
 from wf_cli.arguments import EVERYWHERE, take_everywhere
 from wf_cli.commands import commands_of, examples, find, load, sections
 from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
+from wf_processes.signals import INTERRUPTED
 from wf_processes.together import is_first, is_told, telling_others
-
-INTERRUPTED = 128 + signal.SIGINT
-"""The exit code of a command ended by SIGINT."""
 
 
 class _PastClickError(Exception):
-    """Carries an error past click, which would exit silently on any broken pipe, and on SystemExit."""
+    """Carries an error past click, which would exit silently on any broken pipe, and on SystemExit.
+
+    It would also print an empty line on KeyboardInterrupt.
+    """
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -45,7 +46,7 @@ class _PastClickError(Exception):
 def _past_click() -> Iterator[None]:
     try:
         yield
-    except (BrokenPipeError, SystemExit, GeneratorExit) as error:
+    except (BrokenPipeError, SystemExit, GeneratorExit, KeyboardInterrupt) as error:
         raise _PastClickError(error) from error
 
 
@@ -154,7 +155,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except click.exceptions.Abort as error:  # click also raises this for an EOFError, which is not an interruption
         cause = error.__cause__
-        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), INTERRUPTED)
+        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say_interrupted(cause)
     except click.ClickException as error:
         code = _say(explain_click(error), 2, show=show)
     except WfError as error:
@@ -162,9 +163,11 @@ def main(args: Sequence[str] | None = None) -> None:
             error.add_note(f"the whole command: {shlex.join(['wf', *words, '--trust', error.checksum])}")
         code = _say(_with_notes(error), error.exit_code, show=show)
     except KeyboardInterrupt as error:
-        code = _say(_interrupted(error), INTERRUPTED)
+        code = _say_interrupted(error)
     except Exception as error:
         cause = error.error if isinstance(error, _PastClickError) else error
+        if isinstance(cause, KeyboardInterrupt):
+            sys.exit(_say_interrupted(cause))
         if is_told(cause):
             sys.exit(1)
         code = _explain_output(cause) or _explain_name(cause, show=show) or _explain_bug(cause)
@@ -200,8 +203,17 @@ def explain_click(error: click.ClickException) -> str:
     return f"{error.format_message().rstrip('.')}\n  {see}"
 
 
-def _interrupted(error: BaseException | None) -> str:
-    return "\n  ".join(["interrupted", *getattr(error, "__notes__", [])])
+def tell_interrupted() -> None:
+    """Print that the command was interrupted, unless another process of the run does so."""
+    _say_interrupted(KeyboardInterrupt())
+
+
+def _say_interrupted(error: BaseException | None) -> int:
+    if not is_told(error or KeyboardInterrupt()):
+        if sys.stderr.isatty():
+            echo(err=True)  # the terminal shows ^C
+        tell("\n  ".join(["interrupted", *getattr(error, "__notes__", [])]))
+    return INTERRUPTED
 
 
 def _with_notes(error: BaseException) -> str:

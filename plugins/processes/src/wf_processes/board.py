@@ -19,8 +19,9 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch ex
 from torch.distributed.distributed_c10d import PrefixStore
 
 from wf.discovery.modules import message_of
-from wf.errors import InterruptedRun, OtherFailedError, WfError
+from wf.errors import InterruptedRun, OtherFailedError, UsageError, WfError
 from wf_processes.failures import reason_of, status_of
+from wf_processes.signals import INTERRUPTED
 from wf_processes.watching import collective_of
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -29,6 +30,8 @@ WORD_SEC = 3.0
 """How long a process whose collective failed waits for the message of the process that caused it."""
 CONNECT_SEC = 20.0
 """How long a process that fails before it has met the others tries to reach them."""
+_GONE = "ended without a message: it was killed, or its machine is gone"
+_TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
 _BROKEN = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|tcpstore", re.IGNORECASE)
 
 _board: Board | None = None
@@ -39,22 +42,40 @@ class Board:
 
     Args:
         patience_sec: How long to wait for the process that holds it.
+
+    Raises:
+        UsageError: If another program has the port.
+        OtherFailedError: If the process that holds it cannot be reached.
     """
 
     def __init__(self, patience_sec: float) -> None:
         self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        self._holds_it = not by_agent and self.rank == 0
+        self._holds_it = not _is_held_by_agent() and self.rank == 0
         self._place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(
-            *self._place,
-            is_master=self._holds_it,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=patience_sec),
-        )
+        try:
+            store = TCPStore(
+                *self._place,
+                is_master=self._holds_it,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=patience_sec),
+            )
+        except distributed.DistError as error:
+            raise self._unreachable(error, patience_sec) from error
         self._prefix = f"wf/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         self._store = PrefixStore(self._prefix, store)
         self._meetings = 0
+
+    def _unreachable(self, error: Exception, patience_sec: float) -> WfError:
+        host, port = self._place
+        if self._holds_it and _TAKEN.search(str(error)):
+            return UsageError(
+                f"port {port} of this machine, at which the processes of the run meet, is taken by another program\n"
+                "  set MASTER_PORT to a free one, or use wf run --processes N or torchrun --standalone, which find one"
+            )
+        return OtherFailedError(
+            f"process {self.rank} cannot reach the others at {host}:{port} (MASTER_ADDR and MASTER_PORT) within "
+            f"{patience_sec:g} s\n  check whether process 0 was started there and what it prints"
+        )
 
     def another(self) -> PrefixStore:
         """Another connection to the same board, for another thread."""
@@ -85,6 +106,7 @@ class Board:
 
     def write(self, error: BaseException) -> None:
         """Post why this process ends, unless another process has already done so."""
+        error = _bare(error)
         said = {"rank": self.rank, "text": _words(error), "code": _code(error), "status": status_of(error)}
         first = json.loads(self._store.compare_set("failed", "", json.dumps(said)))
         if first["rank"] != self.rank and first["text"] == said["text"]:
@@ -103,7 +125,7 @@ class Board:
         self._store.set(f"heard/{self.rank}", "heard")
         if said["rank"] == self.rank:
             return None
-        told = OtherFailedError(f"process {said['rank']} failed: {said['text']}", said["code"], said["status"])
+        told = OtherFailedError(f"process {said['rank']} {said['text']}", said["code"], said["status"])
         told.is_told = True  # type: ignore[attr-defined]  # see `wf_processes.together.is_told`
         return told
 
@@ -126,10 +148,10 @@ class Board:
                     "--strategy.timeout_sec waits longer",
                 ]
             )
-            said = {"rank": gone[0], "text": words, "code": 1, "status": "failed"}
+            said = {"rank": gone[0], "text": f"failed: {words}", "code": 1, "status": "failed"}
             self._store.compare_set("failed", "", json.dumps(said))  # it ends, too
         else:
-            words = f"{_processes(gone)} ended without a message: it was killed, or its machine is gone"
+            words = f"{_processes(gone)} {_GONE}"
         error = OtherFailedError(words)
         error.is_told = (  # type: ignore[attr-defined]  # see `wf_processes.together.is_told`
             int(self._store.compare_set("speaks", "", str(self.rank))) != self.rank
@@ -163,12 +185,21 @@ def explained(error: BaseException) -> BaseException:
         name not in os.environ for name in VARIABLES
     ):
         return error
-    with suppress(Exception):  # the board is gone if the process that holds it has ended
-        if not is_of_collective(error):
+    if isinstance(_bare(error), KeyboardInterrupt) and _board is None:
+        return error  # nobody waits for it yet
+    if not is_of_collective(error):
+        with suppress(Exception):  # the board is gone if the process that holds it has ended
             board().write(error)
-        elif (cause := board().cause_of_broken(error)) is not None:
-            return cause
-    return error
+        return error
+    try:
+        return board().cause_of_broken(error) or error
+    except Exception:
+        holder = "the process that started this one" if _is_held_by_agent() else _processes([0])
+        return OtherFailedError(f"{holder} {_GONE}")
+
+
+def _is_held_by_agent() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def is_of_collective(error: BaseException) -> bool:
@@ -178,15 +209,23 @@ def is_of_collective(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and not isinstance(error, WfError) and bool(_BROKEN.search(str(error)))
 
 
+def _bare(error: BaseException) -> BaseException:
+    """The error itself, without the one that carries it past click."""
+    inner = getattr(error, "error", None)
+    return inner if isinstance(inner, BaseException) else error
+
+
 def _words(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "was interrupted"
     if isinstance(error, WfError):
-        return message_of(error)
+        return f"failed: {message_of(error)}"
     explain = getattr(error, "format_message", None)  # click's
-    return str(explain()) if explain else reason_of(getattr(error, "error", error))
+    return f"failed: {explain() if explain else reason_of(error)}"
 
 
 def _code(error: BaseException) -> int:
-    return int(getattr(error, "exit_code", 1))
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else int(getattr(error, "exit_code", 1))
 
 
 def _processes(ranks: list[int]) -> str:

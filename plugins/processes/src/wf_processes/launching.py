@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch  # noqa: F401 - before its parts, which it sets up
@@ -19,21 +20,27 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from wf_processes.signals import STOPPING
-from wf_processes.together import LAUNCH
+from wf_processes.signals import INTERRUPTED, STOPPING, held_back
+from wf_processes.together import LAUNCH, place_in, resume_command
 
-FINAL = (2, 3, 4, 5, 6, *(128 + number for number in STOPPING))
+FINAL = (2, 3, 4, 5, 6, *(128 + number for number in STOPPING), *(-number for number in STOPPING))
 """Exit codes without a restart: it would fail the same way, or somebody stopped the run."""
 END_SEC = 30
 """Seconds that a process has to end after another one failed."""
 
 
 def launch(
-    words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None], module: str = "wf_cli"
+    words: Sequence[str],
+    num: int,
+    max_restarts: int,
+    tell: Callable[[str], None],
+    module: str = "wf_cli",
+    lost: Callable[[Path, str, str], None] = lambda *_: None,
 ) -> int:
     """Run ``wf`` in several processes until all have ended; returns the exit code.
 
-    The first signal of `STOPPING` goes to each of them, which then save and end; a second SIGINT kills them.
+    The first signal of `STOPPING` goes to each of them, which then save and end; a second SIGINT kills them and the
+    processes that they have started.
 
     Args:
         words: The command line after ``wf``.
@@ -41,6 +48,8 @@ def launch(
         max_restarts: How often they are started again after one of them was lost.
         tell: Called with messages for the user.
         module: Run instead of ``wf``.
+        lost: Called with run directory, status and reason after they ended with an error, which the first of them may
+            not have recorded.
     """
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes say themselves why they end
@@ -50,7 +59,19 @@ def launch(
             agent = _agent(module, words, num, max_restarts, tell)
             with _forwarding(agent):
                 result = agent.run()
-    return _code(result, agent.received)
+        place, died = place_in(Path(folder)), _died(agent.codes())
+    if agent.is_killed:
+        tell("interrupted" if place is None else f"interrupted\n  {resume_command(_shown(place), num)}")
+    elif died and not agent.received:
+        tell(died)  # none of them could
+    if place is not None and result is not None and result.is_failed():
+        first = min(result.failures.items(), key=lambda item: item[1].timestamp)
+        reason = f"process {first[0]} {_ended(first[1].exitcode)}"
+        if agent.is_killed:
+            lost(place, "interrupted", "a second signal ended the run at once")
+        else:
+            lost(place, "interrupted" if agent.received else "failed", reason)
+    return INTERRUPTED if agent.is_killed else _code(result, agent.received)
 
 
 def _agent(module: str, words: Sequence[str], num: int, max_restarts: int, tell: Callable[[str], None]) -> _Agent:
@@ -83,23 +104,32 @@ class _Agent(LocalElasticAgent):
         self._tell = tell
         self.received: list[int] = []
         """The signals that have come."""
+        self.is_killed = False
+        """Whether a second SIGINT has killed the processes."""
 
     def forward(self, number: int) -> None:
-        """Send a signal to each running process."""
+        """Send a signal to each running process; a second SIGINT kills them."""
         self.received.append(number)
-        second = number == signal.SIGINT and len(self.received) > 1
-        self._send(signal.SIGKILL if second else number)
+        if number == signal.SIGINT and len(self.received) > 1:
+            self.is_killed = True
+            self._send(signal.SIGKILL, os.killpg)  # each is the leader of a group with the processes that it started
+        else:
+            self._send(number)
 
-    def _send(self, number: int) -> None:
+    def codes(self) -> dict[int, int | None]:
+        """The exit code of each process by rank; None if it still runs."""
+        handlers = getattr(self._pcontext, "subprocess_handlers", {})
+        return {rank: handler.proc.poll() for rank, handler in handlers.items()}
+
+    def _send(self, number: int, to: Callable[[int, int], None] = os.kill) -> None:
         context = self._pcontext
         for pid in context.pids().values() if context is not None else ():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue  # it has ended
+            with suppress(ProcessLookupError):  # it has ended
+                to(pid, number)
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        started: dict[int, Any] = super()._start_workers(worker_group)
+        with held_back():
+            started: dict[int, Any] = super()._start_workers(worker_group)
         if self.received:  # before any process was running
             self._send(self.received[0])
         return started
@@ -122,6 +152,19 @@ class _Agent(LocalElasticAgent):
 
 def _ended(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _died(codes: Mapping[int, int | None]) -> str:
+    """How the processes ended, if every one was killed by a signal."""
+    if not codes or any(code is None or code >= 0 for code in codes.values()):
+        return ""
+    return " and ".join(f"process {rank} {_ended(code or 0)}" for rank, code in sorted(codes.items()))
+
+
+def _shown(place: Path) -> Path:
+    """The run directory as a user would name it."""
+    here = Path.cwd()
+    return place.relative_to(here) if place.is_relative_to(here) else place
 
 
 def _code(result: RunResult | None, received: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -40,20 +41,25 @@ def is_first() -> bool:
 
 
 def keep_place(run_dir: Path) -> None:
-    """Save the path of the run directory for restarted processes."""
+    """Save the path of the run directory for restarted processes, and for the process that has started this one."""
     if is_launched() and is_first():
         (Path(os.environ[LAUNCH]) / "run").write_text(str(run_dir.resolve()))
 
 
 def kept_place() -> Path | None:
     """The run directory of the previous processes; None if they had none yet."""
-    file = Path(os.environ.get(LAUNCH, "")) / "run"
-    return Path(file.read_text()) if is_launched() and file.is_file() else None
+    return place_in(Path(os.environ[LAUNCH])) if is_launched() else None
+
+
+def place_in(folder: Path) -> Path | None:
+    """The run directory of the processes that share this folder."""
+    file = folder / "run"
+    return Path(file.read_text()) if file.is_file() else None
 
 
 def follow_launcher() -> None:
-    """End as after SIGTERM when the parent process has died."""
-    if is_launched() and threading.current_thread() is threading.main_thread():
+    """End as after SIGTERM when the parent process has died, `wf` or torchrun."""
+    if (is_launched() or "TORCHELASTIC_RUN_ID" in os.environ) and threading.current_thread() is threading.main_thread():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
@@ -66,11 +72,27 @@ def _follow(parent: int) -> None:
 
 
 def is_told(error: BaseException) -> bool:
-    """Whether another process of this launch says why the run ended."""
-    if not is_launched() or num_processes() == 1:
+    """Whether another process of this run says why it ended."""
+    if num_processes() == 1 or isinstance(error, InterruptedRun):
+        return not is_first()
+    if not is_launched():
         return False
-    stopped = isinstance(error, (InterruptedRun, KeyboardInterrupt))
-    return not is_first() if stopped else bool(getattr(error, "is_told", False))
+    if isinstance(error, KeyboardInterrupt):
+        return not _says_first("interrupted")
+    return bool(getattr(error, "is_told", False))
+
+
+def _says_first(words: str) -> bool:
+    """Whether this process of the launch is the first one with a message, which only that one is to print."""
+    file = Path(os.environ[LAUNCH]) / words
+    try:
+        with file.open("x") as mine:
+            mine.write(str(os.getpid()))
+    except FileExistsError:
+        return file.read_text() == str(os.getpid())
+    except OSError:  # the launcher is gone
+        return is_first()
+    return True
 
 
 def resume_command(place: object, world_size: int) -> str:
@@ -96,8 +118,8 @@ def telling_others() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if num_processes() < 2:
-            raise
+        if num_processes() < 2 or (isinstance(error, KeyboardInterrupt) and "wf_processes.board" not in sys.modules):
+            raise  # without others, or before this process has met them
         from wf_processes.board import explained  # imports torch
 
         found = explained(error)

@@ -16,7 +16,7 @@ from wf.errors import DataError, InterruptedRun, SaveError, UsageError, WfError
 from wf.terminal import plural
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
-from wf_processes.together import telling_others
+from wf_processes.together import keep_place, telling_others
 from wf_run.assembly import Assembly
 from wf_run.bundle.rebuild import rebuild_of
 from wf_run.bundle.writing import Outcome, states_for, write_bundle
@@ -26,6 +26,7 @@ from wf_run.directory.lock import locked
 from wf_run.directory.recorder import Recorder
 from wf_run.directory.rundir import RunDirectory
 from wf_run.directory.save_failures import SaveFailures
+from wf_run.lost import record_lost
 from wf_run.parts import memory
 from wf_run.parts.precision import check_tf32
 from wf_run.resuming.alike import check_conditions
@@ -117,6 +118,7 @@ class Training:
         if run_dir is None or self._strategy.rank != 0:
             yield None
             return
+        keep_place(run_dir)
         if resume:
             directory = RunDirectory.open(run_dir)
             with locked(directory.lock_file):
@@ -203,6 +205,8 @@ class Training:
             manifest.end(self._parts, directory, self._save_failures, status_of(error), reason_of(error))
         except DataError as another:
             error.add_note(f"the end of the run could not be recorded either: {another}")
+        if directory is None and self._parts.run_dir is not None:  # the first process may be gone
+            record_lost(self._parts.run_dir, status_of(error), reason_of(error))
 
     def _options(self, kind: str) -> list[str]:
         """The options of the component of a kind."""

@@ -59,11 +59,12 @@ def launch(num: int, max_restarts: int, *, quiet: bool) -> int:
     if not quiet:
         begin_phase(f"starting {num} processes ..." if num > 1 else "starting a process ...")
     from wf_processes.launching import launch as start  # which imports torch
+    from wf_run.lost import record_lost
 
     end_phase()
     sys.stdout.flush()
     os.dup2(stdout_descriptor(), 1)  # results are theirs to print
-    return start(_without(sys.argv[1:]), num, max_restarts, tell)
+    return start(_without(sys.argv[1:]), num, max_restarts, tell, lost=record_lost)
 
 
 def _without(words: Sequence[str]) -> list[str]:
