@@ -311,3 +311,36 @@ def test_no_process_builds_a_model_that_the_checkpoint_has(fork_server: ForkServ
     assert together(fork_server, tmp_path, 2, "run", *plan, "--epochs", 2, "--name", "unbroken").code == 0
     found, expected = (model_of(tmp_path / "runs" / name) for name in ("two", "unbroken"))
     assert all(torch.equal(found[name], one) for name, one in expected.items())
+
+
+THAWS = (
+    *(*PLAN, "--accumulate", 2, "--hook", "+ema", "--hook.ema.decay", 0.5, "--checkpoint-every", "2steps"),
+    *("--trainer.freeze", "backbone", "--trainer.freeze_until", "5steps"),
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DIVIDED,
+        pytest.param(("--strategy", "ddp", "--strategy.find_unused_parameters", "yes"), marks=pytest.mark.exhaustive),
+    ],
+)
+def test_parts_are_unfrozen_as_in_one_process(fork_server: ForkServer, wf: Any, tmp_path: Path, options: Any) -> None:
+    assert wf("run", *THAWS, "--epochs", 2, "--name", "one").code == 0
+    done = together(fork_server, tmp_path, 2, "run", *THAWS, *options, "--name", "two")
+    assert done.code == 0, done.stderr
+    assert manifest(tmp_path / "runs" / "two")["steps"] == 4, "all of them with frozen parts"
+    resumed = together(fork_server, tmp_path, 2, "resume", "two", "--epochs", 2, "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    found, expected = (read_checkpoint(checkpoints(tmp_path / "runs" / name)[-1])["parts"] for name in ("two", "one"))
+    for name, weight in expected["model"].items():
+        torch.testing.assert_close(found["model"][name], weight, rtol=1e-5, atol=1e-6)
+    for number, state in expected["optimizer"]["state"].items():
+        torch.testing.assert_close(found["optimizer"]["state"][number], state, rtol=1e-4, atol=1e-6)
+
+
+def test_ddp_says_how_parts_can_be_unfrozen(ranks: Any) -> None:
+    done = ranks("run", *THAWS, "--strategy", "ddp")
+    assert done.code != 0
+    assert "let each step search for them: --strategy.find_unused_parameters yes" in done.stderr

@@ -96,6 +96,7 @@ class SupervisedTrainer(BaseTrainer):
         self._frozen = self.prepare_model(bare, freeze, channels_last, freeze_until)
         if freeze_until is not None:
             self._thaw_in_time(Thawing(bare, freeze, freeze_until))
+            _check_thaws(model)
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
         if scaler is not None and step != "plain":
@@ -132,17 +133,7 @@ class SupervisedTrainer(BaseTrainer):
         return frozen_parts(model, freeze)
 
     def _thaw_in_time(self, thawing: Thawing) -> None:
-        """Handle starts of epochs, and each step if `freeze_until` counts steps.
-
-        Raises:
-            UsageError: With several processes, because they exchange gradients only of the parameters that are trained
-                from the start.
-        """
-        strategy = self.strategy
-        if strategy is not None and (strategy.world_size > 1 or getattr(strategy, "mesh", None) is not None):
-            raise UsageError(
-                "trainer option 'freeze_until' works only in one process\n  remove it, or freeze permanently"
-            )
+        """Handle starts of epochs, and each step if `freeze_until` counts steps."""
 
         def apply(run: Loop) -> None:
             thawing.apply(run.progress.epoch, run.progress.step)
@@ -194,6 +185,15 @@ class SupervisedTrainer(BaseTrainer):
         super().on_run_start(run)
         for module in self._frozen:
             module.eval()
+
+
+def _check_thaws(model: nn.Module) -> None:
+    """Refuse a `DistributedDataParallel` that waits in each step for the gradients of all parameters."""
+    if not getattr(model, "find_unused_parameters", True):
+        raise UsageError(
+            "trainer option 'freeze_until': the processes wait for the gradients of all parameters, and frozen ones "
+            "have none\n  let each step search for them: --strategy.find_unused_parameters yes"
+        )
 
 
 def _check_step(step: str, num_processes: int) -> None:
