@@ -187,6 +187,25 @@ def test_a_trial_with_the_defaults_is_no_finalist_beside_them(wf: Any, tmp_path:
     assert "trains the same" not in again.stderr  # the comparison is found again, and nothing is built
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("--dataset", "points.csv", "--dataset.target", "y"),
+        ("--dataset", "iris", "--hook", "no:fit-verdict", "--hook", "+early-stopping", "--metric", "no:accuracy"),
+        ("--dataset", "iris", "--hook", "+early-stopping", "--hook.early-stopping.patience", "3"),
+    ],
+    ids=["file", "removed", "set"],
+)
+def test_a_search_takes_the_names_that_a_run_takes(wf: Any, tmp_path: Path, line: tuple[str, ...]) -> None:
+    rows = [f"{number},{number % 7},{number % 2}" for number in range(40)]
+    (tmp_path / "points.csv").write_text("\n".join(["a,b,y", *rows]))
+    vary = ("--vary", "optimizer.lr=log(1e-3,1e-2)", "--by", "validation/loss", "--dry-run")
+    for command in (("run", "--dry-run"), ("tune", *vary)):
+        done = wf(*command, *line, "--epochs", "1")
+        assert done.code == 0, done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 LUCK = """
 import torch
 

@@ -23,7 +23,7 @@ from wf.typed import as_wanted
 from wf_building.builder import Builder
 from wf_building.options import check_options, missing
 from wf_building.scopes import SCOPED
-from wf_cli.arguments import ADD
+from wf_cli.arguments import REMOVE
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.output import tell
@@ -34,6 +34,7 @@ from wf_run.opening import place_of_files
 from wf_run.planning.defaults import with_defaults
 from wf_run.planning.names import check_value
 from wf_run.planning.plan import prepare
+from wf_run.runfiles.lists import divided
 from wf_run.runfiles.reading import read
 from wf_run.runfiles.references import resolve
 from wf_run.runfiles.runfile import RunFile, merge
@@ -143,23 +144,27 @@ def settled(document: RunFile, plan: Mapping[str, Any], builder: Builder) -> Run
 
     Args:
         document: The run file with the values of the line.
-        plan: The same, prepared: it has a name for each component.
+        plan: The same, prepared: it has a name for each component, also for the one that reads ``house.csv``.
         builder: Knows the components.
     """
     found = dict(document)
     for kind in KINDS.keys() & document.keys():
         value = document[kind]
         if kind in KINDS.several and isinstance(value, list):
-            found[kind] = [_settled(kind, table, str(table.get("use")), builder) for table in value]
+            signs = [divided(table) for table in value]
+            found[kind] = [
+                table if sign == REMOVE else _settled(kind, table, name, builder)
+                for table, (sign, name) in zip(value, signs, strict=True)
+            ]
         elif isinstance(value, Mapping) and isinstance(
-            use := value.get("use") or (plan.get(kind) or {}).get("use"), str
+            use := (plan.get(kind) or {}).get("use") or value.get("use"), str
         ):
             found[kind] = _settled(kind, value, use, builder)
     return found
 
 
 def _settled(kind: str, table: Any, use: str, builder: Builder) -> Any:
-    if not isinstance(table, Mapping) or (entry := builder.entry(kind, use.removeprefix(ADD))) is None:
+    if not isinstance(table, Mapping) or (entry := builder.entry(kind, use)) is None:
         return table
     params = {param.name: param for param in builder.params(entry)}
     found = dict(table)
