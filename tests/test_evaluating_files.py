@@ -1,5 +1,6 @@
 """``wf evaluate BUNDLE --data FILE`` for files that a dataset's own reader reads with their targets."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -216,6 +217,31 @@ def test_masks(wf: Any, tmp_path: Path) -> None:
     Image.fromarray(np.full((10, 12), 4, np.uint8)).save(tmp_path / "test" / "masks" / f"{ids[0]:02}.png")
     strange = wf("evaluate", bundle, "--data", "test")
     assert (strange.code, "pixels of value 4, which is no class: the classes have 3, 7" in strange.stderr) == (4, True)
+
+
+def test_texts_are_read_as_in_training(wf: Any, tmp_path: Path) -> None:
+    """With other delimiters, quoted line ends and a byte order mark; what is wrong is named with its line."""
+    rows = [f'{number};"{("good", "bad")[number % 2]}\nfilm";{("yes", "no")[number % 2]}' for number in range(40)]
+    text = "\n".join(["id;text;label", *rows, ""])
+    (tmp_path / "all.csv").write_text(text)
+    model = {"use": "text-encoder", "layers": 1, "heads": 2, "width": 8}
+    bundle, expected = bundle_of(tmp_path, dataset={"use": "texts", "path": str(tmp_path / "all.csv")}, model=model)
+    ids = read_sample_ids(tmp_path / "run")["test"].tolist()
+    kept = "\r\n".join(["id;text;label", *(rows[number] for number in ids)])
+    (tmp_path / "test.csv").write_text(f"\ufeff{kept}", newline="")
+    assert figures(wf, bundle, tmp_path / "test.csv") == (len(ids), close(expected))
+    for content, message in (
+        (f"{text}1;a\n", "line 82 has 2 fields"),
+        (text.replace("id;", "text;"), "two columns are called 'text'"),
+        ("text,label\n", "has no rows"),
+        ("text,label\na,maybe\n", "maybe"),
+    ):
+        (tmp_path / "wrong.csv").write_text(content)
+        result = wf("evaluate", bundle, "--data", "wrong.csv")
+        assert (result.code, message in result.stderr) == (4, True), result.stderr
+    (tmp_path / "wrong.csv").write_bytes(gzip.compress(text.encode()))
+    result = wf("evaluate", bundle, "--data", "wrong.csv")
+    assert (result.code, "is compressed (gzip)" in result.stderr) == (4, True), result.stderr
 
 
 def test_what_cannot_be_evaluated_is_said(wf: Any, tmp_path: Path) -> None:

@@ -107,3 +107,11 @@ def test_image_folder_refuses_images_and_masks_as_classes(tmp_path: Path) -> Non
     write(tmp_path)
     with pytest.raises(DataError, match="--dataset mask-folder"):
         image_folder(tmp_path)
+
+
+def test_image_folder_names_links_to_nothing(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / name / "1.png", Image.new("RGB", (4, 2)))
+    (tmp_path / "a" / "2.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match=r"2.png' is a link to 'gone.png', which does not exist"):
+        image_folder(tmp_path)

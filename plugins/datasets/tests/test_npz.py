@@ -291,3 +291,12 @@ def test_ambiguous_targets_give_a_warning(
         assert caplog.text == ""
     else:
         assert hint in caplog.text
+
+
+def test_a_file_without_samples_is_named_for_a_known_reader_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "full.npz", x=X, y=np.arange(len(X)) % 2)
+    np.savez(tmp_path / "empty.npz", x=X[:0], y=np.arange(0))
+    found = npz(tmp_path / "full.npz")
+    learned = {"reader": found.reader.description(), "targets": found.targets, "class_names": found.class_names}  # type: ignore[union-attr]  # it has one
+    with pytest.raises(DataError, match=r"empty.npz: 'x' of shape \[0, "):
+        npz(tmp_path / "empty.npz", learned=learned)

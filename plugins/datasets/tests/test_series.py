@@ -131,6 +131,7 @@ def test_missing_values_are_gaps(tmp_path: Path) -> None:
             {"horizon": 12},
             r"no window of 24 rows with a horizon of 12 (?s:.)*has 9 rows",
         ),
+        (["2024-01-01,1"], {}, "the file has not two different times"),
         ([f"{step},1" for step in range(9)], {"time": "when"}, r"unknown column 'when'(?s:.)*--dataset.time"),
     ],
 )

@@ -243,6 +243,11 @@ def test_metric_changes_apply_to_the_default_metrics_of_the_dataset() -> None:
             {"dataset": {"use": "a/house.parquet"}},
             "no dataset reads files like 'a/house.parquet'\n  known endings: .csv, /",
         ),
+        (
+            {"dataset": {"use": "a/house.csv.gz"}},
+            "no dataset reads files like 'a/house.csv.gz'\n  known endings: .csv, /\n"
+            "  unpack it: gzip -dc house.csv.gz > house.csv",
+        ),
     ],
 )
 def test_unknown_names(document: dict[str, Any], words: str) -> None:

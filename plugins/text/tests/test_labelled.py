@@ -77,7 +77,7 @@ def test_a_quoted_text_may_have_lines_and_be_long(tmp_path: Path) -> None:
     [
         (b"text,label\nfine,x\ncaf\xe9,y\n", r"is not UTF-8: byte 0xe9 at offset 21\n  convert it \(iconv[^,]*$"),
         (b"\xef\xbb\xbftext,label\n\xff,y\n", "byte 0xff at offset 14"),
-        (b"", "is empty: there is nothing to learn from"),
+        (b"", "is empty: there is no text in it"),
         (b"text,label\n", "has no rows"),
         (b"words,label\na,x\n", r"line 2: unknown field 'text'"),
         (b"text,label\na,x\nb,\n", r"line 3: 'label' is missing\n.*--dataset.missing drop"),

@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from wf_base.data.samples import Dataset
 
 
+COMMANDS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zip": "unzip -p"}
+"""The commands that unpack a file to standard output."""
+ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz", ".zip": "zip"}
+"""The endings of compressed files."""
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"PK\x03\x04": "zip",
+}
+
+
 @runtime_checkable
 class Reader(Protocol):
     """Reads files of inputs as a dataset's own samples were read.
@@ -157,3 +170,27 @@ def image_in(record: Mapping[str, Any], where: str, row: int, column: str = "ima
         f"{name}: '{column}' is {'missing' if value is None else type(value).__name__}\n"
         "  give a path, the bytes of an image file, or an image of Pillow"
     )
+
+
+def compression_of(beginning: bytes) -> str | None:
+    """The compression of a file that begins with some bytes; None if it is not compressed.
+
+    Args:
+        beginning: At least 16 bytes of it, if it has as many.
+    """
+    found = next((name for magic, name in _MAGIC.items() if beginning.startswith(magic)), None)
+    is_text = all(byte >= 32 or byte in b"\t\n\r" for byte in beginning[:16]) and beginning[:16].isascii()
+    return None if is_text else found
+
+
+def unpacking(name: str, compression: str) -> str:
+    """What to do about a compressed file, in words: a command that writes the plain file."""
+    plain = next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), f"unpacked-{name}")
+    return f"unpack it: {COMMANDS[compression]} {name} > {plain}"
+
+
+def broken_link(path: Path) -> str | None:
+    """A message about a symbolic link that leads to no file; None for anything else."""
+    if not path.is_symlink() or path.exists():
+        return None
+    return f"'{path}' is a link to '{path.readlink()}', which does not exist or leads in a circle"

@@ -15,7 +15,7 @@ from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError, closest
 from wf_base import tree
 from wf_base.data import as_float
-from wf_base.reading import Reader
+from wf_base.reading import ENDINGS, Reader, broken_link, unpacking
 from wf_base.text import TOKENS
 from wf_base.tree import Rows, Tree
 from wf_data import arrays
@@ -334,8 +334,10 @@ def read_inputs(
     if ending not in endings:
         raise UsageError(
             f"input '{path}' is neither a split ({', '.join(SPLITS)}) nor a file that this run reads: "
-            f"{', '.join(endings)}"
+            f"{', '.join(endings)}" + (f"\n  {unpacking(path.name, ENDINGS[ending])}" if ending in ENDINGS else "")
         )
+    if (link := broken_link(path)) is not None:
+        raise DataError(link)
     if not path.is_file():
         near = closest(path.name, [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise DataError(f"there is no file '{path}'" + (f"\n  did you mean {' or '.join(near)}?" if near else ""))

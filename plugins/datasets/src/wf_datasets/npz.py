@@ -62,6 +62,8 @@ def npz(
         raise DataError(
             f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no longer {list(reader.shape)}"
         )
+    if not len(arrays[inputs]):
+        raise DataError(f"{path}: '{inputs}' of shape {list(arrays[inputs].shape)} has no samples")
     x, y = reader.encode(path, inputs, arrays[inputs]), arrays[targets]
     if y.ndim not in (1, 2) or len(y) != len(x):
         raise DataError(f"{path}: '{inputs}' has shape {arrays[inputs].shape}, so '{targets}' must be [{len(x)}] or "

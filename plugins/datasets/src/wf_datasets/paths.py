@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wf.errors import DataError, closest
+from wf_base.reading import broken_link
 from wf_storage.remote import copied, url_of
 
 
@@ -39,6 +40,8 @@ def existing_folder(path: Path) -> Path:
 
 
 def _missing(what: str, path: Path) -> str:
+    if (link := broken_link(path)) is not None:
+        return link
     parent = path.absolute().parent
     if not parent.is_dir():
         return f"no {what} '{path}'\n  there is no folder '{parent}' either; set it with --dataset.path"

@@ -17,6 +17,7 @@ from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf_base import Dataset
 from wf_base.data import as_float
+from wf_base.reading import broken_link
 from wf_datasets.images.cache import PixelCache
 from wf_datasets.images.image_reader import ENDINGS, Fit, Form, ImageReader, read_image, read_pixels
 from wf_datasets.paths import existing_folder
@@ -163,13 +164,20 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, except hidden ones and system files."""
+    """Every file below a folder, except hidden ones and system files.
+
+    Raises:
+        DataError: For a link to nothing, which may be an image that is missing.
+    """
     found = []
     for file in folder.rglob("*"):
         parts = file.relative_to(folder).parts
-        if any(part.startswith(".") or part in _LEFT_BEHIND for part in parts) or not file.is_file():
+        if any(part.startswith(".") or part in _LEFT_BEHIND for part in parts):
             continue
-        found.append(file)
+        if file.is_file():
+            found.append(file)
+        elif (link := broken_link(file)) is not None:
+            raise DataError(f"{link}\n  remove it")
     return found
 
 
@@ -226,7 +234,8 @@ def _read_split(folder: Path, names: Sequence[str], form: Form, endings: tuple[s
         raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder named after it")
     if others:
         kinds = ", ".join(sorted(ending or "without an ending" for ending in others))
-        _log.warning("%s: skipped %d files that are not images (%s)", folder, others.total(), kinds)
+        what = "1 file that is not an image" if others.total() == 1 else f"{others.total():,} files that are not images"
+        _log.warning("%s: skipped %s (%s)", folder, what, kinds)
     if missing := [name for number, name in enumerate(names) if number not in {label for _, label in found}]:
         _log.warning("%s: it has no image of %s", folder, ", ".join(f"'{name}'" for name in missing))
     return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), form)

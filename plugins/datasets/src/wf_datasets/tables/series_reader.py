@@ -425,7 +425,7 @@ class SeriesReader:
             self.unit, self.step, self.origin = "rows", 1.0, 0.0
             return
         self.unit = "seconds"
-        if self.dates is not None and (_differences(times, which) > _MONTH).mean() > 0.5:
+        if self.dates is not None and 2 * np.count_nonzero((gaps := _differences(times, which)) > _MONTH) > len(gaps):
             self.unit = "months"
         own = self._in_units(times)
         found, counts = np.unique(_differences(own, which), return_counts=True)

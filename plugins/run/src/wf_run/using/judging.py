@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 
 from wf.errors import DataError, PluginError, UsageError, unknown
+from wf.terminal import plural
 from wf_base import tree
 from wf_base.data import Batch, Dataset, Spec, TensorSamples, as_default
 from wf_base.random import sample_seeds
-from wf_base.reading import DatasetReader, LabelledReader, RecordReader
+from wf_base.reading import ENDINGS, DatasetReader, LabelledReader, RecordReader, broken_link, unpacking
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
 from wf_data.batches.loading import generators_kept, seed_collate
@@ -24,6 +26,7 @@ from wf_data.checks import Checks
 from wf_run.description import Description
 from wf_run.using.raw import BLOCK, RECORDS, from_rows, records_of, takes_rows
 
+_LOG = logging.getLogger("wf")
 SPLIT = "data"
 """The split name of the file's samples in figures."""
 _FEW = 16
@@ -93,7 +96,7 @@ def dataset_of(path: Path, description: Description, reader: Any, asked: Sequenc
     if not isinstance(reader, DatasetReader) or ending not in reader.dataset_endings:
         return None
     if not path.exists():
-        raise DataError(f"there is no file '{path}'")
+        raise DataError(broken_link(path) or f"there is no file '{path}'")
     if asked:
         raise UsageError(f"{path} is read like the training file, and its targets are known\n  leave out --target")
     found: Any = reader.dataset(path, description.learned)
@@ -148,7 +151,7 @@ def labelled_of(
         UsageError: If the run's targets cannot be read from columns, or the columns are unknown.
     """
     if not path.exists():
-        raise DataError(f"there is no file '{path}'")
+        raise DataError(broken_link(path) or f"there is no file '{path}'")
     if type(task).targets_in is TaskRuntime.targets_in:
         raise _without_columns(path, description, reader)
     choose = partial(_choose, path, description, reader, asked, of_run)
@@ -177,6 +180,7 @@ def _of_file(
         raise UsageError(
             f"{path}: the run does not read samples with their targets from such a file\n"
             f"  {_instead(description, reader)}"
+            + (f"\n  {unpacking(path.name, ENDINGS[ending])}" if ending in ENDINGS else "")
         )
     records, first, names = records_of(path), 1, None
     while block := list(itertools.islice(records, BLOCK)):
@@ -250,13 +254,21 @@ def _of_folder(path: Path, description: Description, reader: Any) -> Iterator[tu
     fields = list(reader.fields()) if isinstance(reader, RecordReader) else []
     if [one["type"] for one in fields] != ["image"]:
         raise UsageError(f"{path} is a folder, but this run's inputs are not images\n  {_instead(description, reader)}")
-    files = [
+    there = [
         (file, folder.name)
         for folder in sorted(path.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and not folder.name.startswith(".")
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in reader.endings
+        if not file.is_dir() and not file.name.startswith(".")
     ]
+    files = [(file, label) for file, label in there if file.suffix.lower() in reader.endings]
+    others = [file for file, _ in there if file.suffix.lower() not in reader.endings]
+    if files and others:
+        kinds = ", ".join(sorted({file.suffix.lower() or "without an ending" for file in others}))
+        _LOG.warning("%s: skipped %s that this run does not read (%s)", path, plural(len(others), "file"), kinds)
+    for file, _ in files:
+        if (link := broken_link(file)) is not None:
+            raise DataError(link)
     if not files:
         raise DataError(f"'{path}' has no images in folders named after the classes")
     for begin in range(0, len(files), _FEW):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf_base import tree
-from wf_base.reading import PartReader, RecordReader
+from wf_base.reading import COMMANDS, PartReader, RecordReader, compression_of
 from wf_base.tree import Tree
 from wf_data import arrays
 from wf_data.inputs import Form, check_form
@@ -53,13 +53,6 @@ MAGIC = {
     b"BM": ".bmp",
 }
 """The first bytes of files, and the endings of these."""
-PACKED = {
-    b"\x1f\x8b": "gzip -dc",
-    b"\x28\xb5\x2f\xfd": "zstd -dc",
-    b"BZh": "bzip2 -dc",
-    b"\xfd7zXZ\0": "xz -dc",
-}
-"""The first bytes of compressed files, and the commands that unpack them."""
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 """Bytes that no text has."""
 BLOCK = 1024
@@ -211,7 +204,18 @@ def records_of(path: Path) -> Iterator[Mapping[str, Any]]:
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from csv.DictReader(stream, strict=True)
+            rows = csv.reader(stream, strict=True)
+            header = next(rows, [])
+            twice = next((name for name in header if header.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path}: two columns are called '{twice}'")
+            for row in rows:
+                if row and len(row) != len(header):
+                    raise DataError(
+                        f"{path}, line {rows.line_num}: {len(row)} fields, but the first line names {len(header)}"
+                    )
+                if row:
+                    yield dict(zip(header, row, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -315,10 +319,12 @@ def _of_binary(beginning: bytes) -> str | None:
     Raises:
         DataError: For a compressed file, or an archive other than ``.npz``.
     """
-    unpack = next((command for magic, command in PACKED.items() if beginning.startswith(magic)), None)
-    if unpack is not None:
-        raise DataError(f"standard input is compressed\n  unpack it: {unpack} FILE | wf predict ...")
-    if beginning.startswith(b"PK\x03\x04"):
+    packed = compression_of(beginning)
+    if packed not in (None, "zip"):
+        raise DataError(
+            f"standard input is compressed ({packed})\n  unpack it: {COMMANDS[packed]} FILE | wf predict ..."
+        )
+    if packed == "zip":
         name = beginning[30 : 30 + int.from_bytes(beginning[26:28], "little")].decode("utf-8", errors="replace")
         if name.endswith(".npy"):
             return ".npz"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wf.errors import DataError, PluginError
+from wf_base.reading import compression_of, unpacking
 from wf_text.tokenizers import Tokenizer, UnknownCharacterError
 
 _LOG = logging.getLogger("wf")
@@ -61,6 +62,9 @@ def decoded(file: Path, data: bytes, offset: int = 0, otherwise: str = "") -> st
     Raises:
         DataError: If they are not UTF-8, with the offset of the first wrong byte.
     """
+    packed = None if offset else compression_of(data)
+    if packed is not None:
+        raise DataError(f"'{file}' is compressed ({packed})\n  {unpacking(file.name, packed)}")
     try:
         return data.decode("utf-8-sig" if offset == 0 else "utf-8")
     except UnicodeDecodeError as error:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wf.errors import DataError
+from wf.errors import DataError, UsageError
 from wf_base import Dataset, TensorSamples
 from wf_base.text import TOKENS
 from wf_text.plugin import MASKED, NEXT
 from wf_text.reading import corpus
 from wf_text.reading.encoding import Encoder, TooLong
-from wf_text.reading.rows import LINES, TABLES, rows, sentences, text_of
+from wf_text.reading.rows import LINES, TABLES, rows, sentences, text_of, whole_rows
 from wf_text.reading.samples import WORDS, Masked, Padded
 from wf_text.tokenizers import MASK_NAME, Tokenizer
 
 _LOG = logging.getLogger("wf")
+AT_ONCE = 1024
+"""The number of texts that are evaluated at once."""
 
 
 class TextReader:
@@ -221,6 +223,24 @@ class LabelledReader:
             DataError: As `read`.
         """
         return self._encoded(texts_of(records, self._text, where, first))
+
+    def labelled(
+        self, path: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Iterator[tuple[dict[str, Tensor], Mapping[str, Sequence[Any]]]]:
+        """The texts of a table or of JSON lines, with the cells of the target columns.
+
+        Raises:
+            DataError: As `read`.
+        """
+        if path.suffix.lower() not in (*TABLES, *LINES):
+            raise UsageError(f"'{path}' has no labels\n  give a table or JSON lines: {', '.join((*TABLES, *LINES))}")
+        known = [self._text, *self.target_columns]
+        found = whole_rows(path, known, self._delimiter)
+        names = choose(list(dict.fromkeys(name for row in found for name in row.fields)))
+        for begin in range(0, len(found), AT_ONCE):
+            part = found[begin : begin + AT_ONCE]
+            inputs = self._encoded((_text_in(row.fields, self._text, row.where), row.where) for row in part)
+            yield inputs, {name: [row.fields.get(name) for row in part] for name in names}
 
     def _encoded(self, texts: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
         found = [self._encoder.text(text, where) for text, where in texts]

@@ -50,7 +50,7 @@ def text_of(path: Path) -> str:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
     text = decoded(path, data)
     if not text.strip():
-        raise DataError(f"'{path}' is empty: there is nothing to learn from")
+        raise DataError(f"'{path}' is empty: there is no text in it")
     return text
 
 
@@ -68,15 +68,30 @@ def rows(path: Path, names: Sequence[str], delimiter: str = "auto") -> list[Row]
     Raises:
         DataError: For a file that cannot be read, or an invalid row, with its position.
     """
+    found = whole_rows(path, names, delimiter)
+    for name in names:
+        _check_field(found, name)
+    return [Row(row.file, row.line, {name: _value(row.fields.get(name)) for name in names}) for row in found]
+
+
+def whole_rows(path: Path, names: Sequence[str], delimiter: str = "auto") -> list[Row]:
+    """The rows of a file with all their fields, as they are written.
+
+    Args:
+        path: As for `rows`.
+        names: Fields that are known to exist, from which the delimiter is inferred.
+        delimiter: As for `rows`.
+
+    Raises:
+        DataError: For a file that cannot be read, or an invalid row, with its position.
+    """
     text, ending = text_of(path), path.suffix.lower()
     if ending not in (*TABLES, *LINES):
         raise DataError(f"'{path}' is neither a table ({', '.join(TABLES)}) nor JSON lines ({', '.join(LINES)})")
     found = list(_of_json(path, text) if ending in LINES else _of_table(path, text, names, delimiter))
     if not found:
-        raise DataError(f"'{path}' has no rows: there is nothing to learn from")
-    for name in names:
-        _check_field(found, name)
-    return [Row(row.file, row.line, {name: _value(row.fields.get(name)) for name in names}) for row in found]
+        raise DataError(f"'{path}' has no rows: there is nothing in it but the names of its columns")
+    return found
 
 
 def sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:

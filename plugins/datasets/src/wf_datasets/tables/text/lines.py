@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wf.errors import DataError, UsageError
+from wf_base.reading import compression_of, unpacking
 
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that ``auto`` chooses from."""
@@ -37,6 +38,8 @@ def text_chunks(path: Path, given: BinaryIO | None = None) -> Iterator[tuple[int
 
 
 def _decode(path: Path, data: bytes, line: int, *, first: bool) -> str:
+    if first and (packed := compression_of(data)) is not None:
+        raise DataError(f"{path} is compressed ({packed})\n  {unpacking(path.name, packed)}")
     utf16 = first and data[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\0" in data and not utf16:
         line += data.count(b"\n", 0, data.index(b"\0"))

@@ -31,6 +31,10 @@ def read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
             lines = [f"no dataset reads files like '{use}'", f"known endings: {', '.join(endings)}"]
             known = who_reads(path.suffix.lower())
             lines += [f"{one.distribution} reads {path.suffix.lower()} files: {one.install}" for one in known]
+            from wf_base.reading import ENDINGS, unpacking  # imports torch, which listings do without
+
+            if packed := ENDINGS.get(path.suffix.lower()):
+                lines.append(unpacking(path.name, packed))
             raise UsageError("\n  ".join(lines))
         return
     table.update({"use": entry.component.name, "path": table.get("path", use)})
