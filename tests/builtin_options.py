@@ -19,6 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
     "transform/joint-resize": {"sizes": [12]},
+    "dataset/torchvision/fake": {"size": 100, "image_size": 16},
     "loss/sum": {"parts": ["ce", "focal"]},
     "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},

@@ -26,7 +26,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
     "dataset/opticks": SMALL_GPT,
     "loss/nt-xent": {"model": "mlp"},
-    "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
+    "trainer/contrastive": {
+        "dataset": {"use": "torchvision/fake", "size": 24, "image_size": 8},
+        "model": {"use": "cnn", "channels": [4]},
+        "loss": "nt-xent",
+        "task": "embedding",
+    },
     "strategy/fsdp": {"checkpointer": "directory"},
     "validation/sets": {"dataset": "iris"},
     "sampler/balanced": {"dataset": "iris"},

@@ -59,6 +59,9 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 }
 """The interface of each kind, as used by the run."""
 
+SIDE = 32
+"""The side of the images, in pixels, that a model scales to a size of its own choice."""
+
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 """Environment that torchrun sets for a single process."""
 
@@ -117,7 +120,15 @@ def _of_task(subject: Subject, targets: str) -> dict[str, Any]:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
         raise NotChecked(f"task '{task.name}' names no model; name one: {wanted}")
     loss = {"use": task.default("loss")} if runtime.needs_loss else {}
-    return {"dataset": {"use": runtime.example()}, "model": {"use": model}, "loss": loss}
+    return {"dataset": {"use": runtime.example()}, "model": {"use": model, **_small(subject, model)}, "loss": loss}
+
+
+def _small(subject: Subject, model: str | None) -> dict[str, Any]:
+    """The options that make a model quick to train: a small side of its images, if it scales them itself."""
+    if model is None or "model" in subject.run:
+        return {}
+    entry = subject.registry.find("model", subject.registry.own_choice("model", model))
+    return {"image_size": SIDE} if any(param.name == "image_size" for param in entry.params()) else {}
 
 
 def special_predictions(registry: Registry, task: Task) -> str | None:
