@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from loop_overhead import OPTIMIZERS, VARIANTS, Variant, Work, calls_a_step, hand_written, same_bits
+from torch.overrides import TorchFunctionMode
 
 import wf
 from wf import Hook, Loop, Steps
@@ -32,6 +33,19 @@ def test_calls_are_counted() -> None:
 
     variant: Variant = with_two_calls
     assert calls_a_step(variant, Work()) == pytest.approx(2)
+
+
+class _FromPython(TorchFunctionMode):
+    """Refuses tensors made on the device from Python numbers: torch copies them from the host, which waits."""
+
+    MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if function in self.MAKERS and made.device.type == "meta":
+            given = args[1 if function is torch.Tensor.new_tensor else 0]
+            assert isinstance(given, torch.Tensor), f"{given!r} is copied to the device, where torch.full would make it"
+        return made
 
 
 @pytest.fixture
@@ -60,13 +74,15 @@ RUNS: dict[str, dict[str, Any]] = {
     "augmentation": {"dataset": "digits", "transform": ["scale", "crop"]},
     "clipped": {"hook": ["gradient-clip", "learning-rate-log"]},
     "weighted": {"dataset": "digits", "loss": "weighted-ce"},
+    "learned sum": {"dataset": "digits", "loss": {"use": "sum", "parts": ["ce", "focal"], "learned": True}},
 }
 
 
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
 def test_a_step_never_waits_for_the_device(on_meta: Callable[..., Any], settings: dict[str, Any]) -> None:
     run = on_meta(**settings)
-    run.loop.run(run.data, Steps(20))
+    with _FromPython():
+        run.loop.run(run.data, Steps(20))
     assert run.loop.progress.step == 20
     assert run.loop.loss.device.type == "meta"
 
@@ -89,12 +105,14 @@ def test_an_evaluation_waits_for_the_device_once(
     reads: list[dict[str, Any]] = []
     monkeypatch.setattr("wf_training.evaluator._read", lambda figures: reads.append(figures) or {})
     run = on_meta(dataset=dataset)
-    assert run.evaluate("validation") == {}
+    with _FromPython():
+        assert run.evaluate("validation") == {}
     assert len(reads) == 1
     assert reads[0]["loss"].device.type == "meta"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_a_step_never_waits_for_a_gpu() -> None:
     class Forbid(Hook):
         def on_step_end(self, run: Loop) -> None:

@@ -41,12 +41,15 @@ class Deferred(graphed._Captured):
 @pytest.fixture
 def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphed, "_Captured", Deferred)
-    monkeypatch.setattr(graphed, "_beside", lambda device: nullcontext())
+    monkeypatch.setattr(GraphedTrainer, "_beside", lambda self: None)
+    monkeypatch.setattr(graphed, "_on", lambda stream: nullcontext())
 
 
 def network(device: torch.device) -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 3)).to(device)
+    return nn.Sequential(
+        nn.Linear(4, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 3)
+    ).to(device)
 
 
 def batches(device: torch.device) -> list[Any]:

@@ -158,6 +158,25 @@ def test_tf32_is_on_during_the_run_only(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings() == before
 
 
+def test_tf32_by_torchs_newer_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After that the older one, which torch compiles by, raises; the run gives back what the program had set."""
+    monkeypatch.setattr(precision, "_has_tf32", lambda device: True)
+    matmul, before = torch.backends.cuda.matmul, precision.products()
+    assert before["float32_matmul"] == "highest"
+    try:
+        matmul.fp32_precision = "tf32"
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            torch.get_float32_matmul_precision()
+        assert precision.products() == {**before, "float32_matmul": "high"}
+        with precision.products_in("tf32", torch.device("cuda")):
+            assert torch.get_float32_matmul_precision() == "high"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        matmul.fp32_precision = "none"
+    assert precision.products() == before
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_tf32_is_close_to_float32() -> None:
     """Factors are rounded to 10 bits, sums are not."""

@@ -38,7 +38,8 @@ def own_stream(seed: int, name: str) -> Iterator[None]:
         seed: The run's seed.
         name: The value's name.
     """
-    with torch.random.fork_rng():
+    devices = range(torch.cuda.device_count())  # torch warns of several GPUs if they are not named
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(stream_key(seed, f"value/{name}"))
         yield
 

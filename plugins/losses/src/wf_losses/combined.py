@@ -45,6 +45,8 @@ class SumLoss(nn.Module):
         UsageError: For lists of different lengths, a weight below 0, or a part that cannot be one.
     """
 
+    given_weights: Tensor
+
     def __init__(
         self,
         parts: Annotated[list[Any], Nested("loss")] = [],  # noqa: B006 - only read; a list is what users write
@@ -77,6 +79,7 @@ class SumLoss(nn.Module):
         self.of = None if of is None else list(of)
         self.log_variances = nn.Parameter(torch.zeros(len(parts))) if learned else None
         """``s`` of each part."""
+        self.register_buffer("given_weights", torch.tensor(self.weights), persistent=False)  # moves with the loss
         self._scales = [0.5 if isinstance(part, SQUARED) else 1.0 for part in parts]
         self.figures: dict[str, bool | None] = dict.fromkeys(self.names, False)
         if learned:
@@ -92,8 +95,7 @@ class SumLoss(nn.Module):
         if self.log_variances is None:
             return terms
         shown = {f"weight/{name}": Term(value=term.factor.detach(), factor=0.0) for name, term in terms.items()}  # type: ignore[union-attr]  # learned
-        weights = self.log_variances.new_tensor(self.weights)
-        return {**terms, "variances": Term(value=(weights * self.log_variances).sum() / 2), **shown}
+        return {**terms, "variances": Term(value=(self.given_weights * self.log_variances).sum() / 2), **shown}
 
     def total_weight(self, targets: Any) -> dict[str, Any] | None:
         """The weights of the parts that do not average over samples."""

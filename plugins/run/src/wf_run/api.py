@@ -308,7 +308,10 @@ def reopen(
     directory, document, folders, registry = opened(place, registry, discover, line, trust)
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
+        from wf_run.parts.device import or_another
+
         document.pop("strategy", None)  # one process evaluates what several may have trained
+        document["device"] = or_another(document.get("device", "auto"))
     plan = prepare(document, registry, folders)
     from wf_run.experiment import Experiment
     from wf_run.parts.precision import default_dtype, dtype_named

@@ -38,6 +38,7 @@ from wf_run.directory.kept import load_chosen
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.anomalies import detecting
 from wf_run.parts.determinism import deterministic
+from wf_run.parts.device import current
 from wf_run.parts.groups import Made
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
 from wf_run.resuming import again, drift
@@ -442,9 +443,10 @@ class Experiment:
         within, self._at_work = self._at_work, True
         try:
             plugins = self._parts.registry.plugins
+            device = current(self.strategy.device)
             precision = products_in(self.plan["precision"], self.strategy.device)
             kernels = deterministic(on=self.plan.get("deterministic", False))
-            with precision, kernels, default_dtype(self._dtype), naming_culprit(plugins), self._detecting():
+            with device, precision, kernels, default_dtype(self._dtype), naming_culprit(plugins), self._detecting():
                 yield
         finally:
             self._at_work = within

@@ -85,13 +85,14 @@ class DefaultEvaluator:
         Raises:
             UsageError: For an unknown split.
         """
-        generators = _generators()
+        stream = TrainStream()
+        generators = stream.state_dict()
         self._share_buffers()
         try:
             with evaluated(self._model), self._without_graph():
                 figures = self._accumulate(split)
         finally:
-            _restore(generators)
+            stream.load_state_dict(generators)
         return _read(figures)
 
     def preview(self, split: str) -> dict[str, Any]:
@@ -225,11 +226,11 @@ class _Terms:
     def _weighed(self, term: Term, own: Tensor | float | None, plain: float, counts: float) -> tuple[Tensor, Tensor]:
         """A term times its weight, and the weight; `own` is its own weight, `plain` that of a term without one."""
         value = _wide(term.value)
-        weight = value.new_tensor(plain)
+        weight = torch.full_like(value, plain)  # `new_tensor` would copy from the host, which then waits
         if term.reduction == "sum":
             return value if counts else torch.zeros_like(value), weight
         if own is not None and counts:
-            weight = _wide(torch.as_tensor(own, device=value.device))
+            weight = _wide(own.to(value.device)) if isinstance(own, Tensor) else torch.full_like(value, own)
         # A batch whose targets are all ignored has the loss 0 / 0.
         return torch.where(weight == 0, 0.0, value) * weight, weight
 
@@ -349,16 +350,3 @@ def _numbers(value: Any, metric: str) -> Any:
             "  compute() must return a number, a tensor or a list of them, or a dict of these by name; "
             "nan if there is no value"
         ) from error
-
-
-def _generators() -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states.append(torch.cuda.get_rng_state())
-    return states
-
-
-def _restore(states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state(states[1])

@@ -97,6 +97,8 @@ class GraphedTrainer(SupervisedTrainer):
         self._batch_size, self._device = batch_size, torch.device(device)
         self._rates = [torch.zeros((), device=next(model.parameters()).device) for _ in optimizer.param_groups]
         self._filled: list[float | None] = [None] * len(self._rates)
+        self._stream: torch.cuda.Stream | None = None
+        """The stream of plain steps and of the capture; of a new one for each, torch would keep the memory of all."""
         self._captured: _Captured | None = None
         self._num_plain = 0
         optimizer.register_load_state_dict_post_hook(self._begin_anew)
@@ -130,17 +132,23 @@ class GraphedTrainer(SupervisedTrainer):
         _check_dense(batch.targets, batch.size, "targets")
         self._fill_rates()
         if self._captured is None and self._num_plain >= WARM_UP and batch.size == self._batch_size:
-            self._captured = _Captured(self._step, batch, self._fixed())
+            self._captured = _Captured(self._step, batch, self._fixed(), self._beside())
         if self._captured is not None and self._captured.fits(batch):
             self._check_fixed(self._captured.fixed)
             loss = self._captured.replay(batch)
         else:
             self._num_plain += batch.size == self._batch_size
-            with _beside(self._device):
+            with _on(self._beside()):
                 loss = self._step(batch.inputs, batch.targets)
         if self._each_step is not None:
             self._each_step.step()
         return loss
+
+    def _beside(self) -> torch.cuda.Stream:
+        """The stream for plain steps and the capture, as required before a capture: autograd remembers the stream."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+        return self._stream
 
     def _step(self, inputs: Tree, targets: Tree) -> Tensor | dict[str, Tensor]:
         """The captured step, which only sees a batch's inputs and targets."""
@@ -195,13 +203,14 @@ class _Captured:
         step: Called once with inputs and targets, for the capture; nothing is computed then.
         batch: A batch with the shapes and dtypes of those to come.
         fixed: The options that are fixed in the graph.
+        stream: The stream of the plain steps before, on the device of the graph.
 
     Raises:
         UsageError: If the step cannot be captured.
     """
 
-    def __init__(self, step: Step, batch: Batch, fixed: list[dict[str, Any]]) -> None:
-        self.fixed = fixed
+    def __init__(self, step: Step, batch: Batch, fixed: list[dict[str, Any]], stream: torch.cuda.Stream) -> None:
+        self.fixed, self._stream = fixed, stream
         self._held = tree.map_leaves(torch.empty_like, (batch.inputs, batch.targets))
         self._form = _form(self._held)
         self._figures: Tensor | dict[str, Tensor]
@@ -211,7 +220,7 @@ class _Captured:
         self._graph = torch.cuda.CUDAGraph()
         try:
             # Other threads, which write checkpoints or load data, may make calls that a capture must not.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._figures = step(*self._held)
         except torch.OutOfMemoryError:
             raise
@@ -265,9 +274,9 @@ def _check_dense(own: Tree, size: int, what: str) -> None:
 
 
 @contextmanager
-def _beside(device: torch.device) -> Iterator[None]:
-    """Compute on a separate stream, as required before a capture: autograd remembers the stream."""
-    stream, present = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+def _on(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Compute on a stream, after the work before and before the work that follows."""
+    present = torch.cuda.current_stream(stream.device)
     stream.wait_stream(present)
     with torch.cuda.stream(stream):
         yield

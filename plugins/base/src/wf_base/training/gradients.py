@@ -128,7 +128,9 @@ class Gradients:
         """The weight of each term over all processes."""
         assert self._strategy is not None
         device = self._strategy.device
-        tensors = [_wide(torch.as_tensor(weight, device=device)) for weight in weights.values()]
+        tensors = [
+            _wide(one if isinstance(one, Tensor) else torch.full((), one, device=device)) for one in weights.values()
+        ]
         return dict(zip(weights, self._strategy.sum(tensors), strict=True))
 
     def _add(self, part: Batch, shares: _Shares | None, *, create_graph: bool) -> dict[str, Tensor]:

@@ -73,8 +73,9 @@ class Source:
                 outputs are converted, and all else stays in float32.
         """
         network = self.network
+        if precision != "float32" or any(one.device.type != "cpu" for one in network.parameters()):
+            network = copy.deepcopy(network)  # the run's own stays on its device, where `expected` is computed
         if precision != "float32":
-            network = copy.deepcopy(network)
             network.model = Lowered(network.model, getattr(torch, precision))
         return Graph(network).cpu().eval()
 

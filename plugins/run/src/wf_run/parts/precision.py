@@ -73,14 +73,35 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
     if precision != "tf32" or not _has_tf32(device):
         yield
         return
-    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    cudnn: Any = torch.backends.cudnn  # torch's stubs lack its parts
+    backends = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    before, own = products(), [backend.fp32_precision for backend in backends]
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = cudnn
+        torch.set_float32_matmul_precision(before["float32_matmul"])
+        torch.backends.cudnn.allow_tf32 = before["cudnn_tf32"]
+        for backend, value in zip(backends, own, strict=True):
+            backend.fp32_precision = value
+
+
+def products() -> dict[str, Any]:
+    """The precision of float32 products, in the words of torch's older interface.
+
+    Once a program has set it by the newer one, ``torch.backends.cuda.matmul.fp32_precision``, the older one raises.
+    """
+    try:
+        matmul = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        matmul = {"tf32": "high", "bf16": "medium"}.get(torch.backends.cuda.matmul.fp32_precision, "highest")
+    try:
+        convolution = torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        cudnn: Any = torch.backends.cudnn
+        convolution = cudnn.conv.fp32_precision == "tf32"
+    return {"float32_matmul": matmul, "cudnn_tf32": convolution}
 
 
 @contextmanager

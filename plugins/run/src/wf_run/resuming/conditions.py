@@ -21,6 +21,7 @@ from wf.discovery.entry import Entry
 from wf.discovery.modules import import_module, is_path
 from wf.discovery.plugins import Plugin
 from wf.typed import finite
+from wf_run.parts.precision import products
 from wf_run.resuming.sources import plugin_code, with_neighbours
 from wf_run.runfiles.runfile import dump
 from wf_state import codec
@@ -105,8 +106,7 @@ def precision() -> dict[str, Any]:
     matmul = torch.backends.cuda.matmul
     return {
         "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
-        "float32_matmul": torch.get_float32_matmul_precision(),
-        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        **products(),
         "fp16_reduced_sums": matmul.allow_fp16_reduced_precision_reduction,
         "bf16_reduced_sums": matmul.allow_bf16_reduced_precision_reduction,
     }

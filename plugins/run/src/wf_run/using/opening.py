@@ -31,7 +31,7 @@ from wf_data.transforms.step import Step
 from wf_run.description import Description
 from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
-from wf_run.parts.device import choose_device
+from wf_run.parts.device import choose_device, or_another
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named
 from wf_run.providers.data.transforms import transform_of
 from wf_run.providers.training.trainer import prepare_for_trainer
@@ -123,7 +123,7 @@ def made_again(
     values["restored"] = True
     values |= {name: plan[name] for name in value_settings()}
     values |= {**description.spec.values(), **description.values, "learned": description.learned}
-    device = values["device"] = choose_device(plan["device"])[0]
+    device = values["device"] = choose_device(or_another(plan["device"]))[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     dtype = dtype_named(manifest.get("precision", {}).get("default_dtype"))
     with naming_culprit(registry.plugins), default_dtype(dtype):

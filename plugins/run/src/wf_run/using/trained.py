@@ -28,6 +28,7 @@ from wf_data.inputs import check_form, example_of, leaves_of, read_inputs
 from wf_data.named import NamedReader
 from wf_run.bundle import schema
 from wf_run.description import Description
+from wf_run.parts.device import current
 from wf_run.parts.links import link_loss
 from wf_run.parts.precision import default_dtype, products_in
 from wf_run.providers.metrics import form_of_metric, metric_of
@@ -83,6 +84,7 @@ class Trained:
         with (
             evaluated(network),
             torch.inference_mode(),
+            current(device),
             products_in(self.plan["precision"], device),
             default_dtype(network.dtype),
             naming_culprit(self._builder.registry.plugins),
@@ -207,6 +209,7 @@ class Trained:
         facts = {**spec.facts, **(dataset.facts if dataset is not None else {})}
         with (
             naming_culprit(builder.registry.plugins),
+            current(device),
             products_in(self.plan["precision"], device),
             default_dtype(network.dtype),
             builder.values.within(self._judged_by(task, data, facts)),
