@@ -38,7 +38,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "texts_by_hand": ("--steps", "150"),
 }
 """The arguments of scripts whose defaults take too long, or give noisy figures."""
-LEFT_OUT = {"char_gpt_by_hand": "trains for ten minutes; docs/recipes/language-model.md has its figures"}
+LEFT_OUT = {
+    "char_gpt_by_hand": "trains for ten minutes; docs/recipes/language-model.md has its figures",
+    "cuda_session": "needs a CUDA device",
+}
 WITH_ADAPTERS = {"csv_table", "images", "tune_trial"}
 """The scripts that use libraries of the adapters, if they are installed."""
 
