@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[Any, ...]] = {
     ),
     "fp16": (
         *("--batch-size", 50, "--accumulate", 2, "--precision", "fp16", "--epochs", 4, "--model.dropout", 0.3),
-        *("--scheduler", "onecycle", "--loss.reduction", "sum"),
+        *("--scheduler", "onecycle", "--loss.reduction", "sum", "--model.hidden", "[16]"),
     ),
     "onecycle": ("--batch-size", 100, "--epochs", 4, "--optimizer", "sgd", "--scheduler", "onecycle"),
     "multistep": (
@@ -93,6 +93,8 @@ RUNS["hooks"] = (
         3,
         "--hook",
         "+plots",
+        "--plot",
+        "confusion",
         "--hook",
         "+tensorboard",
         "--keep",

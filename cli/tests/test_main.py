@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from wf.registry import Registry
+from wf_cli.__main__ import limit_spinning
 
 COMMANDS = Registry.discover(only_builtin=True).names("command")
 WF = [sys.executable, "-P", "-m", "wf_cli"]
@@ -228,13 +229,28 @@ def test_exit_handlers_and_threads_at_exit_do_not_change_the_result(wf_process: 
     assert (folder / "thread").exists()
 
 
+OPENMP = [
+    ({}, {"GOMP_SPINCOUNT": "10000"}),
+    ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+    ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+]
+
+
+@pytest.mark.parametrize(("given", "openmp"), OPENMP)
+def test_a_users_spin_count_is_kept(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], openmp: dict[str, str]
+) -> None:
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.setenv(name, given.get(name, ""))  # restored after the test, whatever it was
+        if name not in given:
+            monkeypatch.delenv(name)
+    limit_spinning()
+    assert {name: os.environ[name] for name in names if name in os.environ} == openmp
+
+
 @pytest.mark.parametrize(
-    ("given", "openmp"),
-    [
-        ({}, {"GOMP_SPINCOUNT": "10000"}),
-        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
-    ],
+    ("given", "openmp"), [OPENMP[0], *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in OPENMP[1:])]
 )
 def test_openmp_spin_count_is_set_unless_the_user_set_it(
     wf_process: Any, folder: Path, given: dict[str, str], openmp: dict[str, str]
