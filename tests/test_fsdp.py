@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -344,3 +346,30 @@ def test_ddp_says_how_parts_can_be_unfrozen(ranks: Any) -> None:
     done = ranks("run", *THAWS, "--strategy", "ddp")
     assert done.code != 0
     assert "let each step search for them: --strategy.find_unused_parameters yes" in done.stderr
+
+
+LIVE = """
+import sys
+import torch, wf
+from torch import nn
+
+torch.manual_seed(3)
+models = {
+    "object": nn.Linear(4, 3),
+    "function": lambda num_features, num_outputs: nn.Linear(num_features, num_outputs),
+    "values": lambda num_features, num_outputs: nn.Linear(num_features + int(torch.zeros(1).item()), num_outputs),
+}
+for name, model in models.items():
+    wf.run(dataset="iris", model=model, steps=2, strategy="fsdp", name=name).close()
+"""
+
+
+def test_models_of_ones_own_objects(tmp_path: Path) -> None:
+    (tmp_path / "live.py").write_text(LIVE)
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "live.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(manifest(tmp_path / "runs" / name)["status"] == "done" for name in ("object", "function", "values"))

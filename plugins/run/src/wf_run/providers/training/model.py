@@ -46,7 +46,9 @@ def model(
     torch.manual_seed(run.plan["seed"])
     build = getattr(strategy, "build", None)
     made = (
-        run.make("model") if build is None else build(partial(_made_for_strategy, run), restored=run.values["restored"])
+        run.make("model")
+        if build is None
+        else build(partial(_made_for_strategy, run, run.plan["model"]), restored=run.values["restored"])
     )
     if not isinstance(made, nn.Module):
         raise UsageError(f"model '{run.name('model')}' is {type(made).__name__}, not a torch.nn.Module")
@@ -83,8 +85,14 @@ def model(
     return prepared
 
 
-def _made_for_strategy(run: RunBuild) -> Any:
-    """The model; one without values is prepared for the trainer at once, as this may need some."""
+def _made_for_strategy(run: RunBuild, table: Any) -> Any:
+    """The model; one without values is prepared for the trainer at once, as this may need some.
+
+    Args:
+        run: The run.
+        table: The model's table as it was given; after the first call the run file has the resolved one.
+    """
+    run.plan["model"] = table
     made, run.not_trained = run.make("model"), []
     if is_empty(made):
         run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
