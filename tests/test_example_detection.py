@@ -357,3 +357,25 @@ def _nothing_is_left(environment: Environment) -> None:
     assert "min_score" not in (work / "runs/other/run.toml").read_text(), "the setting was not used"
     environment.wf("resume", "other", "--epochs", "2")
     assert manifest(work / "runs/other")["epochs"] == 2
+
+
+def test_two_processes_train_the_detector_like_one(wf: Any, ranks: Any, tmp_path: Path) -> None:
+    """With one image for each in a batch, also where it has no objects, and one less in the last batch."""
+    sizes = ("--dataset.num_train", 23, "--dataset.num_held_out", 5, "--model.width", 2, "--optimizer", "sgd")
+    line = ("run", *OPTIONS, *sizes, "--batch-size", 2, "--epochs", 1, "--log-every", 1, "--quiet")
+    for run, words in ((wf, ("--name", "one")), (ranks, ("--name", "two", "--strategy", "ddp"))):
+        done = run(*line, *words)
+        assert done.code == 0, done.stderr
+    found, wanted = (
+        {
+            (record["event"], record["split"], record["step"], name): value
+            for record in records(tmp_path / "runs" / run)
+            for name, value in record.items()
+            if isinstance(value, float)
+        }
+        for run in ("two", "one")
+    )
+    assert found == pytest.approx(wanted, rel=1e-4, nan_ok=True)
+    assert {"shape-map", "loss/size"} <= {name for *_, name in found}
+    two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)

@@ -66,7 +66,7 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def batch(num: int = 11, ignored: tuple[int, ...] = ()) -> Batch:
+def batch(num: int = 11, ignored: Sequence[int] = ()) -> Batch:
     torch.manual_seed(0)
     targets = torch.randint(3, (num,))
     targets[list(ignored)] = IGNORED
@@ -330,6 +330,45 @@ def test_an_objective_that_shows_no_outputs_sees_to_parts_without_weight_itself(
         return [one.grad for one in model.parameters() if one.grad is not None]
 
     torch.testing.assert_close(trained(4), trained(None), rtol=1e-11, atol=1e-14)
+
+
+class Counting:
+    """The losses of two heads, which a model would compute itself; one is a mean over numbers known to the host."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        self.heads = nn.ModuleDict({"one": nn.Linear(5, 3), "other": nn.Linear(5, 3)})
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {"one": float((batch.targets != IGNORED).sum())}
+
+    def step(self, batch: Batch) -> Outcome:
+        one, other = (head(batch.inputs).square().sum(1) for head in self.heads.values())
+        counted = batch.targets != IGNORED
+        return Outcome(
+            {"one": Term(value=(one * counted).sum() / max(int(counted.sum()), 1)), "other": Term(value=other.mean())}
+        )
+
+    def trained(self, given: Batch, *options: Any) -> tuple[Any, list[Tensor | None]]:
+        value = Gradients(self, *options)(given)
+        return value, [one.grad for one in self.heads.parameters()]
+
+
+def test_a_process_without_weight_uses_every_parameter() -> None:
+    """Processes wait for the gradient of each; the model's outputs, which could have one of 0, are unknown."""
+    _, found = Counting().trained(batch(ignored=range(11)), None, None, Others())
+    assert all(one is not None for one in found)
+    assert [bool(one.any()) for one in found if one is not None] == [False, False, True, True]
+
+
+def test_a_batch_without_anything_to_count_is_the_same_in_parts() -> None:
+    given = batch(ignored=range(11))
+    whole, expected = Counting().trained(given)
+    for options in ((4,), (None, None, Alone())):
+        value, found = Counting().trained(given, *options)
+        torch.testing.assert_close(value, whole, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(found[2:], expected[2:], rtol=1e-11, atol=1e-14)
+    assert float(whole["loss/one"]) == 0
 
 
 def test_the_weight_of_a_single_term_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,13 +116,21 @@ class Gradients:
         if self._num_processes > 1 and whole:
             whole = self._of_all(whole)
         return [
-            _Shares(
-                share * part.size / batch.size,
-                sums,
-                {name: self._num_processes * _wide(own[name]) / whole[name] for name in own},
-            )
+            _Shares(of_samples, sums, self._of_terms(own, whole, of_samples))
             for part, own in zip(parts, weights, strict=True)
+            for of_samples in (share * part.size / batch.size,)
         ]
+
+    def _of_terms(self, own: Weights, whole: Weights, of_samples: float) -> Mapping[str, Share]:
+        """The share of a part in each term that has weights; that of its samples if the term has none in any part."""
+        found: dict[str, Share] = {}
+        for name, weight in own.items():
+            total, mine = whole[name], self._num_processes * _wide(weight)
+            if isinstance(total, Tensor):
+                found[name] = torch.where(total == 0, of_samples, mine / total)
+            else:
+                found[name] = mine / total if total else of_samples
+        return found
 
     def _of_all(self, weights: Weights) -> Weights:
         """The weight of each term over all processes."""
@@ -137,7 +145,7 @@ class Gradients:
         outcome = self._objective.step(part)
         terms = {name: _shared(name, term, shares) for name, term in outcome.terms.items()}
         if shares is not None:
-            terms = _without_what_does_not_count(terms, outcome, shares)
+            terms = _without_what_does_not_count(terms, outcome, shares, shared=self._num_processes > 1)
         loss = added((terms[name], term.factor) for name, term in outcome.terms.items())
         if not loss.requires_grad:
             raise UsageError(
@@ -157,14 +165,18 @@ def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
     return value if share in (None, 1.0) else value * share
 
 
-def _without_what_does_not_count(terms: dict[str, Tensor], outcome: Outcome, shares: _Shares) -> dict[str, Tensor]:
+def _without_what_does_not_count(
+    terms: dict[str, Tensor], outcome: Outcome, shares: _Shares, *, shared: bool
+) -> dict[str, Tensor]:
     """The terms of a part, without the gradients of those that have no weight in it: a loss of 0 / 0 gives NaN.
 
     If nothing counts, the outputs' gradients are set to 0, and the host need not wait for the weight. If one of several
     terms has no weight, it becomes a constant.
     """
-    known = [shares.of(name, term) for name, term in outcome.terms.items()]
     leaves = [leaf for _, leaf in tree.leaves(outcome.outputs) if leaf.requires_grad]
+    if shared and not leaves:  # outputs that are unknown: a process must use every parameter, with a gradient of 0
+        return terms
+    known = [shares.of(name, term) for name, term in outcome.terms.items()]
     weighted = {name: share for name, share in zip(outcome.terms, known, strict=True) if isinstance(share, Tensor)}
     if len(known) > 1 and weighted:
         is_empty = torch.stack(list(weighted.values())).eq(0).tolist()  # waits for the device
