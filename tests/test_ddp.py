@@ -338,6 +338,44 @@ def test_the_recorded_reason_names_the_failed_process(tmp_path: Path) -> None:
     assert re.search(r"resume from step \d: wf resume runs/two --processes 2", done.stderr)
 
 
+TWICE = """
+import wf
+
+class Bad(wf.Hook):
+    def on_step_end(self, run):
+        if run.progress.step == 3:
+            raise RuntimeError("boom")
+
+settings = dict(dataset="iris", epochs=1, quiet=True, save=False, strategy="ddp")
+for _ in range(2):
+    try:
+        wf.run(**settings, hook=[Bad()])
+    except Exception as error:
+        print(type(error).__name__, "boom" in str(error))
+print(sorted(wf.run(**settings).metrics)[0])
+"""
+
+
+@pytest.mark.exhaustive  # two processes that import torch
+def test_a_script_trains_on_after_a_run_that_failed(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWICE],
+            cwd=tmp_path,
+            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=100)[0].split("\n") for process in processes]
+    assert said == [["RuntimeError True", "RuntimeError True", "test/accuracy", ""]] * 2
+
+
 @pytest.mark.exhaustive  # two processes that import torch
 def test_an_error_of_one_process_before_the_group_starts_ends_all(wf: Any, tmp_path: Path) -> None:
     """Two machines without a shared disk: the run exists on the first one only."""

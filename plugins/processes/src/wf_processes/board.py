@@ -61,9 +61,8 @@ class Board:
             )
         except distributed.DistError as error:
             raise self._unreachable(error, patience_sec) from error
-        self._prefix = f"wf/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        self._store = PrefixStore(self._prefix, store)
-        self._meetings = 0
+        self._all, self._number, self._meetings = store, 0, 0
+        self._begin()
 
     def _unreachable(self, error: Exception, patience_sec: float) -> WfError:
         host, port = self._place
@@ -77,6 +76,14 @@ class Board:
             f"{patience_sec:g} s\n  check whether process 0 was started there and what it prints"
         )
 
+    def _begin(self) -> None:
+        """Begin without messages. All processes of a failed run do so, and so have the same number of failures."""
+        self.is_over = False
+        """Whether this process knows that the run failed, so that its next one begins with an empty board."""
+        self._number += 1
+        self._prefix = f"wf/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{self._number}"
+        self._store = PrefixStore(self._prefix, self._all)
+
     def another(self) -> PrefixStore:
         """Another connection to the same board, for another thread."""
         timeout = timedelta(seconds=CONNECT_SEC)
@@ -88,6 +95,8 @@ class Board:
         Raises:
             OtherFailedError: If one of them ends first or does not come in time; names its rank.
         """
+        if self.is_over:
+            self._begin()
         self._meetings += 1
         here = [f"here/{self._meetings}/{rank}" for rank in range(self.world_size)]
         self._store.set(here[self.rank], "here")
@@ -181,6 +190,8 @@ def explained(error: BaseException) -> BaseException:
     The process posts its own error for the others. An error of a collective, which most often means that another
     process has ended, is replaced by that process's message.
     """
+    if _board is not None:
+        _board.is_over = True
     if isinstance(error, (InterruptedRun, OtherFailedError, GeneratorExit)) or any(
         name not in os.environ for name in VARIABLES
     ):

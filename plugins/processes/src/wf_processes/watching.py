@@ -7,11 +7,14 @@ import os
 import sys
 import sysconfig
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+
+from wf_processes.together import is_launched
 
 POLL_SEC = 0.5
 END_SEC = 10.0
@@ -44,7 +47,20 @@ class Watcher:
                 return
             code = self._code()
         if not self._closed.wait(END_SEC):
+            self._say_why()
             os._exit(code)
+
+    def _say_why(self) -> None:
+        """Print why this process is ended. The one that failed need not have said so: a script may catch the error."""
+        if is_launched():
+            return
+        with suppress(Exception):  # the board is gone
+            said = json.loads(self._store.get("failed"))
+            print(
+                f"wf: process {said['rank']} {said['text']}\n  process {self._rank} waited for it and is ended",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _code(self) -> int | None:
         """Report this process's position if asked. Returns the exit code of the run if another process has failed."""

@@ -140,7 +140,12 @@ def run(source: RunFiles | Mapping[str, Any] | None = None, **settings: Any) -> 
     Returns:
         The experiment, trained: ``metrics`` has the last figures of each split, ``run_dir`` the run directory.
     """
-    return build(source, **settings).fit()
+    experiment = build(source, **settings)
+    try:
+        return experiment.fit()
+    except BaseException:
+        experiment.close()  # nobody else can, and its processes would be in the way of another run
+        raise
 
 
 def create(kind: str, name: str, /, *, registry: Registry | None = None, **options: Any) -> Any:
