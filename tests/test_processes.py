@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,17 @@ def test_invalid_uses_of_processes_are_refused(wf: Any) -> None:
     assert "name one for several: --strategy ddp" in done.stderr
     done = wf("run", "--processes", 2, "--loss", "focl")
     assert (done.code, done.stderr.count("did you mean 'focal'?")) == (2, 1)
+    done = wf("compare", "--dataset", "iris", "--vary", "strategy=local,ddp")
+    assert (done.code, "trains each run in one process: --strategy local" in done.stderr) == (2, True)
+
+
+def test_the_run_file_of_several_processes_is_printed_once(ranks: Any, folder: Path) -> None:
+    done = ranks("run", "--dataset", "iris", "--strategy", "ddp", "--print-config")
+    assert tomllib.loads(done.stdout)["strategy"]["use"] == "ddp"
+    launching = launched(folder, "--strategy", "fsdp", "--print-config")
+    out, err = launching.communicate(timeout=60)
+    assert launching.returncode == 0, err
+    assert tomllib.loads(out)["strategy"]["use"] == "fsdp"
 
 
 def launched(folder: Path, *words: Any, **environment: str) -> subprocess.Popen[str]:

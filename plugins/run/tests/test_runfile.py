@@ -17,7 +17,8 @@ from wf.declarations.kinds import KINDS
 from wf.errors import UsageError
 from wf.parameters import NULL, without_null
 from wf.splits import parse_split
-from wf_run.runfiles.runfile import check, check_general, dump, load, merge
+from wf_run.cli.running import run
+from wf_run.runfiles.runfile import OF_LINE, check, check_general, dump, load, merge
 
 # Round trip
 
@@ -110,6 +111,16 @@ def test_component_names_are_shorthand_for_tables(tmp_path: Path) -> None:
         "hook": [{"use": "progress"}, {"use": "plots"}],
         "metric": [{"use": "accuracy"}],
     }
+
+
+def test_an_option_of_the_command_line_is_named_where_it_is_taken_for_a_key() -> None:
+    options = {option for param in run.params for option in param.opts}
+    for key in OF_LINE:
+        option = f"--{key.replace('_', '-')}"
+        assert option in options
+        assert key not in GENERAL
+        with pytest.raises(UsageError, match=f"command line: wf run {option}\\b"):
+            check({key: 2})
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def _environment(name: str) -> tuple[int, int, int]:
     if missing:
         raise UsageError(
             f"strategy {name} runs in several processes, which --processes or torchrun starts ({', '.join(missing)} "
-            f"not set)\n  run: {_COMMAND} --strategy {name}"
+            f"not set)\n  run: {_COMMAND} --strategy {name}\n"
+            "  a command without --processes, such as wf compare, trains each run in one process: --strategy local"
         )
     try:
         rank, world_size, local_rank = (int(os.environ[name]) for name in VARIABLES[:3])

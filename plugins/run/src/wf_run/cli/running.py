@@ -168,7 +168,7 @@ def run(
     again = writes and _again(place, num_folds, asked=resume_if_there)
     if writes and not again:
         refuse_existing(place)
-    if started and not print_config:
+    if started and (started[0] > 1 or not print_config):
         return launch(*started, quiet=quiet)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
@@ -192,7 +192,9 @@ def run(
         keep_place(experiment.run_dir)
     with experiment:
         if print_config:
-            say(experiment.run_file(), nl=False)
+            text = experiment.run_file()
+            if is_first():
+                say(text, nl=False)
             return 0
         say_plan(experiment, quiet=quiet)
         first, divided = experiment.strategy.rank == 0, getattr(experiment.strategy, "mesh", None) is not None

@@ -33,6 +33,10 @@ VARIANT = "variant"
 """The key of the tables with which `wf compare` overrides the rest of a run file, one after another."""
 
 
+OF_LINE = ("name", "run_dir", "processes", "max_restarts", "folds", "resume_if_there", "quiet", "dry_run")
+"""Options of ``wf run`` that are no keys, because they belong to one call and not to the run."""
+
+
 class UnknownKeyError(UsageError):
     """A key that neither wf nor a loaded plugin declares."""
 
@@ -211,6 +215,10 @@ def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
     known, hint = [*GENERAL, *KINDS.of_runs], ""
     if key == "lr":
         hint = "it is an option of the optimizer: [optimizer] lr = ..."
+    elif key in OF_LINE:
+        hint = f"it is an option of the command line: wf run --{key.replace('_', '-')}"
+        if key == "processes":
+            hint += "\n  in Python torchrun starts the processes: torchrun --nproc-per-node N SCRIPT"
     elif not closest(key, known):
         hint = 'if a plugin declares it, name the plugin: plugins = ["NAME"], or -p NAME'
     raise UnknownKeyError(key, unknown("key", key, known, hint))
