@@ -20,7 +20,9 @@ def test_regression_hint_does_not_sort_fractional_numbers(monkeypatch: pytest.Mo
         ([0.0, 1.0] * 3, "2 different"),
         ([3.0, 7.0, 3.0, 7.0], "2 different"),
         ([1.0, 2.0, 3.0], None),
-        ([5.0] * 4, None),
+        ([5.0] * 4, "has the value 5 in every sample"),
+        ([0.25] * 4, "has the value 0.25 in every sample"),
+        ([5.0], None),
     ],
 )
 def test_regression_hint_for_whole_numbers(numbers: list[float], words: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -199,6 +200,10 @@ def broken(content: bytes) -> dict[str, tuple[bytes, str]]:
         "spoilt in the middle": (bytes(spoilt), "truncated|tar file"),
         "no tar at all": (b"a,b\n1,2\n" * 200, "not a valid tar file"),
         "empty": (b"", "not a valid tar file"),
+        "compressed": (
+            gzip.compress(content),
+            r"is compressed \(gzip\); .*\n  unpack it: gzip -dc x.tar > unpacked-x.tar",
+        ),
         "without the label": (packed([("1.png", png(1)), ("1.txt", b"1")]), "no member cls; it has png, txt"),
         "without the image": (packed([("1.cls", b"1")]), "no member jpg or"),
         "two images": (packed([("1.png", png(1)), ("1.jpg", png(1)), ("1.cls", b"1")]), "several inputs"),
@@ -238,6 +243,12 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 def test_missing_shards_are_refused(path: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         webdataset(path)
+
+
+def test_links_in_a_circle_are_not_retried(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").symlink_to("x.tar")
+    with pytest.raises(DataError, match=r"x.tar' is a symbolic link that leads in a circle"):
+        webdataset(str(tmp_path / "x.tar"))
 
 
 def test_failed_reads_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,12 +29,14 @@ def are_classes(counts: Mapping[int, int]) -> bool:
 
 
 def regression_hint(numbers: Any) -> str | None:
-    """A hint for a regression whose targets may have been meant as classes; None if they are clearly measurements.
+    """A hint for a regression whose targets are one number, or may have been meant as classes; None for measurements.
 
     Args:
         numbers: ``[N]``.
     """
     numbers = torch.as_tensor(numbers, dtype=torch.float64)
+    if len(numbers) > 1 and bool((numbers == numbers[0]).all()):
+        return f"has the value {numbers[0]:g} in every sample, so there is nothing to learn\n  choose another target"
     if bool((numbers != numbers.round()).any()):  # so that measures are not sorted
         return None
     values, counts = torch.unique(numbers, return_counts=True)

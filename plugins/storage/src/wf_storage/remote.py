@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -111,6 +112,8 @@ def tried(what: str, read: Callable[[], T], tries: int = TRIES) -> T:
             error = _reason(raised)
             if isinstance(error, FileNotFoundError):
                 raise DataError(f"no file '{what}'\n  check its name, and the name of the bucket or host") from raised
+            if isinstance(error, OSError) and error.errno == errno.ELOOP:
+                raise DataError(f"'{what}' is a symbolic link that leads in a circle") from raised
             if isinstance(error, _NO_USE) or type(error).__name__ in _CREDENTIALS:
                 raise DataError(f"'{what}' cannot be read: {_line(error)}\n  check the credentials") from raised
             if number == tries:

@@ -139,7 +139,7 @@ def webdataset_masks(
         class_names: The names of the classes. By default they are the values.
         values: The value of each class in the masks. By default 0, 1, ... if `class_names` are given, else the values
             that occur in the masks of the train shards, which are all read for it.
-        ignore: The value of pixels that do not count in loss and metrics; ``none`` if all count.
+        ignore: The value of pixels that do not count in loss and metrics; ``null`` if all count.
         image_size: As for `webdataset`.
         channels: As for `webdataset`.
         fit: As for `webdataset`; pixels of the border of ``pad`` do not count.

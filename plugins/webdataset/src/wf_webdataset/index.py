@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wf.errors import DataError
+from wf_base.reading import compression_of, unpacking
 from wf_storage.remote import TRIES, Place, tried, version_of
 
 BLOCK = 4 << 20
@@ -104,6 +105,12 @@ def _read(url: str, num_bytes: int, version: str, wanted: Wanted) -> ShardIndex:
     place = Place(url)
     found = ShardIndex(url=url, num_bytes=num_bytes, version=version, keys=[], offsets=[], sizes=[], targets=[])
     with place.fs.open(place.path, "rb", block_size=BLOCK, cache_type="readahead") as stream:
+        if (packed := compression_of(stream.read(16))) is not None:
+            raise DataError(
+                f"'{url}' is compressed ({packed}); samples are read from plain tar files\n"
+                f"  {unpacking(url.rpartition('/')[2], packed)}"
+            )
+        stream.seek(0)
         for key, members in _samples(url, stream, num_bytes):
             given = _member(url, key, members, wanted.inputs, "inputs")
             found.keys.append(key)

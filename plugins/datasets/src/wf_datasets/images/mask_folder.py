@@ -186,7 +186,7 @@ def mask_folder(
         class_names: The names of the classes. By default they are the values.
         values: The value of each class in the masks. By default 0, 1, ... if `class_names` are given, else the values
             that occur in the masks of the train split, which are all read for it.
-        ignore: The value of pixels that do not count in loss and metrics; ``none`` if all count. It is no class unless
+        ignore: The value of pixels that do not count in loss and metrics; ``null`` if all count. It is no class unless
             it is among `values`.
         images: The name of the folder of images.
         masks: The name of the folder of masks.
