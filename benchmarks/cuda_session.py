@@ -70,7 +70,7 @@ class Sizes:
 FULL = Sizes(
     images=60_000, usual_images=12_000, photos=1280, photo_batch=128, side=224, coloured=6400, megabytes=1000, epochs=4
 )
-SMALL = Sizes(images=640, usual_images=256, photos=8, photo_batch=4, side=32, coloured=128, megabytes=10, epochs=2)
+SMALL = Sizes(images=640, usual_images=256, photos=4, photo_batch=4, side=32, coloured=128, megabytes=10, epochs=2)
 
 
 def wait(device: str) -> None:
