@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,7 @@ def test_a_deleted_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> 
     trials = new_trials(tmp_path / "one.db")
     carry_out(trials, Random(), 2)
     (tmp_path / "one.db").unlink()
+    trials.release()  # as after every trial
     with pytest.raises(DataError, match=r"one\.db cannot be used: the file is gone"):
         trials.all()
     assert not (tmp_path / "one.db").exists()
@@ -221,3 +224,19 @@ def test_passwords_are_not_shown() -> None:
 def test_an_option_out_of_range_is_refused(make: Callable[[], object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_forked_process_has_no_connection_to_the_database(tmp_path: Path) -> None:
+    def opened() -> list[str]:
+        links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        return [link for link in links if link == str(tmp_path / "fork.db")]
+
+    trials = new_trials(tmp_path / "fork.db")
+    trials.all()
+    assert opened()
+    if not (child := os.fork()):
+        os._exit(len(opened()))
+    assert os.waitpid(child, 0)[1] == 0
+    assert not opened()  # those of the parent are closed, too, and opened again on demand
+    assert trials.all() == []

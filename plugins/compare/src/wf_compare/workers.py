@@ -32,6 +32,9 @@ _PARENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Environment variables of the parent alone. A library that queries CUDA on import must not initialize it there, as no
 child could use it then. In a child the other way of querying is quicker, and optimizers query at each step."""
 
+_added: set[str] = set()
+"""Those that this process has added to its environment: for a later pool, too, they are not those of the user."""
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -74,8 +77,8 @@ class Pool(Generic[T]):
         self._work, self._jobs, self._on_death, self._answer = work, jobs, on_death, answer
         self._beat, self._beat_sec = beat, beat_sec
         self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        self._only_parent = [name for name in _PARENT if name not in os.environ]
-        os.environ.update({name: _PARENT[name] for name in self._only_parent})
+        _added.update(name for name in _PARENT if name not in os.environ)
+        os.environ.update({name: _PARENT[name] for name in _added})
 
     def run(self, tasks: Iterable[tuple[T, Sequence[Any]]]) -> Generator[tuple[T, Any], None, None]:
         """Run tasks, given as name and arguments; yields each as it finishes.
@@ -134,7 +137,7 @@ class Pool(Generic[T]):
     def _begin(self, task: T, args: Sequence[Any]) -> _Running[T]:
         pipe, other = self._context.Pipe()
         process = self._context.Process(
-            target=_carry_out, args=(other, self._work, args, self._answer is not None, self._only_parent)
+            target=_carry_out, args=(other, self._work, args, self._answer is not None, tuple(_added))
         )
         _mask(block=True)  # until the process has its own handlers
         try:

@@ -114,7 +114,7 @@ class Search:
             self.jobs,
             lambda number, how: self.say(f"trial {number}: {how}; restarted"),
             answer=self._answer,
-            beat=lambda: self.trials.beat(list(self._running.values())),
+            beat=self._beat,
             beat_sec=HEARTBEAT_SEC,
         )
         with closing(pool.run(self._tasks())) as results:
@@ -122,10 +122,11 @@ class Search:
                 trial = self._running.pop(number)
                 if not isinstance(outcome, Died):
                     preload(outcome.modules)
-                self._ended(trial, outcome)
-                if self._gives_up():
+                found = self._ended(trial, outcome)
+                self.trials.release()
+                if self._gives_up(found):
                     return False
-        return not self._gives_up()
+        return not self._gives_up(self.trials.all())
 
     def _tasks(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """The unfinished trials of this directory, then new ones."""
@@ -133,10 +134,10 @@ class Search:
             sampler, pruner = self.engine.draws(trial.number, self._space), self.engine.pruner
             begun = self.trials.take_up(trial.number, self._space, sampler, pruner, self._worker)
             self.say(f"trial {begun.number} is resumed")
-            if (task := self._task(begun)) is not None:
+            if (task := self._task(begun, self.trials.all())) is not None:
                 yield task
-        while (taken := self._next()) is not None:
-            if (task := self._task(taken)) is not None:
+        while (taken := self._next(found := self.trials.all())) is not None:
+            if (task := self._task(taken, found)) is not None:
                 yield task
 
     def _own(self) -> list[Trial]:
@@ -144,8 +145,8 @@ class Search:
         running = [trial for trial in self.trials.all() if trial.state == "running"]
         return [one for one in running if one.worker == self._worker or not (one.worker or self.trials.is_shared)]
 
-    def _next(self) -> Trial | None:
-        found = self.trials.all()
+    def _next(self, found: Sequence[Trial]) -> Trial | None:
+        """The next new trial; `found` are those that there are."""
         if (
             self._size is not None
             and len({tuple(sorted(one.point.items())) for one in found if one.point}) >= self._size
@@ -158,12 +159,12 @@ class Search:
         sampler = self.engine.draws(len(found), self._space)
         return self.trials.take(self._space, sampler, self.engine.pruner, self._worker, self.total)
 
-    def _task(self, trial: Trial) -> tuple[int, Sequence[Any]] | None:
+    def _task(self, trial: Trial, found: Sequence[Trial]) -> tuple[int, Sequence[Any]] | None:
         """The task of a trial; None if an earlier trial with the same settings has already given its figure."""
         from wf_tune.worker import Job
 
         place = self.directory.place(trial.number)
-        if not place.exists() and (other := self._same(trial)) is not None:
+        if not place.exists() and (other := _same(trial, found)) is not None:
             self.trials.copy_reports(trial, other)
             self._tell(trial, other.state, other.value, status=other.status, seconds=0.0, same_as=other.number,
                        run_dir=other.run_dir)  # fmt: skip
@@ -185,20 +186,21 @@ class Search:
         )
         return trial.number, (job, self.setting)
 
-    def _same(self, trial: Trial) -> Trial | None:
-        """An earlier trial with the same settings; with the same seed the figure would be the same."""
-        ended = (one for one in self.trials.all() if one.state in ("complete", "pruned") and one.same_as is None)
-        return next((one for one in ended if one.point == trial.point and one.number != trial.number), None)
-
     def _answer(self, number: int, question: tuple[int, float]) -> bool:
         """Record the figure of an evaluation; returns whether the trial should stop."""
         step, value = question
         if not is_number(value):
             return False
-        return self.trials.report(self._running[number], step, value, self.engine.pruner)
+        stops = self.trials.report(self._running[number], step, value, self.engine.pruner)
+        self.trials.release()
+        return stops
 
-    def _ended(self, trial: Trial, outcome: Any) -> None:
-        """Record how a trial ended."""
+    def _beat(self) -> None:
+        self.trials.beat(list(self._running.values()))
+        self.trials.release()
+
+    def _ended(self, trial: Trial, outcome: Any) -> Sequence[Trial]:
+        """Record how a trial ended; returns all trials."""
         runs = [read_run(place, "") for place, _ in self.directory.runs(trial.number)]
         took = [run.seconds for run in runs if run.seconds is not None]
         said: dict[str, Any] = {
@@ -206,41 +208,47 @@ class Search:
             "run_dir": str(self.directory.place(trial.number)),
         }
         if isinstance(outcome, Died):
-            self._tell(trial, "failed", None, status="failed", reason=f"{outcome.reason} repeatedly", **said)
-        elif outcome.status == "pruned":
-            self._tell(trial, "pruned", None, status="pruned", reason=outcome.reason, **said)
-        elif outcome.status == "diverged":
+            return self._tell(trial, "failed", None, status="failed", reason=f"{outcome.reason} repeatedly", **said)
+        if outcome.status == "pruned":
+            return self._tell(trial, "pruned", None, status="pruned", reason=outcome.reason, **said)
+        if outcome.status == "diverged":
             why = next((run.reason for run in runs if run.reason), None) or outcome.reason
-            self._tell(trial, "pruned", None, status="diverged", reason=why, **said)
-        elif outcome.status != "done":
-            self._tell(trial, "failed", None, status="failed", reason=outcome.reason, **said)
-        elif (value := self._value(runs)) is None:
+            return self._tell(trial, "pruned", None, status="diverged", reason=why, **said)
+        if outcome.status != "done":
+            return self._tell(trial, "failed", None, status="failed", reason=outcome.reason, **said)
+        if (value := self._value(runs)) is None:
             reason = f"{self._by.figure} is not a finite number"
-            self._tell(trial, "pruned", None, status="diverged", reason=reason, **said)
-        else:
-            self._tell(trial, "complete", value, status="done", **said)
+            return self._tell(trial, "pruned", None, status="diverged", reason=reason, **said)
+        return self._tell(trial, "complete", value, status="done", **said)
 
     def _value(self, runs: Sequence[Run]) -> float | None:
         values = [run.metrics.get(self._by.figure) for run in runs]
         numbers = [float(value) for value in values if is_number(value)]
         return statistics.fmean(numbers) if len(numbers) == len(values) else None
 
-    def _tell(self, trial: Trial, state: str, value: float | None, **said: Any) -> None:
+    def _tell(self, trial: Trial, state: str, value: float | None, **said: Any) -> Sequence[Trial]:
         if not self.trials.tell(trial, state, self.engine.draws(trial.number, self._space), value=value, **said):
             self.say(f"trial {trial.number} was restarted by another machine, because this one stopped reporting")
-            return
+            return self.trials.all()
         found = self.trials.all()
         own = next(one for one in found if one.number == trial.number)
         ended = sum(one.state not in ("running", "waiting") for one in found)
         self.say(in_words(own, best_of(found, larger_is_better=self._better), ended, self.total, self._by.figure))
+        return found
 
-    def _gives_up(self) -> bool:
+    def _gives_up(self, found: Sequence[Trial]) -> bool:
         """Whether the first trials have all failed."""
-        ended = [one for one in self.trials.all() if one.state not in ("running", "waiting")]
+        ended = [one for one in found if one.state not in ("running", "waiting")]
         if len(ended) < MAX_FAILED or not all(one.state == "failed" for one in ended):
             return False
         self.say(f"the first {len(ended)} trials failed, so the search ends")
         return True
+
+
+def _same(trial: Trial, found: Sequence[Trial]) -> Trial | None:
+    """An earlier trial with the same settings; with the same seed the figure would be the same."""
+    ended = (one for one in found if one.state in ("complete", "pruned") and one.same_as is None)
+    return next((one for one in ended if one.point == trial.point and one.number != trial.number), None)
 
 
 def best_of(trials: Sequence[Trial], *, larger_is_better: bool) -> Trial | None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet, finalize
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from wf.engine.figures import is_number
 from wf.errors import DataError, UsageError, closest
@@ -83,14 +83,19 @@ class Trials:
                     "grace_period": GRACE_SEC,
                     "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
                 }
-            # no connection may be open when processes are forked
-            self._storage = RDBStorage(url, engine_kwargs={"poolclass": NullPool}, **beats)
+            self._storage = RDBStorage(url, **beats)
+        _engines.add(self._storage.engine)
+        finalize(self, self._storage.engine.dispose)
 
     @classmethod
     def names(cls, url: str) -> list[str]:
         """The names of the searches in a database."""
         with cls(url, "")._reached():
             return sorted(optuna.get_all_study_names(cls(url, "")._storage))
+
+    def release(self) -> None:
+        """Close the connections to the database: the next access opens it again, and notices if it is gone."""
+        self._storage.engine.dispose()
 
     @property
     def is_shared(self) -> bool:
@@ -173,6 +178,7 @@ class Trials:
             if told != running:
                 told = running
                 say(f"waiting for trial {', '.join(map(str, running))} on other machines")
+            self.release()
             time.sleep(_POLL_SEC)
             with self._reached(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -215,15 +221,15 @@ class Trials:
             self._study.sampler, self._study.pruner = sampler, pruner
             trial = self._study.ask()
             self._begin(trial, worker)
-            before = [
-                one for one in self._study.get_trials(deepcopy=False) if _counts(one) and one.number < trial.number
-            ]
-            if not waiting and len(before) >= total:  # another machine asked at the same time
-                trial.set_user_attr(_ENDED, {"status": _SURPLUS})
-                self._study.tell(trial, state=TrialState.FAIL)
-                return None
+            if self._is_shared and not waiting:
+                found = self._study.get_trials(deepcopy=False)
+                before = [one for one in found if _counts(one) and one.number < trial.number]
+                if len(before) >= total:  # another machine asked at the same time
+                    trial.set_user_attr(_ENDED, {"status": _SURPLUS})
+                    self._study.tell(trial, state=TrialState.FAIL)
+                    return None
             space.suggest(trial)
-            return self._one(trial.number)
+            return _trial(self._storage.get_trial(trial._trial_id))
 
     def take_up(self, number: int, space: Space, sampler: Any, pruner: Any, worker: str) -> Trial:
         """Resume a trial; settings that it does not have yet are chosen."""
@@ -272,7 +278,7 @@ class Trials:
         with self._reached(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._study.sampler = sampler
-            if self._one(trial.number).state != "running":
+            if self._storage.get_trial(trial.id).state != TrialState.RUNNING:
                 return False
             self._storage.set_trial_user_attr(trial.id, _ENDED, said)
             self._study.tell(trial.number, value if state == "complete" else None, ended)
@@ -327,6 +333,19 @@ class Trials:
                 f"the storage {self.shown} needs a driver that is not installed: {error}\n"
                 "  for PostgreSQL: pip install 'psycopg[binary]'"
             ) from error
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _release_all() -> None:
+    """Close all connections before a process is forked, which must not share them."""
+    for engine in list(_engines):
+        engine.dispose()
+
+
+if hasattr(os, "register_at_fork"):  # not on every platform
+    os.register_at_fork(before=_release_all)
 
 
 def shown(url: str) -> str:

@@ -32,15 +32,17 @@ def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
         for module in _modules_of(entry):
             if root := _root(module):
                 found.setdefault(f"{root[0]}{version}", root[1])
-    places, waiting = set(found.values()), [*found.values(), *own]
+    places, waiting, codes = set(found.values()), [*found.values(), *own], dict[Path, _Code]()
     while waiting:
-        for name in sorted(_imported(waiting.pop())):
+        reached = waiting.pop()
+        codes[reached] = _read(reached)
+        for name in sorted(codes[reached].imports):
             place = _local(name)
             if place is not None and place not in places and place not in own:
                 places.add(place)
                 waiting.append(place)
                 found[name] = place
-    return {name: _read(place).checksum for name, place in sorted(found.items())}
+    return {name: codes[place].checksum for name, place in sorted(found.items())}
 
 
 def with_neighbours(own: Iterable[Path]) -> set[Path]:
