@@ -366,6 +366,9 @@ def test_a_killed_search_resumes_without_losing_or_repeating_trials(
     process.send_signal(number)
     process.wait()
     _wait_for(lambda: not (place / ".trial-1.lock").exists() or _is_free(place), None)
+    if number == signal.SIGINT:
+        shown = " ".join(wf("tune", "killed").stdout.split())
+        assert "interrupted: stopped by SIGINT; to continue: wf tune --resume runs/killed" in shown
     before = trials_of(place)
     assert [one.state for one in before] == ["complete", "running"]
 

@@ -46,6 +46,9 @@ def to_words(directory: Directory, trials: Sequence[Trial], verdict: Verdict | N
 
 def _summary(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None) -> list[tuple[str, str]]:
     rows = [("trials", counts_of(trials))]
+    manifest = directory.manifest
+    if manifest["status"] == "interrupted":
+        rows.append(("status", f"interrupted: {manifest['reason']}; to continue: wf tune --resume {directory.path}"))
     best = best_of(trials, larger_is_better=directory.definition["larger_is_better"])
     if verdict is not None:
         chosen = next((one for one in trials if one.number == verdict.trial), None)
