@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wf.terminal import plural
+
 _SHOWN = 20
 """The maximum number of columns and classes listed."""
 _REBUILD = {
@@ -37,8 +39,9 @@ def _summary(says: Mapping[str, Any]) -> list[str]:
     task = says["task"] or "model"
     return [
         f"A {task} model (`{says['model']['use']}`, {says['model']['parameters']:,} parameters), trained on "
-        f"`{training['dataset']}` for {training['epochs']:,} epochs ({training['steps']:,} steps); these are the "
-        f"{training['weights']} weights. Made with wf {says.get('versions', {}).get('wf', '')} on {says['made'][:10]}.",
+        f"`{training['dataset']}` for {plural(training['epochs'], 'epoch')} ({plural(training['steps'], 'step')}); "
+        f"these are the {training['weights']} weights. "
+        f"Made with wf {says.get('versions', {}).get('wf', '')} on {says['made'][:10]}.",
         "",
         f"It is rebuilt {_REBUILD[says['rebuild']['by']]}"
         + (f" ({says['rebuild']['why']})" if says["rebuild"]["why"] and says["rebuild"]["by"] != "code" else ""),
