@@ -104,6 +104,8 @@ RUNS["hooks"] = (
     ),
 )
 
+RUNS["every plot"] = ("--batch-size", 100, "--epochs", 4, "--hook", "+plots")
+
 DATASET = """
 import torch
 from wf_base import Dataset

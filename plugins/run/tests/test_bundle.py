@@ -132,7 +132,8 @@ def test_the_model_card_describes_the_model(bundle: Path) -> None:
     text = (bundle / "README.md").read_text()
     assert "wf.load_model" in text
     assert "setosa, versicolor, virginica" in text
-    assert re.search(r"\d epochs? \(", text) and "1 epochs" not in text
+    assert re.search(r"\d epochs? \(", text)
+    assert "1 epochs" not in text
     (bundle / "README.md").write_text("mine")
     wf.load_model(bundle)
 
