@@ -137,7 +137,8 @@ class Gradients:
         assert self._strategy is not None
         device = self._strategy.device
         tensors = [
-            _wide(one if isinstance(one, Tensor) else torch.full((), one, device=device)) for one in weights.values()
+            _wide(one.to(device) if isinstance(one, Tensor) else torch.full((), one, device=device))
+            for one in weights.values()
         ]
         return dict(zip(weights, self._strategy.sum(tensors), strict=True))
 
