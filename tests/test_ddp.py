@@ -194,7 +194,7 @@ def test_disabling_a_gradient_hook_is_refused_with_several_processes(ranks: Any,
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("policy", ["stop", "continue"])
+@pytest.mark.parametrize("policy", [pytest.param("stop", marks=pytest.mark.exhaustive), "continue"])
 def test_a_checkpoint_that_cannot_be_written(
     ranks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
@@ -433,7 +433,8 @@ class Noisy(torch.optim.SGD):
 '''
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_an_optimizer_that_draws_random_numbers_is_refused(ranks: Any, wf: Any, tmp_path: Path, strategy: str) -> None:
     (tmp_path / "draws.py").write_text(DRAWS)
     words = ("run", "--dataset", "iris", "--optimizer", "draws.py:Noisy", "--steps", 2, "--quiet")

@@ -364,6 +364,7 @@ for name, model in models.items():
 """
 
 
+@pytest.mark.exhaustive
 def test_models_of_ones_own_objects(tmp_path: Path) -> None:
     (tmp_path / "live.py").write_text(LIVE)
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}

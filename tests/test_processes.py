@@ -131,6 +131,7 @@ def test_differing_processes_are_refused_before_the_first_step(
     assert not (folder / "samples-0.txt").exists()
 
 
+@pytest.mark.exhaustive
 def test_a_hanging_process_is_named_with_its_place_and_collective(ranks: Any, folder: Path) -> None:
     plan = ("--dataset", "iris", "--batch-size", 10, "--strategy.timeout_sec", 3, "--name", "two")
     done = ranks("run", *PLAN, "--strategy", "ddp", *plan, env={"TROUBLE": "hang"})

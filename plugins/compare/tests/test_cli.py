@@ -119,6 +119,11 @@ def manifest(path: Path) -> dict[str, Any]:
     return read
 
 
+def is_over(path: Path) -> bool:
+    """Whether a run is over; its run file is written a moment before its manifest."""
+    return (path / "manifest.json").exists() and manifest(path)["status"] != "running"
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not condition():
@@ -199,7 +204,7 @@ def test_an_interrupted_comparison_resumes_to_the_same_result(
         assert broken.code == {"SIGKILL": -9, "SIGTERM": 143}[how]
         assert "Traceback" not in broken.stderr
         for cell in cells(folder, "c"):  # without its parent a run saves a checkpoint and stops, or is done
-            wait_for(lambda place=cell: manifest(place)["status"] != "running")  # type: ignore[misc]  # bound at once
+            wait_for(lambda place=cell: is_over(place))  # type: ignore[misc]  # bound at once
         states = {cell: manifest(cell) for cell in cells(folder, "c")}
         done = {cell: state for cell, state in states.items() if state["status"] == "done"}
         begun = [cell for cell, state in states.items() if state["status"] == "interrupted"]
