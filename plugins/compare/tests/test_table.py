@@ -210,7 +210,7 @@ def test_a_row_without_all_of_its_runs_gets_no_verdict(status: str) -> None:
 
 def test_fewer_pairs_than_repeats_are_noted() -> None:
     table = make_table([make_row("a", [0.1, 0.2, 0.3]), make_row("b", [0.5, 0.7], first=43)], BY, True)
-    assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference uses the 2 common ones."]
+    assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference uses the 2 that both have."]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])

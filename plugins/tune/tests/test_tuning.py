@@ -100,6 +100,8 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
     text = (tmp_path / "page.html").read_text()
     assert "validation/accuracy by trial" in text
     assert "With fresh seeds" in text
+    assert "minus defaults" in text
+    assert "repeat and" not in text, "the trials, which have the seed of the search, are not compared"
     (tmp_path / "own.py").write_text(OWN_PLOT)
     drawn = wf("plot", "runs/one", "-p", "own.py")
     names = ("search-history", "search-importance", "search-slices", "search-slice-optimizer", "trials")

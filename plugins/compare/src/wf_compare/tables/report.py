@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from wf.errors import WfError
@@ -14,15 +15,22 @@ from wf_compare.results import larger_is_better
 from wf_compare.study import Study
 from wf_compare.tables.plots import BETTER, differences, means
 from wf_compare.tables.table import METHOD, Line, Table, make_table
+from wf_run.views.choosing import kind_of
 
 
 class Comparison:
     """Means with intervals and paired differences, for each comparison; for other runs, of all of them."""
 
     def section(self, content: Any) -> Section | None:
-        """The tables of comparisons, whose charts are plots; for other runs the table with its charts."""
-        studies = [folder for folder in content.folders if Study.is_at(folder)]
-        if not studies and len(content.runs) < 2:
+        """The tables of comparisons, whose charts are plots if the user named them; for other runs one table of all.
+
+        Runs in a directory of another kind, such as the trials of a search, are not compared: all trials have one seed,
+        and the best of them is partly lucky. Comparisons in it are shown.
+        """
+        groups = [folder for folder in content.folders if kind_of(folder) is not None]
+        studies = [study for folder in groups for study in _studies(folder)]
+        others = [run for run in content.runs if not any(folder in run.path.parents for folder in groups)]
+        if not studies and len(others) < 2:
             return None
         blocks: list[Block] = []
         for folder in studies:
@@ -31,19 +39,24 @@ class Comparison:
                 by, rows = figure_of(study, Request(by=content.by)), study.rows()
                 blocks += _blocks(
                     make_table(rows, by, larger_is_better(by, rows, content.registry), folder, study.manifest["jobs"]),
-                    charts=False,
+                    charts=folder not in groups,
                 )
             except WfError as error:
                 blocks.append(Text(text=f"{folder.name} is not judged: {error}"))
         if not studies:
             try:
                 blocks += _blocks(
-                    judge_past(rows_of([str(run.path) for run in content.runs]), content.by, content.registry),
+                    judge_past(rows_of([str(run.path) for run in others]), content.by, content.registry),
                     charts=True,
                 )
             except WfError as error:
                 blocks.append(Text(text=f"The runs are not compared with each other: {error}"))
         return Section(title="Comparison", blocks=blocks)
+
+
+def _studies(folder: Path) -> list[Path]:
+    """The comparison in a directory: itself, or those directly below it."""
+    return [folder] if Study.is_at(folder) else sorted(one for one in folder.iterdir() if Study.is_at(one))
 
 
 def _blocks(table: Table, *, charts: bool) -> list[Block]:

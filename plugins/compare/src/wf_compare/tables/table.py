@@ -10,6 +10,7 @@ from typing import Any
 
 from wf.engine.figures import Monitor
 from wf.errors import DivergedError, UsageError
+from wf.terminal import plural
 from wf_compare.results import FINAL, Row, Run, what_differs, why_unpaired
 from wf_compare.statistics import CONFIDENCE, Difference, Estimate, difference, estimate, together
 
@@ -65,8 +66,8 @@ class Table:
         if line.difference is None or mine == theirs:
             return None
         return (
-            f"'{line.row.name}' has {len(mine)} repeats and '{first.name}' {len(theirs)}: "
-            f"the difference uses the {len(mine & theirs)} common ones."
+            f"'{line.row.name}' has {plural(len(mine), 'repeat')} and '{first.name}' {len(theirs)}: "
+            f"the difference uses the {len(mine & theirs)} that both have."
         )
 
     def _go_on(self, what: str) -> str:

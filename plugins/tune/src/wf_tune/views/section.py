@@ -35,7 +35,6 @@ def _blocks(folder: Path) -> list[Block]:
     from wf_tune.directory import Directory
     from wf_tune.ending import no_best
     from wf_tune.search import ranked
-    from wf_tune.space import text_of
     from wf_tune.views.text import counts_of, words_of
 
     directory = Directory(folder)
@@ -45,7 +44,7 @@ def _blocks(folder: Path) -> list[Block]:
     rows = [
         [
             one.number,
-            *(text_of(one.point[key]) if key in one.point else None for key in keys),
+            *(one.point.get(key) for key in keys),
             one.value,
             None if one.seconds is None else duration(one.seconds),
         ]
