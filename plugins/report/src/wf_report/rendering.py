@@ -19,6 +19,8 @@ from wf_report.axes import Axis
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 42
 """The margins around the data."""
+NAMES = 200
+"""The width of the longest names of rows, those of 24 characters."""
 ROW = 26
 """The height of a row in a forest plot."""
 MAX_DOTS = 40
@@ -177,7 +179,7 @@ class Renderer:
             return self._figure(block, _tag("p", "There is nothing to draw."))
         ends = [end for row in block.rows for end in (row.mean, row.low, row.high) if end is not None]
         ends += [] if block.reference is None else [block.reference]
-        x = Axis.around(ends, LEFT * 3, WIDTH - RIGHT)
+        x = Axis.around(ends, NAMES, WIDTH - RIGHT)
         height = TOP + ROW * len(block.rows) + BOTTOM
         bottom = height - BOTTOM
         parts = [_grid_x(x, TOP, bottom, block.x_label)]
@@ -187,7 +189,7 @@ class Renderer:
             )
         for place, row in enumerate(block.rows):
             middle = TOP + ROW * (place + 0.5)
-            parts.append(_words(LEFT * 3 - 8, middle + 4, shortened(row.name), "end"))
+            parts.append(_words(NAMES - 8, middle + 4, shortened(row.name), "end"))
             has_interval = row.low is not None and row.high is not None
             words = f"{row.name}: {_number(row.mean)}"
             if row.low is not None and row.high is not None:
