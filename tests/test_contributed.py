@@ -167,6 +167,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.exhaustive
 def test_contributions_of_installed_plugins_in_python(installed: dict[str, str], tmp_path: Path) -> None:
     """Keys of installed plugins are known before the first key is read, also in a fresh process."""
     (tmp_path / "run.toml").write_text(

@@ -228,6 +228,7 @@ def launched(folder: Path, *words: Any, **environment: str) -> subprocess.Popen[
     )
 
 
+@pytest.mark.exhaustive
 def test_a_lost_process_is_restarted_and_the_run_continues(folder: Path) -> None:
     twice = ("--epochs", 2, "--epochs", 3)
     plan = (*twice, "--batch-size", 20, "--checkpoint-every", "2steps", "--max-restarts", 1, "--json")

@@ -90,7 +90,7 @@ def test_an_exact_resume_is_proved(wf: Any, folder: Path) -> None:
 def test_a_hook_with_unsaved_state_is_found(wf: Any, folder: Path) -> None:
     line = ("prove-resume", *PLAN, "--kill-at", 10, "--hook", "+own.py:Unsaved")
     line += ("--hook", "+own.py:Drawing", "--json")
-    proved = wf(*line, "--name", "proof", timeout=110)
+    proved = wf(*line, "--name", "proof", timeout=110, forks=True)
     assert proved.code == 1, proved.stdout + proved.stderr
     found = proved.json()
     assert (found["equal"], found["kills"]) == (False, [{"step": 10, "resumed_from": 6}])
