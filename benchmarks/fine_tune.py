@@ -150,7 +150,7 @@ def measure(rounds: int, num: int, size: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--images", type=int, default=16, help="images per class")
     parser.add_argument("--size", type=int, default=112)
     arguments = parser.parse_args()
