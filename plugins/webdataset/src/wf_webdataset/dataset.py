@@ -90,8 +90,7 @@ def webdataset(
     reading = Reading(name="webdataset", shuffle_buffer=shuffle_buffer, lanes=lanes, cache=cache, tries=tries)
     wanted = Wanted(inputs=endings_of(inputs), target=target.lstrip(".").lower(), key=key)
     indexes = reading.indexes(wanted, path, validation, test)
-    names = (list(learned["class_names"]) or None) if learned is not None else class_names
-    targets = Targets.of(indexes, names, is_real=None if learned is None else not learned["class_names"])
+    targets = Targets.of(indexes, class_names, learned)
     decode = partial(image_in, form=form)
     splits = {split: reading.samples(own, decode, targets.tensors[split]) for split, own in indexes.items()}
     return Dataset(

@@ -20,15 +20,24 @@ class Targets:
 
     @classmethod
     def of(
-        cls, indexes: Mapping[str, Sequence[ShardIndex]], names: Sequence[str] | None, *, is_real: bool | None
+        cls,
+        indexes: Mapping[str, Sequence[ShardIndex]],
+        class_names: Sequence[str] | None,
+        learned: Mapping[str, Any] | None,
+        *,
+        is_real: bool | None = None,
     ) -> Targets:
         """The targets of the shards.
 
         Args:
             indexes: The shards of each split.
-            names: The class names, if known.
-            is_real: Whether the task is a regression; None to infer it from the train split.
+            class_names: The class names, if the user gave them.
+            learned: The values that the run derived from its data at its start, if it is a resumed one.
+            is_real: Whether the task is a regression; None to take it from `learned`, or infer it from the train split.
         """
+        names = class_names if learned is None else list(learned["class_names"]) or None
+        if is_real is None and learned is not None:
+            is_real = names is None
         values = {split: [target for one in own for target in one.targets] for split, own in indexes.items()}
         if is_real is None:
             is_real = names is None and any(isinstance(value, (float, list)) for value in values["train"])

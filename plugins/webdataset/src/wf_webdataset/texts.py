@@ -82,8 +82,7 @@ def webdataset_texts(
         raise UsageError(f"webdataset-texts: max_tokens is {max_tokens}; it must be at least 1")
     wanted = Wanted(inputs=endings_of(inputs), target=target.lstrip(".").lower(), key=key)
     indexes = reading.indexes(wanted, path, validation, test)
-    names = list(learned["class_names"]) if learned is not None else class_names
-    targets = Targets.of(indexes, names, is_real=False)
+    targets = Targets.of(indexes, class_names, learned, is_real=False)
     decode = _Texts(Encoder(tokenizer, max_tokens, too_long), text, inputs.strip().lower())
     splits = {split: reading.samples(own, decode, targets.tensors[split]) for split, own in indexes.items()}
     if not tokenizer.vocabulary and hasattr(tokenizer, "learn"):
