@@ -143,6 +143,27 @@ def test_invalid_proofs_are_refused(wf: Any, folder: Path, options: tuple[Any, .
     assert not (folder / "runs").exists()
 
 
+ABORTS = """
+import ctypes
+
+from wf import Hook
+
+libc = ctypes.CDLL(None)  # its process aborts at its end if Python is finalized, as a thread of torch makes it at times
+getattr(libc, "__cxa_atexit")(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+
+
+class Aborting(Hook):
+    '''Does nothing.'''
+"""
+
+
+@pytest.mark.exhaustive  # three processes that import torch
+def test_processes_of_a_proof_end_like_those_of_wf_run(wf: Any, folder: Path) -> None:
+    (folder / "aborts.py").write_text(ABORTS)
+    proved = wf("prove-resume", *PLAN, "--kill-at", 10, "--hook", "+aborts.py:Aborting", "--name", "proof", timeout=110)
+    assert proved.code == 0, proved.stdout + proved.stderr
+
+
 @pytest.mark.exhaustive  # twelve processes that import torch
 @pytest.mark.parametrize("options", [("--strategy", "ddp"), ("--strategy", "fsdp", "--strategy.min_params", 80)])
 def test_a_run_of_two_processes_resumes_exactly(wf: Any, folder: Path, options: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wf.registry import Registry
-from wf_cli.__main__ import limit_spinning
+from wf_cli.process import limit_spinning
 
 COMMANDS = Registry.discover(only_builtin=True).names("command")
 WF = [sys.executable, "-P", "-m", "wf_cli"]

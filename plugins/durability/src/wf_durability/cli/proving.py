@@ -13,9 +13,9 @@ from typing import Any
 from wf.discovery.guard import Guard
 from wf.errors import WfError
 from wf.registry import Registry
-from wf_cli.main import tell_interrupted
 from wf_cli.output import tell
-from wf_processes.signals import INTERRUPTED, Interruption
+from wf_cli.process import run_process
+from wf_processes.signals import INTERRUPTED
 from wf_processes.together import follow_launcher, is_launched, is_told
 from wf_run.api import reopen
 from wf_run.planning.plan import prepare
@@ -81,7 +81,6 @@ def main() -> None:
         sys.exit(launch(sys.argv[1:], order["processes"], 0, tell, module=__spec__.name))
     follow_launcher()
     try:
-        Interruption(tell_interrupted).install()
         train(order)
     except WfError as error:
         if not is_told(error):
@@ -92,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_process(main)
