@@ -34,11 +34,13 @@ class Watcher:
         self._store, self._rank = store, rank
         self._closed = threading.Event()
         self._watched = threading.get_ident()
-        threading.Thread(target=self._watch, name="wf-watcher", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="wf-watcher", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop."""
         self._closed.set()
+        self._thread.join(END_SEC)
 
     def _watch(self) -> None:
         code = None

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wf.errors import UsageError
 from wf_processes.board import VARIABLES, board
+from wf_processes.idling import wait_until_idle
 from wf_processes.watching import Watcher
 
 _COMMAND = "wf run ... --processes 2"
@@ -115,6 +116,7 @@ class Processes:
         self._watcher.close()
         if distributed.is_initialized():
             distributed.destroy_process_group()
+        wait_until_idle()
 
     def _sum(self, tensor: Tensor) -> Tensor:
         total = tensor.detach().to(self.device, copy=True, memory_format=torch.contiguous_format)
