@@ -129,10 +129,30 @@ def test_a_random_collate_is_seeded_even_if_samples_are_not() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_draws_of_a_sample_do_not_depend_on_its_batch() -> None:
-    by = {size: serve(Drawing(), batch_size=size, workers=0) for size in (4, 7)}
-    flat = [sorted(row for batch in rows(data.epoch(3)) for row in batch) for data in by.values()]
-    assert flat[0] == flat[1]
+class Spoiled:
+    """A collate that draws for each sample, and only there."""
+
+    def each(self, sample: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return torch.cat([sample[0], torch.rand(2)]), sample[1]
+
+    def __call__(self, samples: list[Any]) -> tuple[Tensor, Tensor]:
+        inputs, targets = zip(*samples, strict=True)
+        return torch.stack(inputs), torch.stack(targets)
+
+
+@pytest.mark.parametrize("collate", [None, Spoiled()])
+def test_draws_of_a_sample_do_not_depend_on_its_batch(collate: Any) -> None:
+    dataset = Dataset(train=Drawing(), targets="real", collate=collate)
+    splits = split_dataset(dataset, "70/30", 5, shuffle=True)
+    ways = [{"batch_size": 4}, {"batch_size": 7}, {"batch_size": 4, "workers": 1}]
+    ranks: list[dict[str, Any]] = [{"batch_size": 6, "world_size": 3, "rank": rank} for rank in range(3)]
+    for read in (lambda data: data.epoch(3), lambda data: data.batches("validation")):
+        found = [
+            sorted(row for way in one for batch in rows(read(RunData(dataset, splits, seed=5, **way))) for row in batch)
+            for one in (*([way] for way in ways), ranks)
+        ]
+        assert len(found[0]) in (16, 7)
+        assert all(other == found[0] for other in found)
 
 
 @pytest.mark.parametrize("samples", [Drawing(), DrawingAtOnce()])

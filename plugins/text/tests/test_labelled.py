@@ -260,15 +260,16 @@ def test_entity_f1_equals_the_example_of_seqeval() -> None:
 def test_masking_follows_the_shares_of_bert() -> None:
     tokens = torch.arange(10, 30).repeat(400, 1)
     torch.manual_seed(0)
-    inputs, targets = Masked(5, 40, 0.15)([(row, None) for row in tokens])
+    masked = Masked(5, 40, 0.15)
+    inputs, targets = masked([masked.each((row, None)) for row in tokens])
     chosen = targets != -100
     assert torch.equal(targets[chosen], tokens[chosen])
     assert torch.equal(inputs["input_ids"][~chosen], tokens[~chosen])
     assert chosen.float().mean().item() == pytest.approx(0.15, abs=0.01)
-    masked, kept = inputs["input_ids"][chosen] == 5, inputs["input_ids"][chosen] == tokens[chosen]
-    assert masked.float().mean().item() == pytest.approx(0.8, abs=0.03)
+    hidden, kept = inputs["input_ids"][chosen] == 5, inputs["input_ids"][chosen] == tokens[chosen]
+    assert hidden.float().mean().item() == pytest.approx(0.8, abs=0.03)
     assert kept.float().mean().item() == pytest.approx(0.1, abs=0.03)
-    assert (Masked(5, 40, 1e-9)([(row, None) for row in tokens])[1] != -100).sum() == 1
+    assert (Masked(5, 40, 1e-9).each((tokens[0], None))[1] != -100).sum() == 1
 
 
 def test_a_dataset_adds_the_tokens_that_a_tokenizer_lacks() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,11 @@ class Checks:
     def draws(self) -> bool:
         """Whether making a batch may draw random numbers."""
         return self._collate is not None and getattr(self._collate, "draws", True)
+
+    @property
+    def each(self) -> Callable[[Any], Any] | None:
+        """The method `each` of the `collate`, which is called for each sample before the batch is made."""
+        return getattr(self._collate, "each", None)
 
     def where(self, split: str) -> str:
         """The split, for messages."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wf_base import Dataset, TensorSamples, tree
+from wf_base.data import collated
 from wf_base.task import TaskRuntime
 
 VOCABULARY = ("<padding>", "<unknown>", "a", "b", "c")
@@ -88,7 +89,7 @@ def targets_of(task: TaskRuntime, rows: range, seed: int = 0) -> Any:
     if isinstance(made.train, TensorSamples):
         return tree.map_leaves(lambda leaf: leaf[rows.start : rows.stop], made.train.targets)
     collate = made.collate or task.collate or torch.utils.data.default_collate
-    return collate([made.train[number] for number in rows])[1]
+    return collated(collate, [made.train[number] for number in rows])[1]
 
 
 def batches_of(task: TaskRuntime, input_shape: tuple[int, ...]) -> Callable[[Sequence[int]], tuple[Any, Any]]:
@@ -108,7 +109,7 @@ def batches_of(task: TaskRuntime, input_shape: tuple[int, ...]) -> Callable[[Seq
             inputs, targets = tree.select((made.train.inputs, made.train.targets), torch.tensor(list(rows)))
             return inputs, targets
         collate = made.collate or task.collate or torch.utils.data.default_collate
-        inputs, targets = collate([made.train[number] for number in rows])
+        inputs, targets = collated(collate, [made.train[number] for number in rows])
         return inputs, targets
 
     return batch

@@ -84,6 +84,12 @@ def _check_lengths(inputs: Tree, targets: Tree) -> None:
             )
 
 
+def collated(collate: Callable[[list[Any]], Any], samples: Sequence[Any]) -> Any:
+    """The batch that a `collate` makes of samples, with its method `each` before if it has one; see `Dataset`."""
+    each = getattr(collate, "each", None)
+    return collate([*samples] if each is None else [each(sample) for sample in samples])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The result of a dataset component. A pair of tensors ``(inputs, targets)`` is accepted, too.
@@ -124,7 +130,9 @@ class Dataset:
     """Makes ``(inputs, targets)`` of a list of samples that cannot be stacked: it pads them, or keeps lists.
 
     It is called once per batch, in the process that read the samples. Its draws from the global generators of torch,
-    Python or NumPy are determined by the seed, the epoch and the samples."""
+    Python or NumPy are determined by the seed, the epoch and the first sample, so they change with the division into
+    batches and processes. If it has a method ``each(sample)``, it gets the results of that, called for each sample
+    first, whose draws are determined by the seed, the epoch and the sample alone."""
     sampler: Iterable[int] | None = field(default=None, repr=False)
     """The order of an epoch, if it is neither sequential nor random: the numbers of train samples. It is iterated anew
     in each epoch, with torch's global generator seeded for that epoch."""

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import Pipe, connection, get_start_method, util
@@ -162,9 +162,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
                 self._named(chunk.split, [one], partial(_read, samples, index, seed if drawn else None))
                 for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
             ]
-        if self._checks.draws:
-            seed_collate(chunk.seeds[0])
-        return self._checks.pairs(found, ids, chunk.split)
+        return self._checks.pairs(drawn_for(self._checks, found, chunk.seeds), ids, chunk.split)
 
     def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
         """Read samples; errors name the sample."""
@@ -236,9 +234,25 @@ def seed_all(seed: int) -> None:
         numpy.random.seed(seed & 0xFFFFFFFF)
 
 
-def seed_collate(first: int) -> None:
-    """Seed the global generators for the `collate` of a batch, from the seed of its first sample."""
-    seed_all(first ^ _COLLATE)
+def drawn_for(checks: Checks, samples: Sequence[Any], seeds: Sequence[int]) -> Sequence[Any]:
+    """Samples after `each` of their `collate`, if it has that; the global generators are then seeded for the batch.
+
+    Args:
+        checks: Knows the `collate`.
+        samples: The samples of a batch, as they were read.
+        seeds: Their seeds. `each` draws by that of its sample, the call of `collate` by that of the first one.
+    """
+    if not checks.draws:
+        return samples
+    if checks.each is not None:
+        samples = [_each(checks.each, sample, seed ^ _COLLATE) for sample, seed in zip(samples, seeds, strict=True)]
+    seed_all(seeds[0] ^ _COLLATE)
+    return samples
+
+
+def _each(each: Callable[[Any], Any], sample: Any, seed: int) -> Any:
+    seed_all(seed)
+    return each(sample)
 
 
 def _draw(samples: Any) -> bool:

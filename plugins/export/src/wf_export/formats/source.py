@@ -16,7 +16,7 @@ from wf import __version__
 from wf.errors import UsageError
 from wf.terminal import plural
 from wf_base import tree
-from wf_base.data import TensorSamples
+from wf_base.data import TensorSamples, collated
 from wf_base.streams import Stream
 from wf_base.tree import Tree
 from wf_data.inputs import leaves_of
@@ -298,7 +298,7 @@ def samples_of(experiment: Any) -> tuple[Tree, str] | None:
         return tree.map_leaves(lambda leaf: leaf[ids], samples.inputs), of
     pairs = [samples[number] for number in ids[:FEW].tolist()]
     if dataset.collate is not None:
-        return dataset.collate(pairs)[0], of
+        return collated(dataset.collate, pairs)[0], of
     inputs = [one for one, _ in pairs]
     shapes = {tuple((path, leaf.shape) for path, leaf in tree.leaves(one)) for one in inputs}
     if len(shapes) > 1 or tree.first_leaf(inputs[0]) is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.traits import DatasetTraits
 from wf_base import Dataset, Samples, Stream, TensorSamples, tree
-from wf_base.data import as_default, as_float, split_dataset
+from wf_base.data import as_default, as_float, collated, split_dataset
 from wf_base.task import TaskRuntime, make_task
 from wf_base.tree import Tree
 from wf_data.given import as_dataset
@@ -77,7 +77,9 @@ def spec(subject: Subject) -> None:
             expect(finite, f"{split}: an input is not finite")
             try:
                 inputs, targets = (
-                    tree.map_leaves(lambda leaf: leaf[None], sample) if collate is None else collate([samples[number]])
+                    tree.map_leaves(lambda leaf: leaf[None], sample)
+                    if collate is None
+                    else collated(collate, [samples[number]])
                 )
                 task.check(inputs, task.served(targets), [number], split)
             except DataError as error:

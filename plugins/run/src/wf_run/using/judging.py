@@ -21,7 +21,7 @@ from wf_base.random import sample_seeds
 from wf_base.reading import ENDINGS, DatasetReader, LabelledReader, RecordReader, broken_link, unpacking
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
-from wf_data.batches.loading import generators_kept, seed_collate
+from wf_data.batches.loading import drawn_for, generators_kept
 from wf_data.checks import Checks
 from wf_run.description import Description
 from wf_run.using.raw import BLOCK, RECORDS, from_rows, records_of, takes_rows
@@ -120,9 +120,9 @@ def parts_of(
             inputs, targets = (tree.part(own, begin, begin + size) for own in (samples.inputs, samples.targets))
         else:
             with generators_kept() if checks.draws else nullcontext():
-                if checks.draws:
-                    seed_collate(int(sample_seeds(seed, -1, torch.tensor([begin]))))
-                inputs, targets = checks.pairs([samples[one] for one in ids], ids, SPLIT)
+                seeds = sample_seeds(seed, -1, torch.tensor(ids)).tolist()
+                read = drawn_for(checks, [samples[one] for one in ids], seeds)
+                inputs, targets = checks.pairs(read, ids, SPLIT)
         targets = task.served(tree.map_leaves(as_default, targets))
         if not checks.collates:
             task.check(inputs, targets, ids, checks.where(SPLIT))

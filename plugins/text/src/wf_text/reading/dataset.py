@@ -81,8 +81,8 @@ def masked_text(
 ) -> Dataset:
     """The texts of a file or folder in blocks, as for `text`, in which some tokens are masked and must be predicted.
 
-    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. In training the selection
-    changes in each epoch, in evaluations it is fixed.
+    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. At least one token of each
+    block is selected. In training the selection changes in each epoch, in evaluations it is fixed.
 
     Args:
         path: A file, or a folder, whose files are read in the order of their names.

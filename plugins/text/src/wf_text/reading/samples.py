@@ -107,7 +107,8 @@ class Padded:
 class Masked:
     """Makes a batch of texts with masked tokens, as in BERT (Devlin et al. 2019).
 
-    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. At least one is selected.
+    Of the selected tokens 80 % become the mask, 10 % another token, and 10 % are unchanged. At least one of each text
+    is selected. The draws of a text are its own, so they do not depend on the batch that it is in.
 
     Args:
         mask: The token of the mask.
@@ -118,16 +119,21 @@ class Masked:
     def __init__(self, mask: int, vocab_size: int, rate: float) -> None:
         self.mask, self.vocab_size, self.rate = mask, vocab_size, rate
 
-    def __call__(self, samples: Sequence[tuple[Tensor, Any]]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs with an attention mask, and targets: the selected tokens, -100 elsewhere."""
-        tokens = torch.stack([inputs for inputs, _ in samples])
+    def each(self, sample: tuple[Tensor, Any]) -> tuple[Tensor, Tensor]:
+        """The tokens ``[T]`` of a text with some of them masked, and targets: the selected tokens, -100 elsewhere."""
+        tokens = sample[0]
         draws, kinds = torch.rand(2, *tokens.shape)
         chosen = draws < self.rate
         chosen = chosen if bool(chosen.any()) else draws == draws.min()
         others = torch.randint(self.vocab_size, tokens.shape)
         given = torch.where(chosen & (kinds < 0.8), self.mask, tokens)
         given = torch.where(chosen & (kinds >= 0.9), others, given)
-        return {TOKENS: given, MASK: torch.ones_like(given)}, torch.where(chosen, tokens, LEFT_OUT)
+        return given, torch.where(chosen, tokens, LEFT_OUT)
+
+    def __call__(self, samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs with an attention mask, and targets, of texts from `each`."""
+        tokens, targets = (torch.stack(own) for own in zip(*samples, strict=True))
+        return {TOKENS: tokens, MASK: torch.ones_like(tokens)}, targets
 
 
 def padded(rows: Sequence[Tensor], value: int | bool) -> Tensor:
