@@ -196,6 +196,7 @@ class Mutation:
         """Run every mutant."""
         if session.testsfailed:
             raise session.Interrupted("errors during collection")
+        gc.unfreeze()  # what conftest.py froze, which includes the functions
         self.caches = [one for one in gc.get_objects() if type(one) is functools._lru_cache_wrapper]
         status, text = fork(lambda: json.dumps([self._watched(item) for item in session.items]), 900)
         if status:
@@ -214,6 +215,8 @@ class Mutation:
             found = [one for one in originals if one.co_firstlineno <= first <= last_line(one)]
             key = key_of(max(found, key=lambda one: one.co_firstlineno))
             targets = [one for one in functions if key_of(one.__code__) == key]
+            if not targets:
+                raise session.Failed(f"{key[0]} in line {key[1]} of {short} was not found in this process")
             chosen = [(item, spent) for item, (spent, lines) in tests if {*lines} & {*mutant.lines}]
             run = functools.partial(self._run, mutant.source, key, targets, [item for item, _ in chosen])
             name = f"{short} {key[0]}: {mutant.text}"
