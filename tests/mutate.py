@@ -42,6 +42,7 @@ WEIGHTING = ("plugins/base/tests/test_objective.py", f"{TRAINING}gradients.py")
 TARGETS = {
     "corelib/src/wf/engine/loop.py": ("corelib/tests/test_loop.py", "corelib/tests/test_figures.py"),
     "plugins/state/src/wf_state/codec.py": ("plugins/state/tests/test_codec.py",),
+    "plugins/state/src/wf_state/memory.py": ("plugins/state/tests/test_codec.py",),
     "plugins/building/src/wf_building/resolver.py": (f"{BUILDING}/test_resolver.py",),
     "plugins/building/src/wf_building/scopes.py": (f"{BUILDING}/test_scopes.py",),
     "plugins/run/src/wf_run/graph.py": ("plugins/run/tests/test_graph.py",),

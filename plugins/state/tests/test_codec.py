@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
 from wf.errors import UsageError
 from wf_state.codec import HOLDS, MAX_DEPTH, CodecError, decode, encode
+from wf_state.memory import View, clusters
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
@@ -218,9 +219,62 @@ class TestSharedMemory:
         _, tensors = encode({"first": first, "second": second})
         assert {name: tuple(one.shape) for name, one in tensors.items()} == {"first": (6,), "second": (6,)}
 
+    def test_views_of_unaligned_memory_share(self) -> None:
+        floats = torch.from_numpy(np.arange(41, dtype=np.uint8)[1:]).view(torch.float32)
+        state = [floats, floats[2:5], floats.view(torch.uint8)[3:10]]
+        back = there_and_back(state)
+        assert_same(back, state)
+        back[0][2] = -1.0
+        assert back[1][0] == -1
+        assert_same(back[2][5:7], back[0].view(torch.uint8)[8:10])
+
+    def test_bytes_in_front_of_an_element_share_with_it(self) -> None:
+        memory = torch.arange(12, dtype=torch.uint8)
+        state = [memory[3:], memory[4:8].view(torch.float32)]
+        back = there_and_back(state)
+        assert_same(back, state)
+        back[0][1:5] = 0
+        assert back[1] == 0
+
+    def test_overlapping_views_that_are_aligned_differently_keep_their_values(self) -> None:
+        memory = np.arange(40, dtype=np.uint8)
+        state = [torch.from_numpy(memory[9:17]).view(torch.float32), torch.from_numpy(memory[8:24]).view(torch.float64)]
+        assert_same(decode(*encode(state)), state)  # no tensors of torch can share that memory
+
+    def test_memory_need_not_end_with_a_whole_element(self) -> None:
+        whole = torch.arange(11, dtype=torch.uint8)
+        state = [whole, whole[:8].view(torch.float32)]
+        assert_same(there_and_back(state), state)
+
     def test_a_row_of_a_large_table_is_stored_without_the_table(self) -> None:
         table = torch.zeros(1000, 1000)
         assert [one.numel() for one in encode([table[5], table[:, 7].clone()[::2]])[1].values()] == [1000, 500]
+
+    def test_a_column_of_a_large_table_comes_back_without_the_table(self) -> None:
+        (back,) = there_and_back([torch.arange(1e6).reshape(1000, 1000)[:, 7]])
+        assert torch.equal(back, torch.arange(1e6)[7::1000])
+        assert back.untyped_storage().nbytes() == 4000
+
+    def test_empty_tensors_are_stored_separately(self) -> None:
+        full = torch.ones(4)
+        state = {"none": full[:0], "all": full, "rows": torch.zeros(0, 3), "last": full[2:2]}
+        assert {name: tuple(one.shape) for name, one in encode(state)[1].items()} == {
+            "none": (0,),
+            "all": (4,),
+            "rows": (0, 3),
+            "last": (0,),
+        }
+        assert_same(there_and_back(state), state)
+
+    def test_equal_addresses_on_two_devices_are_no_shared_memory(self) -> None:
+        """A stand-in for two devices that count their addresses from the same number."""
+        values = torch.ones(4)
+        views = [View(values), View(values[1:]), View(values[:2]), View(values[2:])]
+        assert {view.device for view in views} == {"cpu"}
+        assert clusters(views) == [[0, 1, 2, 3]]
+        for view in views[2:]:
+            view.device = "second"
+        assert clusters(views) == [[0, 1], [2], [3]]
 
     def test_expanded_tensors_stay_small_and_shared(self) -> None:
         state = torch.tensor([[1.5], [2.5]]).expand(2, 1000)
@@ -233,10 +287,17 @@ class TestSharedMemory:
 
 def test_dense_strides_are_kept() -> None:
     image = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    back = there_and_back({"image": image, "matrix": torch.rand(3, 2).T})
+    back = there_and_back({"image": image, "matrix": torch.rand(3, 2).T, "wide": torch.arange(6).reshape(3, 2).T})
     assert back["image"].is_contiguous(memory_format=torch.channels_last)
     assert back["matrix"].stride() == (1, 2)
     assert torch.equal(back["image"], image)
+    assert_same(back["wide"], torch.arange(6).reshape(3, 2).T)
+
+
+def test_the_stride_of_a_dimension_with_one_element_does_not_matter() -> None:
+    document, tensors = encode(torch.ones(3).as_strided((3, 1), (1, 0)))
+    assert document == encode(torch.ones(3, 1))[0]
+    assert_same(tensors, {"state": torch.ones(3, 1)})
 
 
 def test_lazily_conjugated_and_negated_tensors_keep_their_values() -> None:

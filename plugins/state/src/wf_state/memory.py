@@ -32,7 +32,7 @@ class View:
                 span += (size - 1) * stride
         self.is_dense = self.separate and span == tensor.numel()
         self.num_bytes = span * tensor.element_size() if tensor.numel() else 0
-        self.begin = tensor.data_ptr()
+        self.device, self.begin = str(tensor.device), tensor.data_ptr()
         self.end = self.begin + self.num_bytes
 
     @property
@@ -43,21 +43,20 @@ class View:
     def bytes(self) -> Tensor:
         """The memory from the first element to the last, uint8 ``[num_bytes]``."""
         offset = self.tensor.storage_offset() * self.tensor.element_size()
-        flat = torch.empty(0, dtype=torch.uint8, device=self.tensor.device)
+        flat = self.tensor.new_empty(0, dtype=torch.uint8)
         return flat.set_(self.tensor.untyped_storage(), offset, (self.num_bytes,), (1,))
 
 
 def clusters(views: Sequence[View]) -> list[list[int]]:
     """The numbers of the views, those whose memory overlaps together; everything in the order of `views`."""
     found: list[list[int]] = []
-    end, device = 0, None
-    for number in sorted(range(len(views)), key=lambda number: _address(views[number])):
+    end: tuple[Any, ...] = ()
+    for number in sorted(range(len(views)), key=lambda number: (views[number].device, views[number].begin)):
         view = views[number]
-        if not view.num_bytes or view.tensor.device != device or view.begin >= end:
+        if not view.num_bytes or (view.device, view.begin) >= end:
             found.append([])
-            end = view.end
         found[-1].append(number)
-        end, device = max(end, view.end), view.tensor.device
+        end = max(end, (view.device, view.end))
     return sorted(sorted(cluster) for cluster in found)
 
 
@@ -91,7 +90,7 @@ def restore_view(
         RuntimeError: For a view that reaches out of the memory.
     """
     part = memory[offset : len(memory) - (len(memory) - offset) % dtype.itemsize]
-    if offset % dtype.itemsize:  # memory from elsewhere may be aligned to less than an element
+    if offset % dtype.itemsize:  # views of different widths may lie anywhere in memory from elsewhere
         part = part.clone()
     return part.view(dtype).as_strided(shape, stride)
 
@@ -101,14 +100,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _address(view: View) -> tuple[str, int, int]:
-    return str(view.tensor.device), view.begin, view.end
-
-
 def _store_bytes(views: Sequence[View]) -> tuple[Tensor, list[dict[str, Any]]]:
-    begin = min(view.begin for view in views) // 16 * 16  # every element stays aligned to its size
+    widest, begin = max(views, key=lambda view: view.tensor.element_size()), min(view.begin for view in views)
+    begin -= (begin - widest.begin) % widest.tensor.element_size()  # every element stays aligned to its size
     end = max(view.end for view in views)
-    memory = torch.zeros(end - begin, dtype=torch.uint8, device=views[0].tensor.device)
+    memory = widest.tensor.new_zeros(end - begin, dtype=torch.uint8)
     for view in views:
         memory[view.begin - begin : view.end - begin] = view.bytes()
     return memory, [
