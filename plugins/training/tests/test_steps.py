@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from wf import Epochs, Loop
+from wf.errors import UsageError
 from wf.traits import OptimizerTraits
+from wf_base import Batch
 from wf_training.plugin import wf_components
 from wf_training.steps import UPDATES
 from wf_training.trainer import SupervisedTrainer
@@ -220,3 +224,126 @@ def test_a_schedule_is_stepped_without_a_warning(kind: str, make: Any) -> None:
     optimizer = make(model.parameters(), lr=0.1)
     trained(model, optimizer, kind, num_epochs=3, scheduler=StepLR(optimizer, 1, 0.5))
     assert optimizer.param_groups[0]["lr"] == 0.1 * 0.5**3
+
+
+class Sides(nn.Module):
+    """A model of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.left, self.right = nn.Linear(1, 4), nn.Linear(1, 4)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.tanh(self.left(left) - self.right(right)).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("inputs", [{"left": X[:, :1], "right": X[:, 1:]}, (X[:, :1], X[:, 1:])])
+def test_a_model_of_several_tensors_has_the_bits_of_a_hand_written_loop(inputs: Any) -> None:
+    model, by_hand = Sides(), Sides()
+    norms, losses, expected = [], [], []
+
+    class Clip:
+        def on_gradients_ready(self, run: Loop) -> None:
+            norms.append(nn.utils.clip_grad_norm_(model.parameters(), 0.1))
+
+        def on_step_end(self, run: Loop) -> None:
+            losses.append(run.loss)
+
+    trainer = SupervisedTrainer(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), 0.1), None, "epoch", "")
+    Loop(trainer, hooks=[Clip()]).run([Batch(inputs, Y, None, None, 6)], Epochs(4))
+    optimizer = torch.optim.SGD(by_hand.parameters(), 0.1)
+    for _ in range(4):
+        loss = nn.functional.mse_loss(by_hand(X[:, :1], X[:, 1:]), Y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(by_hand.parameters(), 0.1)
+        optimizer.step()
+        expected.append(loss.detach())
+    assert losses == expected
+    assert not any(loss.requires_grad for loss in losses)
+    assert len(norms) == 4
+    assert_same_weights(model, by_hand)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one tensor", "several tensors"])
+def test_a_plain_step_calls_nothing_of_wf_besides_itself_after_the_first(several: bool) -> None:
+    """A step of a small model takes as long as a few of these calls."""
+    model = Sides() if several else network()
+    trainer = SupervisedTrainer(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), 0.1), None, "epoch", "")
+    batch = Batch((X[:, :1], X[:, 1:]) if several else X, Y, None, None, 6)
+    trainer.train_step(batch)
+    called: list[str] = []
+
+    def profile(frame: Any, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_globals["__name__"].startswith("wf"):
+            called.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        trainer.train_step(batch)
+    finally:
+        sys.setprofile(before)
+    assert called == ["train_step", *(["of_trees", "call"] if several else []), "clear"]
+
+
+def test_a_loss_of_several_terms_has_them_in_every_step() -> None:
+    def loss(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"fit": nn.functional.mse_loss(predictions, targets), "size": predictions.square().mean()}
+
+    model = network()
+    trainer = SupervisedTrainer(model, loss, torch.optim.SGD(model.parameters(), 0.1), None, "epoch", "")
+    for _ in range(3):
+        expected = loss(model(X), Y)
+        found = trainer.train_step(Batch(X, Y, None, None, 6))
+        assert found == {"loss": sum(expected.values()), "loss/fit": expected["fit"], "loss/size": expected["size"]}
+
+
+def test_the_share_of_a_process_weights_the_loss_in_every_step() -> None:
+    strategy: Any = SimpleNamespace(world_size=2, device=X.device, bare=lambda model: model, sum=lambda values: values)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = SupervisedTrainer(model, nn.MSELoss(), optimizer, None, "epoch", "", strategy=strategy)
+    for _ in range(3):
+        expected = 0.5 * nn.functional.mse_loss(model(X), Y)
+        assert trainer.train_step(Batch(X, Y, None, None, 6, share=0.5)) == expected
+
+
+def test_an_optimizer_clears_gradients_in_its_own_way() -> None:
+    class Own(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            calls.append("class")
+            super().zero_grad(set_to_none)
+
+    calls: list[str] = []
+    model = network()
+    plain = torch.optim.SGD(model.parameters(), lr=0.1)
+    clear, plain.zero_grad = plain.zero_grad, lambda: [calls.append("object"), clear()]  # type: ignore[method-assign]  # as a library may
+    trained(model, Own(model.parameters(), lr=0.1), "plain", 3)
+    trained(model, plain, "plain", 3)
+    assert calls == ["class"] * 3 + ["object"] * 3
+
+
+def test_gradients_of_parameters_that_join_the_optimizer_late_are_cleared() -> None:
+    model, by_hand = network(), network()
+    batch = Batch(X, Y, None, None, 6)
+    optimizer, other = (torch.optim.SGD(one[0].parameters(), lr=0.1) for one in (model, by_hand))
+    trainer = SupervisedTrainer(model, nn.MSELoss(), optimizer, None, "epoch", "")
+    for number in range(5):
+        trainer.train_step(batch)
+        other.zero_grad()
+        nn.functional.mse_loss(by_hand(X), Y).backward()
+        other.step()
+        if number == 2:
+            optimizer.add_param_group({"params": list(model[3].parameters())})
+            other.add_param_group({"params": list(by_hand[3].parameters())})
+    assert_same_weights(model, by_hand)
+
+
+def test_an_optimizer_that_never_evaluates_its_batch_is_refused() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.step = lambda closure: None  # type: ignore[assignment,method-assign,misc]  # it forgets to call it
+    with pytest.raises(UsageError, match=r"SGD.step\(closure\) never called its closure, .*\n.*step=\"plain\""):
+        trained(model, optimizer, "closure")

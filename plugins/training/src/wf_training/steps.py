@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.engine.figures import LOSS
+from wf.errors import UsageError
 from wf_base import Batch, tree
 from wf_base.random import TrainStream
 
@@ -137,15 +138,28 @@ class Evaluation:
     def __init__(self, trainer: SupervisedTrainer, batch: Batch, *, create_graph: bool = False) -> None:
         self._trainer, self._batch, self._create_graph = trainer, batch, create_graph
         self._random: dict[str, Any] | None = None
-        self.first: Loss
-        """The loss of the first evaluation, detached."""
+        self._first: Loss | None = None
+
+    @property
+    def first(self) -> Loss:
+        """The loss of the first evaluation, detached.
+
+        Raises:
+            UsageError: If the optimizer evaluated nothing.
+        """
+        if self._first is None:
+            raise UsageError(
+                f"{type(self._trainer.optimizer).__name__}.step(closure) never called its closure, as an optimizer of "
+                'step protocol closure must\n  if it needs none, declare OptimizerTraits(step="plain")'
+            )
+        return self._first
 
     def __call__(self) -> Tensor:
         """Clear the gradients, compute loss and gradients, and call the listeners; returns the loss, detached."""
         if self._random is None:
             self._random = TrainStream().state_dict()
-            self.first = self._evaluate()
-            return self._shared(self.first)
+            self._first = self._evaluate()
+            return self._shared(self._first)
         return self._shared(self._again(self._random))
 
     def _again(self, random: dict[str, Any]) -> Loss:
