@@ -39,8 +39,10 @@ ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "tests/equivalent_mutants.txt"
 TRAINING, BUILDING = "plugins/training/tests/test_", "plugins/building/tests"
 WEIGHTING = ("plugins/base/tests/test_objective.py", f"{TRAINING}gradients.py")
+STEPPING = (f"{TRAINING}steps.py", f"{TRAINING}trainer.py", f"{TRAINING}precision.py")
 TARGETS = {
     "corelib/src/wf/engine/loop.py": ("corelib/tests/test_loop.py", "corelib/tests/test_figures.py"),
+    "corelib/src/wf/engine/participants.py": ("corelib/tests/test_loop.py", "corelib/tests/test_events.py"),
     "plugins/state/src/wf_state/codec.py": ("plugins/state/tests/test_codec.py",),
     "plugins/state/src/wf_state/memory.py": ("plugins/state/tests/test_codec.py",),
     "plugins/building/src/wf_building/resolver.py": (f"{BUILDING}/test_resolver.py",),
@@ -49,6 +51,7 @@ TARGETS = {
     "plugins/base/src/wf_base/training/gradients.py": WEIGHTING,
     "plugins/base/src/wf_base/training/objective.py": WEIGHTING,
     "plugins/training/src/wf_training/evaluator.py": (f"{TRAINING}evaluator.py",),
+    "plugins/training/src/wf_training/steps.py": STEPPING,
     "plugins/data/src/wf_data/batches/shares.py": ("plugins/data/tests/test_shares.py",),
 }
 """The modules, and the tests that must notice a change of each."""
@@ -277,6 +280,10 @@ class Mutation:
 def main(names: list[str]) -> int:
     """Each target in a process of its own."""
     chosen = [file for file in TARGETS if not names or Path(file).stem in names or file in names]
+    if not chosen:
+        known = ", ".join(Path(file).stem for file in TARGETS)
+        print(f"no module is named {' or '.join(names)}; there are: {known}", file=sys.stderr)
+        return 2
     if len(chosen) != 1:
         command = [sys.executable, __file__]
         return max(subprocess.run([*command, file], cwd=ROOT, check=False).returncode for file in chosen)

@@ -466,6 +466,55 @@ def test_exceptions_reach_every_hook_even_when_a_hook_fails_too() -> None:
     assert caught.value.__notes__ == ["Failing failed too, at on_exception: RuntimeError: and I fell too"]
 
 
+def test_a_part_told_last_is_so_for_figures_and_the_end_only() -> None:
+    told: list[tuple[str, str]] = []
+
+    class Told:
+        told_last = False
+
+        def __init__(self) -> None:
+            for event in EVENTS:
+                setattr(self, event, lambda *_, event=event: told.append((event, type(self).__name__)))
+
+    class Last(Told):
+        told_last = True
+
+    fragile_loop(Last(), Told()).run(Data(2), Epochs(1))
+    orders = {event: [name for heard, name in told if heard == event][:2] for event in dict(told)}
+    late = {"on_log", "on_evaluation_end", "on_run_end"}
+    assert orders == {
+        event: ["Told", "Last"] if event in late else ["Last", "Told"] for event in EVENTS if event != "on_exception"
+    }
+
+
+def test_gradients_are_announced_with_the_loop_to_those_that_listen() -> None:
+    heard: list[Any] = []
+
+    class Clip:
+        def on_gradients_ready(self, run: Loop) -> None:
+            heard.append(run)
+
+    loop = Loop(Announcing(), hooks=[Clip()]).run(Data(2), Epochs(1))
+    assert heard == [loop, loop]
+    assert Loop(loop.trainer).run(Data(2), Epochs(1)).trainer.before_update == ()  # type: ignore[attr-defined]  # ours
+
+
+def test_a_misspelt_event_is_refused_before_the_first_step() -> None:
+    class Misspelt:
+        def on_step_ends(self, run: Loop) -> None: ...
+
+    loop = Loop(Trainer(), hooks=[Misspelt()])
+    with pytest.raises(UsageError, match="Misspelt has a method 'on_step_ends', which is not an event"):
+        loop.run(Data(), Epochs(1))
+    assert loop.progress.step == 0
+
+
+def test_a_loop_evaluates_without_a_run() -> None:
+    loop = Loop(Trainer(), Evaluator())
+    loop.evaluate(["test"])
+    assert loop.figures == {"test/loss": 0.5}
+
+
 # Listeners that fail
 
 FAILING = [event for event in EVENTS if event != "on_exception"]
@@ -629,6 +678,56 @@ def test_a_hook_without_saved_state_starts_fresh() -> None:
     assert fresh.heard == []
     assert resumed.run(Data(2), Epochs(2)).progress.step == 4
     assert fresh.heard[0] == "on_run_start", "a hook that was disabled is tried again"
+
+
+def test_figures_of_a_hook_that_fails_are_dropped() -> None:
+    class Half:
+        def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+            record.update(half=object(), loss=-1.0)
+            del record["running_loss"]
+            raise RuntimeError("boom")
+
+        def on_evaluation_end(self, run: Loop, split: str, metrics: dict[str, Any]) -> None:
+            metrics.update(half=object(), loss=-1.0)
+            raise RuntimeError("boom")
+
+    for others in ([], [Log()]):
+        log, whole = Log(), Log()
+        log.told_last = whole.told_last = True  # type: ignore[misc]  # of this one alone
+        loop = fragile_loop(Half(), *others, log, hook_failed=lambda *_: True).run(Data(2), Epochs(1))
+        expected = fragile_loop(whole).run(Data(2), Epochs(1))
+        assert log.events == whole.events
+        assert loop.figures == expected.figures
+
+
+def test_a_hook_that_cannot_load_its_state_keeps_it_and_is_told_nothing() -> None:
+    class Picky(Log):
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            if not self.fails:
+                return super().load_state_dict(state)
+            state.pop("events")  # type: ignore[attr-defined]  # of a dict
+            raise RuntimeError("of another version")
+
+        fails = True
+
+    state = fragile_loop(Picky()).run(Data(2), Epochs(1)).state_dict()
+    asked: list[Any] = []
+    hook, after = Picky(), Fragile("")
+    loop = fragile_loop(hook, after, hook_failed=lambda *failure: not asked.append(failure))  # type: ignore[func-returns-value]  # for brevity
+    loop.load_state_dict(state, partial=True)
+    loop.run(Data(2), Epochs(2))
+    assert [(*of, str(error)) for *of, error in asked] == [(loop, hook, "load_state_dict", "of another version")]
+    assert hook.events == []
+    assert "on_run_end" in after.heard
+    assert loop.state_dict()["parts"]["hook/Picky"] == state["parts"]["hook/Picky"]
+    hook.fails = False
+    loop.load_state_dict(state, partial=True)
+    loop.run(Data(2), Epochs(3))
+    assert "run_end" in hook.names()
+    assert len(loop.state_dict()["parts"]["hook/Picky"]["events"]) > len(state["parts"]["hook/Picky"]["events"])
+    with pytest.raises(RuntimeError, match="of another version") as caught:
+        fragile_loop(Picky(), Fragile("")).load_state_dict(state, partial=True)
+    assert caught.value.__notes__ == ["in Picky, at load_state_dict"]
 
 
 def test_a_disabled_hook_costs_one_empty_call_a_step() -> None:
@@ -1065,6 +1164,15 @@ def test_hooks_of_one_class_keep_separate_states() -> None:
     third, fourth = Log(), Log()
     Loop(Trainer(), hooks=[third, fourth]).load_state_dict(state)
     assert (third.events, fourth.events) == ([1], [2])
+
+
+def test_parts_of_the_trainer_are_saved_and_restored() -> None:
+    own = Weights(Trainer())
+    trainer = SimpleNamespace(train_step=Trainer().train_step, parts={"own": own})
+    state = Loop(trainer).run(Data(), Epochs(1)).state_dict()
+    assert state["parts"] == {"trainer/own": {"steps": 0}}
+    Loop(trainer).load_state_dict({**state, "parts": {"trainer/own": {"steps": 3}}})
+    assert own.restored == 3
 
 
 def test_a_checkpoint_with_other_parts_is_refused() -> None:

@@ -197,6 +197,65 @@ def test_buffers_are_updated_by_the_first_evaluation_only() -> None:
         assert torch.equal(dict(model.named_buffers())[name], value), name
 
 
+def test_repeated_evaluations_leave_no_trace_of_a_module_that_replaces_its_buffers() -> None:
+    class Average(nn.Module):
+        mean: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(2))
+
+        def forward(self, values: Tensor) -> Tensor:
+            self.mean = 0.5 * self.mean + values.detach().mean(0) + 1
+            return values - self.mean
+
+    model = nn.Sequential(Average(), nn.Linear(2, 1))
+    expected, attributes = Average(), set(vars(model))
+    for _ in range(3):
+        expected(X)
+    trained(model, torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4), "closure", num_epochs=3)
+    assert torch.equal(model[0].mean, expected.mean)  # type: ignore[arg-type]  # torch's stubs allow modules, too
+    assert set(vars(model)) == attributes
+
+
+def several_terms(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"fit": nn.functional.mse_loss(predictions, targets), "size": predictions.square().mean()}
+
+
+class Watching(torch.optim.SGD):
+    """Keeps the losses that the closure returns."""
+
+    losses: list[Any]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        assert closure is not None
+        self.losses = [closure(), closure()]
+
+
+@pytest.mark.parametrize("num_processes", [None, 1, 2])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), several_terms])
+def test_the_optimizer_gets_the_loss_of_all_processes_as_one_number(num_processes: int | None, loss: Any) -> None:
+    def add(values: list[Tensor]) -> list[Tensor]:
+        asked.append(values)
+        return [value + 4 for value in values]  # the other process has a loss of 4
+
+    asked: list[Any] = []
+    strategy: Any = SimpleNamespace(world_size=num_processes, device=X.device, bare=lambda model: model, sum=add)
+    model = network()
+    optimizer = Watching(model.parameters(), lr=0.1)
+    trainer = SupervisedTrainer(
+        *(model, loss, optimizer, None, "epoch", "", OptimizerTraits(step="closure")),
+        strategy=None if num_processes is None else strategy,
+    )
+    own = loss(model(X), Y)
+    own = own if isinstance(own, Tensor) else own["fit"] + own["size"]
+    found = trainer.train_step(Batch(X, Y, None, None, 6))
+    assert (found if isinstance(found, Tensor) else found["loss"]) == own, "each process reports its own"
+    assert optimizer.losses == [own if num_processes != 2 else (own + 4) / 2] * 2
+    assert len(asked) == (2 if num_processes == 2 else 0)
+
+
 def test_gradients_are_announced_in_every_evaluation() -> None:
     model = network()
     norms: list[float] = []
@@ -289,13 +348,10 @@ def test_a_plain_step_calls_nothing_of_wf_besides_itself_after_the_first(several
 
 
 def test_a_loss_of_several_terms_has_them_in_every_step() -> None:
-    def loss(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"fit": nn.functional.mse_loss(predictions, targets), "size": predictions.square().mean()}
-
     model = network()
-    trainer = SupervisedTrainer(model, loss, torch.optim.SGD(model.parameters(), 0.1), None, "epoch", "")
+    trainer = SupervisedTrainer(model, several_terms, torch.optim.SGD(model.parameters(), 0.1), None, "epoch", "")
     for _ in range(3):
-        expected = loss(model(X), Y)
+        expected = several_terms(model(X), Y)
         found = trainer.train_step(Batch(X, Y, None, None, 6))
         assert found == {"loss": sum(expected.values()), "loss/fit": expected["fit"], "loss/size": expected["size"]}
 

@@ -265,6 +265,10 @@ class Figures:
         self.added = [name for name in (*self.added, *added) if name in self.values]
         self._known = dict(self.values)
 
+    def forget(self) -> None:
+        """Undo every change of `values` since the last `take`."""
+        self._put_back(self._known)
+
     def replace(self, names: Iterable[str], figures: Mapping[str, Any]) -> None:
         """Replace the figures with some names by `figures`."""
         for name in names:

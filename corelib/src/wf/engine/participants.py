@@ -88,7 +88,7 @@ class Participants:
         """Call the listeners of an event at which figures may be added.
 
         Args:
-            event: One of `_ADDING`.
+            event: One of `_FIGURES`.
             args: The arguments of the event.
             figures: The figures, which listeners may add to.
             then: Called with all figures, before the listeners that show or record them.
@@ -103,6 +103,7 @@ class Participants:
             except FAILURES as error:
                 if not self.goes_on(listen, event, error):
                     raise
+                figures.forget()
         if len(calls) == self._num_adding.get(event, 0):
             then(figures)
 
