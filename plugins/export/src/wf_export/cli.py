@@ -16,9 +16,9 @@ from wf_cli.common import WfCommand, of_line, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell
 from wf_export.formats.known import KIND, Format, chosen, formats_of
-from wf_run.api import open_run, reopen
+from wf_run.api import open_run, reopen, reopen_data
 from wf_run.bundle.folder import NAME, path_of
-from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places, strategy_of
+from wf_run.cli.afterwards import CHECKPOINT, DEVICE, RUN, moved, open_directory, open_model, places
 from wf_run.cli.completing import complete_component_options
 from wf_run.directory.kept import KEPT
 
@@ -58,6 +58,7 @@ class ExportCommand(WfCommand):
     help="The format, see wf list exporters; by default from the ending of FILE.",
 )
 @CHECKPOINT
+@DEVICE
 @click.option(
     "--check",
     "is_checked",
@@ -73,6 +74,7 @@ def export(
     file: str | None,
     exporter: str | None,
     checkpoint: str,
+    device: str | None,
     is_checked: bool,
     path: str | None,
     root: str | None,
@@ -92,6 +94,8 @@ def export(
     format, target = chosen(registry, exporter, file, _name(place))
     writer = format.writer(registry, ctx.meta["options"])
     if format.traits.of == "training":
+        if device is not None:
+            raise UsageError("a script trains on the device of the run: leave out --device")
         changes = places(path, root)
         _script(ctx, format, writer, place, target, checkpoint, changes, is_checked=is_checked, as_json=as_json)
         return
@@ -99,7 +103,7 @@ def export(
         raise UsageError(
             f"--check is for a format that trains, such as script; a file of format {format.name} is always compared"
         )
-    trained = open_run(place if path_of(place) else open_directory(place).path, checkpoint, **of_line(ctx))
+    trained = open_model(ctx, place, checkpoint, device)
     from wf_export.formats.source import Source
     from wf_export.formats.writer import written
 
@@ -189,9 +193,8 @@ def _samples(ctx: click.Context, place: str, trained: Any, changes: dict[str, An
         level = log.level
         log.setLevel(logging.ERROR)  # messages about the data were shown when the run was trained
         try:
-            directory = open_directory(place)
-            changes |= strategy_of(ctx, directory)
-            with reopen(directory.path, None, **of_line(ctx), **changes) as experiment:
+            opening = of_line(ctx)
+            with reopen_data(open_directory(place).path, opening=opening, **changes, device="cpu") as experiment:
                 found = samples_of(experiment)
         except (DataError, UsageError) as error:
             tell(f"warning: compared on made-up samples, because the data are missing: {str(error).splitlines()[0]}")

@@ -169,6 +169,7 @@ def load_model(
     *,
     model: nn.Module | None = None,
     trust: str | Sequence[str] = (),
+    device: str | None = None,
 ) -> TrainedModel:
     """The trained model of a run directory or a bundle, in evaluation mode; it takes raw inputs.
 
@@ -180,6 +181,8 @@ def load_model(
             checkpoint's name.
         model: The module for the weights, if the run's own model cannot be rebuilt.
         trust: Checksums of code in the directory that may run; the refusal names them.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; by default the run's, or with a warning another one
+            if that is not there.
 
     Returns:
         A module whose `predict` takes raw inputs and returns a record for each sample. Called with inputs ``[N, ...]``
@@ -187,10 +190,11 @@ def load_model(
         attribute ``model``.
 
     Raises:
-        UsageError: If the directory contains code that is neither known to be yours nor allowed.
+        UsageError: If the directory contains code that is neither known to be yours nor allowed, or `device` is not
+            there.
         DataError: If there is no such directory, no intact checkpoint in it, or the bundle is damaged.
     """
-    return open_run(place, checkpoint, model=model, trust=trust).network.eval()
+    return open_run(place, checkpoint, model=model, trust=trust, device=device).network.eval()
 
 
 def open_run(
@@ -202,6 +206,7 @@ def open_run(
     line: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
     model: nn.Module | None = None,
+    device: str | None = None,
 ) -> Trained:
     """The trained model of a run directory or a bundle, with the description of its inputs and outputs, without the
     data.
@@ -214,6 +219,7 @@ def open_run(
         line: As for `reopen`.
         trust: As for `load_model`.
         model: As for `load_model`.
+        device: As for `load_model`.
     """
     from wf_run.bundle.folder import BundleFolder
     from wf_run.description import FILE, read_description
@@ -223,15 +229,17 @@ def open_run(
     if bundle is None and model is None and checkpoint == KEPT:
         bundle = _bundle_by_graph(place)
     if bundle is not None:
-        return _open_bundle(bundle, registry, discover, line, trust, model)
+        return _open_bundle(bundle, registry, discover, line, trust, model, device)
     directory, document, folders, found = opened(place, registry, discover, line, trust)
     resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # raises if a variable is missing
     description = read_description(directory.path)
     if description is None:
         _LOG.warning("run %s has no %s, as in runs of an older wf: its data are read again", directory.path, FILE)
-        with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
+        changes: dict[str, Any] = {} if device is None else {"device": device}
+        opening: dict[str, Any] = {"registry": registry, "discover": discover, "line": line, "trust": trust}
+        with reopen(place, checkpoint, **opening, **changes) as experiment:
             return experiment.trained()
-    return open_trained(directory, description, document, found, folders, checkpoint, model)
+    return open_trained(directory, description, document, found, folders, checkpoint, model, device)
 
 
 def _bundle_by_graph(place: str | os.PathLike[str]) -> BundleFolder | None:
@@ -251,6 +259,7 @@ def _open_bundle(
     line: Mapping[str, Any] | None,
     trust: str | Sequence[str],
     model: nn.Module | None,
+    device: str | None,
 ) -> Trained:
     """The trained model of a bundle: from its components, or from its exported graph where these are not here."""
     from wf_run.bundle.folder import GRAPH
@@ -262,7 +271,7 @@ def _open_bundle(
         try:
             document, folders, found = load()
             resolve({key: value for key, value in document.items() if key in OF_TRAINED})
-            return open_bundle(bundle, document, found, folders, model)
+            return open_bundle(bundle, document, found, folders, model, device)
         except (UsageError, PluginError) as error:
             if bundle.graph is None or model is not None:
                 raise
@@ -276,7 +285,7 @@ def _open_bundle(
     if missing:
         _LOG.warning("%s: its exported graph is taken, without its components: %s", path, missing)
     document, folders, found = load(partial(document_by_graph, rebuild=bundle.manifest["rebuild"]))
-    return open_bundle(bundle, document, found, folders, by_graph=True)
+    return open_bundle(bundle, document, found, folders, device=device, by_graph=True)
 
 
 def reopen(
@@ -304,27 +313,64 @@ def reopen(
         quiet: Leave out the progress hook.
         again_in: Another run directory, to repeat the run from the beginning; `checkpoint` must be None. A string is a
             name below ``runs/``, numbered if it is taken.
-        changes: General keys to change, e.g. ``epochs``.
+        changes: General keys to change, e.g. ``epochs``, or ``device`` to use the model on another one.
 
     Raises:
         UsageError: If weights are restored and the data differ from the run's.
         DataError: If its data are gone, or have other classes or columns.
     """
-    directory, document, folders, registry = opened(place, registry, discover, line, trust)
-    document, _ = merge(document, check(changes))
-    if checkpoint is not None:
+    opening = {"registry": registry, "discover": discover, "line": line, "trust": trust}
+    if checkpoint is None:
+        return _built_again(place, again_in=again_in, quiet=quiet, opening=opening, changes=changes)
+    experiment = _built_again(place, used=True, quiet=quiet, opening=opening, changes=changes)
+    try:
+        experiment.check_data()
+        return experiment.restore(checkpoint)
+    except BaseException:
+        experiment.close()
+        raise
+
+
+def reopen_data(place: str | os.PathLike[str], *, opening: Mapping[str, Any], **changes: Any) -> Experiment:
+    """The experiment of a run directory for its samples: built as for an evaluation, without its weights.
+
+    Args:
+        place: As for `load_model`.
+        opening: The other arguments of `open_run`: ``registry``, ``discover``, ``line``, ``trust``.
+        changes: As for `reopen`.
+    """
+    return _built_again(place, used=True, quiet=True, opening=opening, changes=changes)
+
+
+def _built_again(
+    place: str | os.PathLike[str],
+    *,
+    opening: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    quiet: bool,
+    used: bool = False,
+    again_in: Path | str | None = None,
+) -> Experiment:
+    """The experiment of a run directory; `used` if its model is used, not trained: by one process, on any device."""
+    directory, document, folders, registry = opened(place, **opening)
+    if used:
         from wf_run.parts.device import or_another
 
+        if "device" not in changes:
+            changes = {**changes, "device": or_another(document.get("device", "auto"))}
+        if document.get("serve_from") == "device":
+            document["serve_from"] = "auto"  # the device may be another
+    document, _ = merge(document, check(changes))
+    if used:
         document.pop("strategy", None)  # one process evaluates what several may have trained
-        document["device"] = or_another(document.get("device", "auto"))
     plan = prepare(document, registry, folders)
     from wf_run.experiment import Experiment
     from wf_run.parts.precision import default_dtype, dtype_named
 
     again, before = again_in is not None, directory.manifest.get("precision", {})
-    own = dtype_named(None if checkpoint is None else before.get("default_dtype"))  # a resumed run compares it instead
+    own = dtype_named(before.get("default_dtype") if used else None)  # a resumed run compares it instead
     with default_dtype(own):
-        experiment = Experiment(
+        return Experiment(
             plan,
             registry,
             run_dir=None if isinstance(again_in, str) else again_in or directory.path,
@@ -333,16 +379,8 @@ def reopen(
             quiet=quiet,
             initialize=again,
             learned_in=None if again else directory.path,
-            restored=checkpoint is not None,
+            restored=used,
         )
-    if checkpoint is None:
-        return experiment
-    try:
-        experiment.check_data()
-        return experiment.restore(checkpoint)
-    except BaseException:
-        experiment.close()
-        raise
 
 
 __all__ = ["build", "create", "load_model", "open_run", "reopen", "run"]

@@ -9,11 +9,9 @@ import socket
 import click
 
 from wf.errors import UsageError
-from wf_cli.common import WfCommand, of_line
+from wf_cli.common import WfCommand
 from wf_cli.output import echo, tell
-from wf_run.api import open_run
-from wf_run.bundle.folder import path_of
-from wf_run.cli.afterwards import CHECKPOINT, RUN, open_directory
+from wf_run.cli.afterwards import CHECKPOINT, DEVICE, RUN, open_model
 from wf_serve.limits import Limits
 
 PORT = 8000
@@ -22,6 +20,7 @@ PORT = 8000
 @click.command(cls=WfCommand)
 @RUN
 @CHECKPOINT
+@DEVICE
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -61,6 +60,7 @@ def serve(
     ctx: click.Context,
     place: str,
     checkpoint: str,
+    device: str | None,
     host: str,
     port: int,
     max_bytes: int,
@@ -75,7 +75,7 @@ def serve(
     """
     listening = bound(host, port)
     with listening:
-        trained = open_run(place if path_of(place) else open_directory(place).path, checkpoint, **of_line(ctx))
+        trained = open_model(ctx, place, checkpoint, device)
         from wf_serve.app import about, make_app
         from wf_serve.running import run
 

@@ -29,6 +29,7 @@ def open_bundle(
     registry: Registry,
     folders: Sequence[Path],
     model: nn.Module | None = None,
+    device: str | None = None,
     *,
     by_graph: bool = False,
 ) -> Trained:
@@ -40,6 +41,7 @@ def open_bundle(
         registry: Where names are looked up.
         folders: The folders with its code.
         model: A module for its weights, where the bundle says that its own cannot be made again.
+        device: As for `wf_run.api.load_model`.
         by_graph: Whether its exported graph stands for the model, rather than its components.
 
     Raises:
@@ -67,7 +69,9 @@ def open_bundle(
     if by_graph:
         read = partial(read_graph, bundle.path / GRAPH, str(bundle.path / GRAPH))
         graph = GraphOf(read=read, target_transforms=tuple(rebuild.get("target_transforms", ())))
-    return made_again(bundle.path, bundle.manifest, description, document, registry, folders, load, model, graph)
+    return made_again(
+        bundle.path, bundle.manifest, description, document, registry, folders, load, model, graph, device
+    )
 
 
 def document_by_graph(document: Mapping[str, Any], rebuild: Mapping[str, Any]) -> RunFile:

@@ -37,6 +37,11 @@ CHECKPOINT = click.option(
 )
 
 
+DEVICE = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="auto, cpu, cuda, cuda:N or mps; by default the run's, or another one if that is not there.",
+)
 DATA = (
     click.option("--dataset.path", "path", metavar="PATH", help="Where its data are, if they have moved."),
     click.option("--dataset.root", "root", metavar="PATH", help="The same, for a dataset that takes a root."),
@@ -86,10 +91,15 @@ def _refuse_several(directory: RunDirectory) -> None:
     raise UsageError("\n  ".join(lines))
 
 
-def open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
+def on_device(device: str | None) -> dict[str, Any]:
+    """The change to the run file from the option `DEVICE`."""
+    return {} if device is None else {"device": device}
+
+
+def open_model(ctx: click.Context, place: str, checkpoint: str, device: str | None = None) -> Any:
     """The trained model alone, without the run's data."""
     place = place if path_of(place) else str(open_directory(place).path)
-    return open_run(place, checkpoint, **of_line(ctx))
+    return open_run(place, checkpoint, device=device, **of_line(ctx))
 
 
 def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
@@ -112,6 +122,7 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     "--target", "targets", multiple=True, metavar="COLUMN", help="The target columns in FILE; by default the run's."
 )
 @CHECKPOINT
+@DEVICE
 @moved
 @JSON
 @click.pass_context
@@ -122,6 +133,7 @@ def evaluate(
     file: Path | None,
     targets: tuple[str, ...],
     checkpoint: str,
+    device: str | None,
     path: str | None,
     root: str | None,
     as_json: bool,
@@ -133,7 +145,7 @@ def evaluate(
     if file is not None:
         if split is not None or path is not None or root is not None:
             raise UsageError("--data is for other samples than the run's: leave out --split and --dataset.*")
-        _evaluate_file(ctx, place, checkpoint, file, targets, as_json=as_json)
+        _evaluate_file(ctx, place, checkpoint, device, file, targets, as_json=as_json)
         return
     if targets:
         raise UsageError("--target names columns of --data FILE")
@@ -141,7 +153,8 @@ def evaluate(
     if (bundle := path_of(place)) is not None:
         raise UsageError(f"{bundle} is a bundle, which has no samples\n  give some: --data FILE, or name the run")
     begin_phase("loading torch and data ...")
-    with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
+    changes = places(path, root) | on_device(device)
+    with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **changes) as experiment:
         evaluator = experiment.loop.evaluator
         with progress_of(f"evaluating {split}", lambda: getattr(evaluator, "fraction", None)):
             metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
@@ -153,10 +166,17 @@ def evaluate(
 
 
 def _evaluate_file(
-    ctx: click.Context, place: str, checkpoint: str, file: Path, targets: tuple[str, ...], *, as_json: bool
+    ctx: click.Context,
+    place: str,
+    checkpoint: str,
+    device: str | None,
+    file: Path,
+    targets: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """The figures of the samples of a file."""
-    trained = open_model(ctx, place, checkpoint)
+    trained = open_model(ctx, place, checkpoint, device)
     from wf_storage.remote import copied, url_of
 
     url = url_of(file)
@@ -176,8 +196,11 @@ def _evaluate_file(
 )
 @click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the files.")
 @click.option("--terminal", is_flag=True, help="Print the charts as text instead of writing files.")
+@DEVICE
 @click.pass_context
-def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, terminal: bool) -> None:
+def plot(
+    ctx: click.Context, place: str, names: tuple[str, ...], format_: str, terminal: bool, device: str | None
+) -> None:
     """Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.
 
     The files go to RUN/plots/. Curves are drawn from the recorded figures. All other plots need the run's weights and
@@ -188,12 +211,14 @@ def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, t
 
     directory = RunDirectory.open(place)
     if of := kind_of(directory.path):
+        if device is not None:
+            raise UsageError(f"{directory.path} is a {of}, drawn from its records: leave out --device")
         drawn = draw_group(directory.path, of, registry_of(ctx), names)
     else:
         from wf_run.views.plotting import draw_run
 
         directory = open_directory(place)
-        drawn = draw_run(directory.path, names, **of_line(ctx))
+        drawn = draw_run(directory.path, names, device, **of_line(ctx))
     if terminal:
         _show(drawn.charts)
     else:

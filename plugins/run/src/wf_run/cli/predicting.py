@@ -17,7 +17,17 @@ from wf_cli.common import WfCommand
 from wf_cli.listing.listing import JSON
 from wf_cli.output import keep_stdout, number, print_json, say, tell
 from wf_run.bundle.folder import path_of
-from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, open_experiment, open_model, places
+from wf_run.cli.afterwards import (
+    CHECKPOINT,
+    DEVICE,
+    RUN,
+    moved,
+    on_device,
+    open_directory,
+    open_experiment,
+    open_model,
+    places,
+)
 from wf_run.parts.data.validation import VALIDATION, name_in, names_of
 from wf_run.runfiles.reading import read
 
@@ -28,6 +38,7 @@ _FORMATS = ("text", "csv", "jsonl", "parquet")
 @RUN
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @CHECKPOINT
+@DEVICE
 @moved
 @click.option(
     "-o",
@@ -63,6 +74,7 @@ def predict(
     place: str,
     inputs: tuple[str, ...],
     checkpoint: str,
+    device: str | None,
     path: str | None,
     root: str | None,
     file: Path | None,
@@ -96,7 +108,7 @@ def predict(
         if named:
             if (bundle := path_of(place)) is not None:
                 raise UsageError(f"{bundle} is a bundle, which has no {inputs[0]} split\n  give files, or name the run")
-            changes = places(path, root)
+            changes = places(path, root) | on_device(device)
             with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **changes) as experiment:
                 outputs = experiment.predict(inputs[0])
                 trained = experiment.trained()
@@ -107,7 +119,7 @@ def predict(
                 show.write([predictions.Place(source, row) for row in range(1, len(records) + 1)], records)
             num_failed = 0
         else:
-            trained = open_model(ctx, place, checkpoint)
+            trained = open_model(ctx, place, checkpoint, device)
             sources = predictions.sources_of(inputs, trained, tell)
             show.several = len(sources) > 1
             predicting = predictions.Predicting(trained, on_error, show.fail)

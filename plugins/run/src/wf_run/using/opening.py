@@ -52,6 +52,7 @@ def open_trained(
     folders: Sequence[Path] = (),
     checkpoint: str = KEPT,
     model: nn.Module | None = None,
+    device: str | None = None,
 ) -> Trained:
     """The model of a run directory with its weights, without its data or dataset.
 
@@ -63,6 +64,7 @@ def open_trained(
         folders: Where relative paths of the run file are looked up.
         checkpoint: ``kept``, ``latest``, ``best`` or a checkpoint's name, see `wf_run.directory.kept`.
         model: The module for the weights, if the run file's model cannot be rebuilt.
+        device: As for `wf_run.api.load_model`.
 
     Raises:
         DataError: If no such checkpoint is intact.
@@ -74,7 +76,8 @@ def open_trained(
         saved: Mapping[str, Any] = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]
         return saved
 
-    return made_again(directory.path, directory.manifest, description, document, registry, folders, load, model)
+    source = directory.path, directory.manifest, description
+    return made_again(*source, document, registry, folders, load, model, device=device)
 
 
 Load = Callable[[Builder, Mapping[str, Any]], Mapping[str, Any]]
@@ -101,6 +104,7 @@ def made_again(
     load: Load,
     model: nn.Module | None = None,
     graph: GraphOf | None = None,
+    device: str | None = None,
 ) -> Trained:
     """A trained model from its parts: a run directory's, or a bundle's.
 
@@ -114,6 +118,7 @@ def made_again(
         load: Returns the states.
         model: The module for the weights, if the model cannot be rebuilt; None builds the run file's model.
         graph: The exported graph to take in the place of the model and the transforms of inputs.
+        device: As for `wf_run.api.load_model`.
 
     Raises:
         UsageError: If a component cannot be built, or a fitted transform has no saved state.
@@ -123,7 +128,7 @@ def made_again(
     values["restored"] = True
     values |= {name: plan[name] for name in value_settings()}
     values |= {**description.spec.values(), **description.values, "learned": description.learned}
-    device = values["device"] = choose_device(or_another(plan["device"]))[0]
+    placed = values["device"] = choose_device(device or or_another(plan["device"]))[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     dtype = dtype_named(manifest.get("precision", {}).get("default_dtype"))
     with naming_culprit(registry.plugins), default_dtype(dtype):
@@ -133,20 +138,20 @@ def made_again(
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
         saved = load(builder, plan)
         if graph is not None:
-            model = graph.read(device)
+            model = graph.read(placed)
         elif model is None:
             _refuse_live(plan["model"]["use"], place)
             torch.manual_seed(plan["seed"])
             model = builder.build("model", plan["model"]).value
             if not isinstance(model, nn.Module):
                 raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
-            model.to(device)
+            model.to(placed)
             for part in model.children() if isinstance(model, Parts) else (model,):
-                autocast_forward(part, plan["precision"], device)
+                autocast_forward(part, plan["precision"], placed)
             if "trainer" in plan:
                 prepare_for_trainer(builder, plan["trainer"], model)
         if graph is None:
-            model.to(device).load_state_dict(saved["model"])
+            model.to(placed).load_state_dict(saved["model"])
         builder.values["model"] = model
         reader = _reader(builder, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
         own = () if graph else _own_transforms(reader, saved)

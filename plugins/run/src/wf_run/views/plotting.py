@@ -26,6 +26,7 @@ from wf_run.api import reopen
 from wf_run.description import read_description
 from wf_run.directory.kept import KEPT
 from wf_run.opening import opened
+from wf_run.parts.device import choose_device
 from wf_run.views.choosing import KIND, Drawn, Harmless, charts_of, fitting, title_of, traits_of
 
 _LOG = logging.getLogger("wf")
@@ -180,7 +181,9 @@ def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
     return drawn
 
 
-def draw_run(place: str | Path, names: Sequence[str] = (), *, light: bool = False, **opening: Any) -> Drawn:
+def draw_run(
+    place: str | Path, names: Sequence[str] = (), device: str | None = None, *, light: bool = False, **opening: Any
+) -> Drawn:
     """The charts of a run directory.
 
     Plots of recorded figures need nothing else; for plots of predictions the weights are loaded and the data read.
@@ -188,12 +191,15 @@ def draw_run(place: str | Path, names: Sequence[str] = (), *, light: bool = Fals
     Args:
         place: The run directory.
         names: The plots; empty for all that fit the run's task.
+        device: As for `wf_run.api.load_model`.
         light: Whether to leave out plots that need the weights and the data.
         opening: As for `wf_run.api.reopen`.
 
     Raises:
-        UsageError: For a plot that does not exist, or that is for other tasks.
+        UsageError: For a plot that does not exist, or that is for other tasks, or a device that is not there.
     """
+    if device is not None:
+        choose_device(device)  # raises before anything is drawn
     directory, document, folders, registry = opened(place, **opening)
     description, task = read_description(directory.path), None
     values: dict[str, Any] = {"run_dir": directory.path, "directions": directory.directions, "seed": document["seed"]}
@@ -207,7 +213,8 @@ def draw_run(place: str | Path, names: Sequence[str] = (), *, light: bool = Fals
     if light or not rest:
         return drawn
     try:
-        with reopen(place, KEPT, **opening) as experiment:
+        changes: dict[str, Any] = {} if device is None else {"device": device}
+        with reopen(place, KEPT, **opening, **changes) as experiment:
             more = experiment.draw_plots(rest)
     except FAILURES as error:
         why = str(error) if isinstance(error, WfError) else describe(error)
