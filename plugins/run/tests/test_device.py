@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 
 import wf as wf_package
@@ -115,3 +117,22 @@ def test_a_bundle_and_python_take_a_device(wf: Any, far: Path) -> None:
 
 def test_what_draws_no_model_takes_no_device(wf: Any, finished: Path, folder: Path) -> None:
     assert "leave out --device" in wf("export", "done", "--to", "script", "--device", "cpu").stderr
+
+
+def test_a_run_of_captured_graphs_is_used_without_cuda(wf: Any, folder: Path) -> None:
+    """Evaluating, predicting, drawing and exporting capture nothing; only training needs the device."""
+    assert wf("run", "--epochs", 1, "--quiet", "--name", "g").code == 0
+    np.savez(folder / "one.npz", x=np.zeros((1, 8, 8), dtype=np.float32))
+    lines = [("evaluate", "g"), ("predict", "g", "test"), ("predict", "g", "one.npz"), ("export", "g", "x.pt2")]
+    lines.append(("plot", "g", "--plot", "confusion", "--terminal"))
+    expected = [wf(*line).stdout for line in lines]
+    file = folder / "runs/g/run.toml"
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    document["trainer"] = {"use": "graphed"}
+    file.write_text(tomli_w.dumps(document), encoding="utf-8")
+    for line, before in zip(lines, expected, strict=True):
+        found = wf(*line)
+        assert (found.code, found.stdout, found.stderr) == (0, before, "")
+    refused = wf("replay", "g")
+    assert refused.code == 2
+    assert "trainer 'graphed' captures CUDA graphs, but the device is cpu" in refused.stderr

@@ -226,11 +226,49 @@ def test_several_processes_are_refused() -> None:
 
 
 def test_the_optimizer_computes_on_the_device() -> None:
-    params = list(network(torch.device("cpu")).parameters())
-    adam, sgd = torch.optim.Adam(params), torch.optim.SGD(params)
-    graphed._compute_on_device(adam)
-    graphed._compute_on_device(sgd)
+    model = network(torch.device("cpu"))
+    adam, sgd = torch.optim.Adam(model.parameters()), torch.optim.SGD(model.parameters())
+    make(model, adam)
+    make(model, sgd)
     assert adam.param_groups[0]["capturable"] is sgd.param_groups[0]["fused"] is True
+    told = [one.state_dict()["param_groups"][0] for one in (adam, sgd)]
+    assert told[0]["capturable"] is False, "the state is that of the supervised trainer, which may also train on a CPU"
+    assert told[1]["fused"] is None
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
+@pytest.mark.parametrize("late", [False, True])
+def test_counters_of_a_supervised_checkpoint_move_to_the_weights(kind: Any, late: bool) -> None:
+    """torch leaves them where the checkpoint says, on the host, where a captured update cannot count."""
+    before = network(torch.device("cpu"))
+    plain = kind(before.parameters())
+    before(torch.randn(5, 4)).sum().backward()
+    plain.step()
+    saved = plain.state_dict()
+    assert saved["state"][0]["step"].device.type == "cpu"
+
+    model = network(torch.device("meta"))
+    optimizer = kind(model.parameters())
+    trainer = make(model, optimizer, restored=late)
+    optimizer.load_state_dict(saved)
+    if late:
+        trainer.on_run_start(Loop(trainer))
+    assert {state["step"].device.type for state in optimizer.state.values()} == {"meta"}
+    assert {state["step"].dtype for state in optimizer.state.values()} == {torch.float32}
+    assert optimizer.param_groups[0]["capturable"] is True
+    told = optimizer.state_dict()["param_groups"]
+    assert told == saved["param_groups"], "what was loaded is what is saved again"
+
+
+def test_a_run_that_is_only_used_needs_no_cuda_until_it_trains() -> None:
+    model, cpu = network(torch.device("cpu")), torch.device("cpu")
+    optimizer = torch.optim.Adam(model.parameters())
+    trainer = GraphedTrainer(
+        model, nn.CrossEntropyLoss(), optimizer, None, "step", "", device=cpu, batch_size=5, restored=True
+    )
+    assert optimizer.param_groups[0]["capturable"] is False
+    with pytest.raises(UsageError, match="captures CUDA graphs, but the device is cpu"):
+        Loop(trainer).run(batches(cpu), Epochs(1))
 
 
 @needs_cuda

@@ -29,6 +29,8 @@ OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.op
 Step = Callable[[Tree, Tree], Tensor | dict[str, Tensor]]
 
 _INSTEAD = "train with --trainer supervised"
+_PLACES = ("capturable", "fused")
+"""The options of optimizers that determine where they count and compute."""
 
 
 class GraphedTrainer(SupervisedTrainer):
@@ -58,6 +60,8 @@ class GraphedTrainer(SupervisedTrainer):
         channels_last: As for the supervised trainer.
         input_shape: The shape of a sample.
         task: Defines the objective; None for the loss of the model outputs.
+        restored: Whether the run's weights will be loaded to be used, on any device: what cannot be captured is refused
+            only when it trains.
 
     Raises:
         UsageError: For a run that cannot be captured.
@@ -78,9 +82,10 @@ class GraphedTrainer(SupervisedTrainer):
         channels_last: bool = False,
         input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
         task: Annotated[TaskRuntime | None, FromRun("outputs")] = None,
+        restored: Annotated[bool, FromRun("restored")] = False,
     ) -> None:
-        _check(device, strategy, optimizer)
-        _compute_on_device(optimizer)
+        if not restored:
+            _check(device, strategy, optimizer)
         super().__init__(
             model,
             loss,
@@ -94,22 +99,30 @@ class GraphedTrainer(SupervisedTrainer):
             input_shape=input_shape,
             task=task,
         )
-        self._batch_size, self._device = batch_size, torch.device(device)
+        self._batch_size, self._device, self._strategy = batch_size, torch.device(device), strategy
         self._rates = [torch.zeros((), device=next(model.parameters()).device) for _ in optimizer.param_groups]
         self._filled: list[float | None] = [None] * len(self._rates)
         self._stream: torch.cuda.Stream | None = None
         """The stream of plain steps and of the capture; of a new one for each, torch would keep the memory of all."""
         self._captured: _Captured | None = None
         self._num_plain = 0
+        self._given: list[dict[str, Any]] = []
+        """Where the optimizer computes by its options, and thus by its state: as for the supervised trainer."""
+        if not restored:
+            self._compute_on_device()
+        optimizer.register_state_dict_post_hook(self._as_given)
         optimizer.register_load_state_dict_post_hook(self._begin_anew)
 
     def on_run_start(self, run: Loop) -> None:
         """See the supervised trainer.
 
         Raises:
-            UsageError: If a hook listens to gradients.
+            UsageError: If a hook listens to gradients, or if a run that was built to be used cannot be captured.
         """
         super().on_run_start(run)
+        if not self._given:
+            _check(self._device, self._strategy, self.optimizer)
+            self._compute_on_device()
         if self.before_update:
             raise UsageError(
                 "a hook listens to on_gradients_ready, as gradient-clip does, and a captured graph runs no Python\n"
@@ -191,9 +204,38 @@ class GraphedTrainer(SupervisedTrainer):
                     f"  schedules that cycle the momentum do that: --scheduler.cycle_momentum false, or {_INSTEAD}"
                 )
 
+    def _compute_on_device(self) -> None:
+        """Set the options with which an update can be captured, and move Adam's counters of steps to the weights.
+
+        Raises:
+            UsageError: For an option that excludes them.
+        """
+        groups = self.optimizer.param_groups
+        self._given = [{name: group[name] for name in _PLACES if name in group} for group in groups]
+        for group in groups:
+            if "capturable" in group:
+                group["capturable"] = True
+            elif group["foreach"]:
+                raise UsageError(f"SGD is captured with its fused kernel: remove --optimizer.foreach, or {_INSTEAD}")
+            else:
+                group["fused"] = True
+        for weight, state in self.optimizer.state.items():
+            if "step" in state:
+                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=weight.device)
+
+    def _as_given(self, _optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Let a checkpoint say the options of the run, so that another trainer can go on with it, also on a CPU."""
+        for group, given in zip(state["param_groups"], self._given, strict=False):
+            group.update(given)
+
     def _begin_anew(self, _optimizer: torch.optim.Optimizer) -> None:
-        """Discard the graph, which would update a state that the optimizer no longer has."""
+        """Discard the graph, which would update a state that the optimizer no longer has.
+
+        The loaded state may be of the supervised trainer, whose optimizer counts on the host.
+        """
         self._captured, self._num_plain = None, 0
+        if self._given:
+            self._compute_on_device()
 
 
 class _Captured:
@@ -302,13 +344,3 @@ def _check(device: torch.device, strategy: Strategy | None, optimizer: torch.opt
             f"the update of {type(optimizer).__name__} cannot be captured as a CUDA graph\n"
             f"  supported: {known}; or {_INSTEAD}"
         )
-
-
-def _compute_on_device(optimizer: torch.optim.Optimizer) -> None:
-    for group in optimizer.param_groups:
-        if "capturable" in group:
-            group["capturable"] = True
-        elif group["foreach"]:
-            raise UsageError(f"SGD is captured with its fused kernel: remove --optimizer.foreach, or {_INSTEAD}")
-        else:
-            group["fused"] = True
