@@ -208,6 +208,25 @@ def test_a_search_takes_the_names_that_a_run_takes(wf: Any, tmp_path: Path, line
     assert not (tmp_path / "runs").exists()
 
 
+def test_values_that_no_trial_can_have_are_refused_before_the_first(wf: Any, tmp_path: Path) -> None:
+    vary = ("--vary", "strategy=local,ddp", "--vary", "trainer=supervised,graphed", "--vary", "lr=log(1e-3,1e-1)")
+    refused = wf("tune", *IRIS, *vary, "--trials", "2")
+    assert refused.code == 2
+    assert "no trial with strategy=ddp can be trained: strategy ddp runs in several processes" in refused.stderr
+    assert "leave ddp out of --vary strategy\n" in refused.stderr
+    assert "no trial with trainer=graphed can be trained: trainer 'graphed' captures CUDA graphs" in refused.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_value_that_works_with_some_values_of_others_is_searched(wf: Any, tmp_path: Path) -> None:
+    """lbfgs and fp16 exclude each other, and adam works with both."""
+    vary = ("--vary", "optimizer=torch/lbfgs,adam", "--vary", "precision=fp32,fp16")
+    with_first = wf("run", *IRIS, "--optimizer", "torch/lbfgs", "--precision", "fp16", "--dry-run")
+    assert with_first.code == 2
+    tried = wf("tune", *IRIS, *vary, "--dry-run")
+    assert tried.code == 0, tried.stderr
+
+
 LUCK = """
 import torch
 

@@ -45,6 +45,7 @@ from wf_tune.planning import (
     sources_of,
     space_of_line,
     take_own,
+    try_choices,
     try_defaults,
     whole,
 )
@@ -186,10 +187,12 @@ def _begin(
             f"pruner '{options['pruner']}' compares trials seed by seed, so each trial needs several repeats\n"
             "  add --repeats 6"
         )
-    plans = check_points(base, space, lambda document: prepare(document, registry, folders))
+    ready = partial(prepare, registry=registry, folders=folders)
+    plans = check_points(base, space, ready)
     check_options_of(plans, space, builder)
     trial, setting, code = try_defaults(ctx, plan, registry, folders, options, sources_of(base, space, folders))
     check_options_of(plans, space, builder, resolved(trial.run_file))
+    try_choices(base, space, ready, trial, setting, quiet=options["quiet"])
     by, larger = figure_of_trial(options["by"], trial, plans)
     from wf_tune.directory import Directory, default_name, definition_of
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ from wf_run.runfiles.said import said_in
 from wf_run.trust.code import Source
 from wf_run.trust.guards import guard_for
 from wf_tune.code import warm_up
-from wf_tune.space import Dimension, Space, document_of, given_in, without
+from wf_tune.space import Dimension, Space, Value, at, document_of, given_in, without
 
 if TYPE_CHECKING:
     from wf_compare.training import Setting
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
 
 OWN = ("searcher", "pruner")
 """The component kinds of this command; run files do not have them."""
+Wish = tuple[str, Value]
+"""A setting and one of its values."""
+MORE_POINTS = 16
+"""How many settings besides are tried with a value that cannot be built with the first ones."""
 
 
 def freeze() -> None:
@@ -99,6 +104,71 @@ def try_defaults(
         )
     preload(trial.modules)
     return trial, setting, code
+
+
+def try_choices(
+    base: RunFile, space: Space, prepare: Callable[[RunFile], Any], trial: Any, setting: Setting, *, quiet: bool
+) -> None:
+    """Build a run for each varied component and general key, each value in turn, as the trials will.
+
+    A value that cannot be built with the first values of the others is tried with some more of these.
+
+    Args:
+        base: The run file of the search.
+        space: The search space.
+        prepare: Prepares a run file.
+        trial: The defaults, from `try_defaults`.
+        setting: The setting shared by all processes.
+        quiet: Whether to say nothing.
+
+    Raises:
+        UsageError: With every value that no trial can have, and why. A `DataError` if the data are the cause.
+    """
+    known = resolved(trial.run_file)
+    wanted = [
+        (one.key, value)
+        for one in space.dimensions
+        if "." not in one.key
+        for value in one.choices
+        if one.value_of(at(known, one.key)) != value
+    ]
+
+    def tasks(wishes: Iterable[Wish], begin: int, num: int) -> dict[tuple[Wish, int], Any]:
+        return {
+            (wish, place): (prepare(document_of(base, point, space)[0]), setting)
+            for wish in wishes
+            for place, point in enumerate(islice(space.samples(dict([wish])), begin, begin + num))
+        }
+
+    first = _built(tasks(wanted, 0, 1), setting, quiet=quiet)
+    failed = {wish: found for (wish, _), found in first.items() if found.error}
+    more = _built(tasks(failed, 1, MORE_POINTS), setting, quiet=quiet)
+    possible = {wish for (wish, _), found in more.items() if not found.error}
+    if impossible := {wish: found for wish, found in failed.items() if wish not in possible}:
+        raise _cannot_be_trained(impossible)
+
+
+def _built(tasks: Mapping[Any, Sequence[Any]], setting: Setting, *, quiet: bool) -> dict[Any, Any]:
+    """The results of building runs, by the keys of `tasks`."""
+    from wf_compare.training import Trial, try_out
+    from wf_compare.workers import Died, Pool, preload
+
+    found = {}
+    pool: Pool[Any] = Pool(try_out, setting.jobs)
+    phase = "" if quiet or not tasks else "preparing the choices ..."
+    with uncollected(phase), closing(pool.run(tasks.items())) as results:
+        for name, one in results:
+            found[name] = Trial(error=one.reason, exit_code=4) if isinstance(one, Died) else one
+            preload(found[name].modules)
+    return {name: found[name] for name in tasks}
+
+
+def _cannot_be_trained(failed: Mapping[Wish, Any]) -> Exception:
+    lines = []
+    for (key, value), one in failed.items():
+        lines += [f"no trial with {key}={value} can be trained: {one.error}", f"leave {value} out of --vary {key}"]
+    kinds: dict[int, type[Exception]] = {4: DataError}
+    return kinds.get(next(iter(failed.values())).exit_code, UsageError)("\n  ".join(lines))
 
 
 def setting_of(

@@ -17,7 +17,7 @@ from wf_compare.workers import Died, Pool, preload
 from wf_run.runfiles.runfile import RunFile
 from wf_tune.directory import Directory
 from wf_tune.engine.traits import PrunerTraits, SearcherTraits
-from wf_tune.space import Point, Space, document_of, name_of
+from wf_tune.space import Space, document_of, name_of
 from wf_tune.trials import HEARTBEAT_SEC, Trial, Trials
 
 Say = Callable[[str], None]
@@ -308,32 +308,13 @@ def check_points(base: RunFile, space: Space, prepare: Callable[[RunFile], Any])
         WfError: For the first invalid point, with its settings as a note.
     """
     made = []
-    for point in _samples(space):
+    for point in space.samples():
         try:
             made.append(prepare(document_of(base, point, space)[0]))
         except Exception as error:
             error.add_note(f"in a trial with {name_of(point)}")
             raise
     return made
-
-
-def _samples(space: Space) -> Iterator[Point]:
-    """Points that together cover every value of every choice, and both ends of every range."""
-    first: dict[str, Any] = {}
-    for one in space.dimensions:
-        if space.is_active(one.key, first):
-            first[one.key] = one.examples()[0]
-    yield first
-    for one in space.dimensions:
-        owner = space.only_where(one.key)
-        for value in one.examples():
-            wanted = {one.key: value, **({owner[0]: min(owner[1])} if owner and owner[1] else {})}
-            point: dict[str, Any] = {}
-            for other in space.dimensions:
-                if space.is_active(other.key, point):
-                    point[other.key] = wanted.get(other.key, other.examples()[0])
-            if point != first:
-                yield point
 
 
 def _rank(trial: Trial, *, larger_is_better: bool) -> tuple[float, int]:

@@ -213,12 +213,34 @@ class Space:
                 seen.add(key)
                 yield point
 
+    def samples(self, fixed: Point = MappingProxyType({})) -> Iterator[Point]:
+        """Points that together cover every value of every choice, and both ends of every range.
+
+        Args:
+            fixed: Values that all points have.
+        """
+
+        def point_with(wanted: Point) -> Point:
+            point: dict[str, Value] = {}
+            for one in self.dimensions:
+                if self.is_active(one.key, point):
+                    point[one.key] = wanted.get(one.key, one.examples()[0])
+            return point
+
+        yield (first := point_with(fixed))
+        for one in self.dimensions:
+            owner = self.only_where(one.key)
+            for value in one.examples():
+                needed = {owner[0]: min(owner[1])} if owner and owner[1] else {}
+                if (point := point_with({one.key: value, **needed, **fixed})) != first:
+                    yield point
+
     def defaults(self, document: Mapping[str, Any]) -> dict[str, Value] | None:
         """The point with the settings of a resolved run file; None if they are outside the space."""
         point: dict[str, Value] = {}
         for one in self.dimensions:
             if self.is_active(one.key, point):
-                value = one.value_of(_at(document, one.key))
+                value = one.value_of(at(document, one.key))
                 if value is None:
                     return None
                 point[one.key] = value
@@ -418,7 +440,7 @@ def _check_key(key: str, text: str) -> None:
         raise UsageError(unknown("key", key, known, "an option of a component is written KIND.OPTION: optimizer.lr"))
 
 
-def _at(document: Mapping[str, Any], key: str) -> Any:
+def at(document: Mapping[str, Any], key: str) -> Any:
     """A setting of a resolved run file."""
     if "." not in key:
         value = document.get(key)
