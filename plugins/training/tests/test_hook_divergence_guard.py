@@ -7,6 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wf
 from wf import Epochs, Every, Loop
 from wf.errors import DivergedError, UsageError
+from wf_base import Dataset, TensorSamples
 from wf_training.hooks.divergence_guard import DivergenceGuard
 
 X = torch.tensor([0.5, 14, 15, 28, 11, 8, 3, -4, 6, 13, 21])
@@ -239,3 +242,50 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
 def test_a_rollback_needs_a_learning_rate() -> None:
     with pytest.raises(UsageError, match="the optimizer has no learning rate"):
         run_script([1.0], DivergenceGuard(rollback=1))
+
+
+INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+CLASSES = torch.arange(40) % 3
+
+
+def run_with_ignored(ignored: slice, validation: slice = slice(0, 0), **options: Any) -> Any:
+    """A run in batches of four samples in their order, of which some have no target that counts."""
+    train = CLASSES.clone()
+    train[ignored] = -100
+    splits = {name: TensorSamples(INPUTS, CLASSES) for name in ("validation", "test")}
+    names = ("a", "b", "c")
+    dataset = Dataset(train=TensorSamples(INPUTS, train), targets="class_index", class_names=names, **splits)
+    usual = {"model": "linear", "epochs": 2, "batch_size": 4, "shuffle": False, "save": False, "quiet": True}
+    return wf.run(dataset=dataset, **{**usual, **options})
+
+
+@pytest.mark.parametrize("log_every", [1, 4, 100])
+@pytest.mark.parametrize("number", [1, 3, 10])
+def test_a_batch_without_a_counted_target_is_named(number: int, log_every: int) -> None:
+    with pytest.raises(DivergedError) as failed:
+        run_with_ignored(slice(4 * number - 4, 4 * number), log_every=log_every)
+    _, cause, remedy, *rest = str(failed.value).splitlines()
+    assert cause.strip().startswith(f"no target counts in batch {number} of the epoch (step {number}): all are ignored")
+    assert "larger --batch-size" in remedy
+    assert not any("--lr" in line or "rollback" in line for line in rest)
+
+
+def test_a_loss_that_diverges_still_blames_the_learning_rate() -> None:
+    """The batch with the first loss that is not finite has targets, whatever others have."""
+    with pytest.raises(DivergedError, match=r"learning rate is too large \(1e\+30\)"):
+        run_with_ignored(
+            slice(36, 40), model={"use": "mlp", "hidden": [8, 8]}, optimizer={"use": "sgd", "lr": 1e30}, log_every=1
+        )
+
+
+def test_going_back_does_not_help_against_a_batch_without_targets(tmp_path: Path) -> None:
+    guard = {"use": "divergence-guard", "rollback": 3}
+    more = {"save": True, "run_dir": tmp_path / "run", "checkpoint_every": "1steps"}
+    with pytest.raises(DivergedError, match="no target counts in batch 3"):
+        run_with_ignored(slice(8, 12), hook=[guard], **more)
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["status"] == "diverged"
+
+
+def test_an_update_of_which_a_part_counts_is_trained() -> None:
+    run = run_with_ignored(slice(8, 12), accumulate=2)
+    assert math.isfinite(run.metrics["test/loss"])

@@ -122,6 +122,11 @@ class Losses:
         """Whether every loss since the last record is finite."""
         return all(map(math.isfinite, self.since_record))
 
+    def first_bad(self, step: int) -> int | None:
+        """The step of the first loss since the last record that is not finite; the last one is of `step`."""
+        begin = step - len(self.since_record) + 1
+        return next((begin + place for place, loss in enumerate(self.since_record) if not math.isfinite(loss)), None)
+
     def add(self, losses: Sequence[Any], sizes: Sequence[int]) -> None:
         """Update with losses, or figures by name with the loss among them, and the sizes of their batches."""
         for given, size in zip(losses, sizes, strict=True):

@@ -124,6 +124,8 @@ class Loop:
         """Remarks of hooks about the run; the command line prints them at the end."""
         self.rollbacks: list[dict[str, Any]] = []
         """A record of each time that the run went back to a checkpoint: ``from_step``, ``to_step`` and why."""
+        self.bad_step: int | None = None
+        """The first step of the last record whose loss is not finite; None if all are."""
         self.best: float | None = None
         self.batch: Any = None
         self._step_made: Any = None
@@ -271,6 +273,7 @@ class Loop:
     def log(self, *, end_of_epoch: bool = False) -> None:
         """Read the losses since the last record and tell the listeners: a sync point."""
         self._read()
+        self.bad_step = self._losses.first_bad(self.progress.step)
         record = self._losses.record(end_of_epoch=end_of_epoch)
         if record:
             figures = Figures(record, TRAIN, "the trainer", self._watching.taken)

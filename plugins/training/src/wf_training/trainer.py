@@ -16,6 +16,7 @@ from wf.protocols import Strategy
 from wf.traits import OptimizerTraits
 from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime
 from wf_base.training.gradients import Gradients
+from wf_base.training.objective import Weights
 from wf_training.compiling import compiled
 from wf_training.freezing import Thawing
 from wf_training.freezing import freeze as frozen_parts
@@ -108,6 +109,7 @@ class SupervisedTrainer(BaseTrainer):
         objective = (task or TaskRuntime()).bind(self.model, loss)
         self.supervised = objective if type(objective) is Supervised else None
         """The objective if it is only a loss of the model outputs."""
+        self._objective = objective
         self.gradients = Gradients(objective, part_size, scaler, strategy)
         self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
             scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
@@ -131,6 +133,10 @@ class SupervisedTrainer(BaseTrainer):
             Thawing(model, freeze, freeze_until)
             return []
         return frozen_parts(model, freeze)
+
+    def weights(self, batch: Batch) -> Weights | None:
+        """The weight of each term of the loss; see the base."""
+        return self._objective.weights(batch)
 
     def _thaw_in_time(self, thawing: Thawing) -> None:
         """Handle starts of epochs, and each step if `freeze_until` counts steps."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from wf import FromRun, Hook, Loop
+from wf.engine.figures import LOSS
 from wf.errors import DivergedError, GoBack, UsageError
+from wf_base import Batch
 from wf_base.shards import local
 from wf_training.learning_rates import rates, scale_rates
 
@@ -19,6 +21,7 @@ _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not s
 _REMEDY = (
     "try a smaller --lr{lr}, --transform standardize (normalize for images read from files), or --hook +gradient-clip"
 )
+_IGNORED = "all are ignored or masked, and a mean over none of them is 0 / 0"
 _BACK = "or let the run go back to a checkpoint: --checkpoint-every 1epochs --hook.divergence-guard.rollback 3"
 
 
@@ -46,6 +49,7 @@ class DivergenceGuard(Hook):
         optimizer: Has the learning rates.
         scheduler: Sets the learning rates.
         params: The trained parameters.
+        data: The splits, to look for a batch in which no target counts.
 
     Raises:
         UsageError: For an option out of range, or a `rollback` without a learning rate.
@@ -63,6 +67,7 @@ class DivergenceGuard(Hook):
         optimizer: Annotated[Any, FromRun("optimizer")] = None,
         scheduler: Annotated[Any, FromRun("scheduler")] = None,
         params: Annotated[list[Tensor] | None, FromRun("params")] = None,
+        data: Annotated[Any, FromRun("data")] = None,
     ) -> None:
         if not factor > 1:
             raise UsageError(f"divergence-guard: factor is {factor:g}; it must be larger than 1")
@@ -73,7 +78,7 @@ class DivergenceGuard(Hook):
         if not 0 < lr_factor < 1:
             raise UsageError(f"divergence-guard: lr_factor is {lr_factor:g}; it must be larger than 0 and less than 1")
         self.factor, self.patience, self.rollback, self.lr_factor = factor, patience, rollback, lr_factor
-        self.optimizer, self.scheduler, self.params = optimizer, scheduler, params
+        self.optimizer, self.scheduler, self.params, self.data = optimizer, scheduler, params, data
         self.highest: float | None = None
         self.before_rise: float | None = None
         self.num_rises = 0
@@ -92,7 +97,7 @@ class DivergenceGuard(Hook):
         """Check the losses since the last record."""
         losses = [record[name] for name in ("running_loss", "loss", "epoch_loss") if name in record]
         bad = next((loss for loss in losses if not math.isfinite(loss)), None)
-        self._check(run, "training loss is", bad, record.get("lr"))
+        self._check(run, "training loss is", bad, record.get("lr"), lambda: self._without_targets(run))
         if "running_loss" in record:
             self.last_finite = (run.progress.step, record["running_loss"])
             self._watch(record["running_loss"], record.get("lr"))
@@ -151,12 +156,20 @@ class DivergenceGuard(Hook):
                 *(_text(start), _text(loss), self.num_rises, *_advice(lr)),
             )
 
-    def _check(self, run: Loop, what: str, bad: float | None, lr: float | None = None) -> None:
-        """End the run, or go back, if something is not finite in any process."""
+    def _check(
+        self,
+        run: Loop,
+        what: str,
+        bad: float | None,
+        lr: float | None = None,
+        why: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """End the run, or go back, if something is not finite in any process; `why` gives the cause, if it is known."""
         if not run.agree(bad is not None):
             return
-        message = self._message(run, what, bad, lr)
-        if len(run.rollbacks) >= self.rollback:
+        cause = why()
+        message = self._message(run, what, bad, lr, cause)
+        if cause or len(run.rollbacks) >= self.rollback:  # the same batch would come again
             raise DivergedError(message)
         before, number = rates(self.optimizer), len(run.rollbacks) + 1
 
@@ -175,7 +188,21 @@ class DivergenceGuard(Hook):
         )
         return {"reason": reason, "lr_before": before, "lr_after": after}
 
-    def _message(self, run: Loop, what: str, bad: float | None, lr: float | None) -> str:
+    def _without_targets(self, run: Loop) -> Sequence[str]:
+        """The cause and its remedy, if no target counts in the batch with the first loss that is not finite."""
+        progress, step = run.progress, run.bad_step
+        number = -1 if step is None else progress.batch - 1 - (progress.step - step)
+        if number < 0 or getattr(self.data, "places", {}).get("train") in (None, "stream"):
+            return ()  # the batches of a stream have passed
+        batch = next(self.data.epoch(progress.epoch, number), None)
+        if not (names := _terms_of_none(run, batch)):
+            return ()
+        return (
+            f"no target{names}counts in batch {number + 1} of the epoch (step {step}): {_IGNORED}",
+            "such batches are rarer with a larger --batch-size; or leave out samples without targets",
+        )
+
+    def _message(self, run: Loop, what: str, bad: float | None, lr: float | None, cause: Sequence[str]) -> str:
         found = "in another process" if bad is None else f"({bad})"
         lines = [f"the {what} not finite {found} at step {run.progress.step}, epoch {run.progress.epoch + 1}"]
         if self.last_finite is None:
@@ -185,7 +212,20 @@ class DivergenceGuard(Hook):
             lines.append(f"the training loss was last seen finite at step {step}: {_text(value)}")
         if run.rollbacks:
             lines.append(f"the run has gone back {_times(len(run.rollbacks))} already")
+        if cause:
+            return "\n  ".join([lines[0], *cause, *lines[1:]])
         return "\n  ".join([*lines, *_advice(lr), *([] if self.rollback else [_BACK])])
+
+
+def _terms_of_none(run: Loop, batch: Batch | None) -> str:
+    """The terms of the loss of which no target counts in a batch, in words; empty if there are none.
+
+    Of several processes a target of any of them counts.
+    """
+    weigh = getattr(run.trainer, "weights", None)
+    weights = (weigh(batch) if weigh is not None and batch is not None else None) or {}
+    empty = [name for name, weight in weights.items() if not run.agree(bool(weight != 0))]
+    return "" if not empty else " " if empty == [LOSS] else f" of {' and '.join(empty)} "
 
 
 def _is_finite(run: Loop, place: str) -> bool:
