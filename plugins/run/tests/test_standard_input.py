@@ -1,11 +1,13 @@
-"""Standard input of ``wf predict``: its format is recognised by its first bytes."""
+"""Standard input of ``wf predict`` and ``wf evaluate``: its format is recognised by its first bytes."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,25 @@ def test_predictions_for_arrays_and_parquet(tmp_path: Path, form: str) -> None:
     assert (whole.returncode, cut.returncode) == (0, 4), (whole.stderr, cut.stderr)
     assert len(whole.stdout.splitlines()) == 5
     assert f"stdin.{form} cannot be read" in cut.stderr.decode()
+
+
+def test_evaluating_samples_from_standard_input(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    rows = [f"{a},{b},{int(a > 0)}" for a, b in x.tolist()]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
+    data = {"use": "csv", "path": str(tmp_path / "t.csv"), "target": "y"}
+    wf.run(dataset=data, model="linear", epochs=1, quiet=True, run_dir=tmp_path / "run")
+
+    def evaluated(file: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-P", "-m", "wf_cli", "evaluate", str(tmp_path / "run"), "--data", file, "--json"]
+        return subprocess.run(words, input=given, capture_output=True, check=False, text=True)
+
+    from_file, piped = evaluated(str(tmp_path / "t.csv")), evaluated("-", (tmp_path / "t.csv").read_text())
+    assert (from_file.returncode, piped.returncode) == (0, 0), piped.stderr
+    expected, found = json.loads(from_file.stdout), json.loads(piped.stdout)
+    assert found == {**expected, "data": "-"}
+    assert found["samples"] == 60
+    without = evaluated("-", "a,b\n1,2\n")
+    assert without.returncode == 4
+    assert "stdin.csv" in without.stderr
+    assert str(Path(tempfile.gettempdir())) not in without.stderr.replace(str(tmp_path), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Other samples than the run's: a file like the training file, a table with targets, or a folder of images by "
-    "class; a path or a URL.",
+    "class; a path or a URL, or - for standard input.",
 )
 @click.option(
     "--target", "targets", multiple=True, metavar="COLUMN", help="The target columns in FILE; by default the run's."
@@ -177,11 +178,17 @@ def _evaluate_file(
 ) -> None:
     """The figures of the samples of a file."""
     trained = open_model(ctx, place, checkpoint, device)
+    from wf_run.using.raw import STDIN, spooled, standard_input
     from wf_storage.remote import copied, url_of
 
-    url = url_of(file)
-    with progress_of(f"evaluating {url or file}"):
-        found, num = trained.evaluate(file if url is None else copied(url), targets)
+    url, is_piped = url_of(file), str(file) == STDIN
+    with ExitStack() as stack:
+        stack.enter_context(progress_of(f"evaluating {'standard input' if is_piped else url or file}"))
+        if is_piped:
+            path = stack.enter_context(spooled(*standard_input(trained.reader)))
+        else:
+            path = file if url is None else copied(url)
+        found, num = trained.evaluate(path, targets)
     metrics = {f"data/{name}": value for name, value in found.items()}
     if as_json:
         print_json({"data": url or str(file), "samples": num, "checkpoint": checkpoint, "metrics": metrics})

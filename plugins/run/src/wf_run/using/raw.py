@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -306,7 +306,7 @@ def _ending(beginning: bytes, reader: Any) -> str:
         return ".csv" if ".csv" in reader.endings and columns and columns <= header else TEXT
     if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(
-            "standard input is text in UTF-16\n  convert it: iconv -f utf-16 -t utf-8 FILE | wf predict ..."
+            "standard input is text in UTF-16\n  convert it: iconv -f utf-16 -t utf-8 FILE | wf ..."
         )
     if is_binary:
         raise DataError("standard input is binary, in an unknown format\n  give the file by its name")
@@ -322,7 +322,7 @@ def _of_binary(beginning: bytes) -> str | None:
     packed = compression_of(beginning)
     if packed not in (None, "zip"):
         raise DataError(
-            f"standard input is compressed ({packed})\n  unpack it: {COMMANDS[packed]} FILE | wf predict ..."
+            f"standard input is compressed ({packed})\n  unpack it: {COMMANDS[packed]} FILE | wf ..."
         )
     if packed == "zip":
         name = beginning[30 : 30 + int.from_bytes(beginning[26:28], "little")].decode("utf-8", errors="replace")
@@ -342,15 +342,22 @@ def _first_line(beginning: bytes) -> str:
 
 
 def _spooled(path: Path, stream: BinaryIO, read: Callable[[Path], Tree]) -> Tree:
-    """What stands in a stream, for a reader of files; `path` is its name in messages."""
+    """The inputs in a stream, for a reader of files."""
+    with spooled(path, stream) as file:
+        return read(file)
+
+
+@contextmanager
+def spooled(path: Path, stream: BinaryIO) -> Iterator[Path]:
+    """A file with the content of a stream, for readers of files; `path` is its name in messages."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, path.name)
         with file.open("wb") as written:
             shutil.copyfileobj(stream, written)
         try:
-            return read(file)
-        except DataError as error:
-            raise DataError(str(error).replace(str(file), str(path))) from error
+            yield file
+        except (DataError, UsageError) as error:
+            raise type(error)(str(error).replace(str(file), str(path))) from error
 
 
 def _endings(reader: Any) -> str:
