@@ -89,6 +89,13 @@ def test_pixels_keep_their_position(tmp_path: Path) -> None:
     assert float(tensor.max()) == 1.0
 
 
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
+def test_the_first_of_several_frames_is_read(tmp_path: Path, ending: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("white", "black", "black")]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / f"a.{ending}", Form((4, 4), 3)).min() > 0.95
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_every_mode(tmp_path: Path, mode: str) -> None:
     file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")

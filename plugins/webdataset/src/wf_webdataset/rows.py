@@ -46,7 +46,8 @@ def webdataset_rows(
     """Rows of a table in tar files in the WebDataset format: each sample has an object with a value for each column.
 
     The rows of all shards are one table in memory, which is read as by `csv`: null and missing keys are missing values.
-    Other members of a sample are not read.
+    Other members of a sample are not read. ``--split`` divides the rows; other shards can only be a validation set
+    (``--validation.NAME.path``).
 
     Args:
         path: The shards, as for `webdataset`.

@@ -86,7 +86,8 @@ def image_folder(
     """Image files in one folder per class, read when they are needed; each folder's name is its class.
 
     The class folders are in `path`, or in its folders ``train``, ``test`` and ``val`` or ``validation``, which are
-    then the splits: without ``test`` there is no test split. Hidden files and folders are ignored.
+    then the splits: without ``test`` there is no test split. Hidden files and folders are ignored. Of an animated image
+    or a file with several pages the first is read.
 
     Args:
         path: The folder.

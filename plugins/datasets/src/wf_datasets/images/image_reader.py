@@ -55,7 +55,7 @@ def read_image(file: Path | BinaryIO | Image.Image, form: Form, name: str = "") 
     """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
 
     Its numbers are divided by the largest of their type: 255, or 65,535 for grey images of 16 bits. Transparency is
-    ignored.
+    ignored, and so are all frames or pages after the first.
 
     Args:
         file: The image file, possibly open, or the image itself.

@@ -305,9 +305,7 @@ def _ending(beginning: bytes, reader: Any) -> str:
         columns = {str(one["name"]) for one in reader.fields()} if isinstance(reader, RecordReader) else set()
         return ".csv" if ".csv" in reader.endings and columns and columns <= header else TEXT
     if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(
-            "standard input is text in UTF-16\n  convert it: iconv -f utf-16 -t utf-8 FILE | wf ..."
-        )
+        raise DataError("standard input is text in UTF-16\n  convert it: iconv -f utf-16 -t utf-8 FILE | wf ...")
     if is_binary:
         raise DataError("standard input is binary, in an unknown format\n  give the file by its name")
     return ".csv"
@@ -321,9 +319,7 @@ def _of_binary(beginning: bytes) -> str | None:
     """
     packed = compression_of(beginning)
     if packed not in (None, "zip"):
-        raise DataError(
-            f"standard input is compressed ({packed})\n  unpack it: {COMMANDS[packed]} FILE | wf ..."
-        )
+        raise DataError(f"standard input is compressed ({packed})\n  unpack it: {COMMANDS[packed]} FILE | wf ...")
     if packed == "zip":
         name = beginning[30 : 30 + int.from_bytes(beginning[26:28], "little")].decode("utf-8", errors="replace")
         if name.endswith(".npy"):
