@@ -667,6 +667,22 @@ def test_a_failing_trainer_event_is_blamed_on_the_trainer() -> None:
     assert caught.value.__notes__ == ["in trainer 'Broken', at on_epoch_end"]
 
 
+def test_a_hook_that_replaces_its_own_method_may_fail_like_any_other() -> None:
+    class Changing:
+        def __init__(self) -> None:
+            self.on_step_end = self.first
+
+        def first(self, run: Loop) -> None:
+            self.on_step_end = self.second
+            raise RuntimeError("boom")
+
+        def second(self, run: Loop) -> None: ...
+
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        Loop(Trainer(), hooks=[Changing()]).run(Data(2), Epochs(1))
+    assert caught.value.__notes__ == ["in method, at on_step_end"]
+
+
 def test_a_hook_without_saved_state_starts_fresh() -> None:
     fragile = Fragile("state_dict")
     loop = fragile_loop(fragile, hook_failed=lambda *_: True).run(Data(2), Epochs(1))
@@ -1164,6 +1180,9 @@ def test_hooks_of_one_class_keep_separate_states() -> None:
     third, fourth = Log(), Log()
     Loop(Trainer(), hooks=[third, fourth]).load_state_dict(state)
     assert (third.events, fourth.events) == ([1], [2])
+    assert list(Loop(Trainer(), hooks=[Log(), Log(), Log()]).stateful()) == [
+        *("trainer", "hook/Log", "hook/Log-2", "hook/Log-3")
+    ], "checkpoints have these names"
 
 
 def test_parts_of_the_trainer_are_saved_and_restored() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from enum import Enum
@@ -11,12 +12,17 @@ from typing import Annotated, Any
 import pytest
 
 from wf import Component, FromRun, Nested
+from wf.declarations.component import Param
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import LossTraits, OptimizerTraits
+from wf.typed import Repeated
 from wf_building.builder import Builder
 from wf_building.built import note_traits, traits_of
+from wf_building.checked import Checked
+from wf_building.resolver import Provider
+from wf_building.scopes import SCOPED
 from wf_run.runfiles.runfile import dump, load
 
 
@@ -112,6 +118,11 @@ REGISTRY = Registry(
 
 def builder(**values: Any) -> Builder:
     return Builder(REGISTRY, values)
+
+
+def registered(*components: Component) -> Registry:
+    own = Plugin(name="ours", distribution="ours", version="1", module="m", status="ok", components=components)
+    return Registry([own])
 
 
 def test_arguments_come_from_options_run_values_and_defaults() -> None:
@@ -403,3 +414,291 @@ def test_a_factory_takes_its_options_from_the_like_target(tmp_path: Path, monkey
     assert builder.build("model", {"use": "lib/theirs", "size": "5"}).value.size == 5
     with pytest.raises(UsageError, match="unknown option 'sise' of model 'lib/theirs'\n  did you mean 'size'"):
         builder.build("model", {"use": "lib/theirs", "sise": 5})
+
+
+def test_the_options_of_a_component_without_making_it() -> None:
+    maker = builder()
+    thing, odd = (maker.registry.find("model", name) for name in ("thing", "odd"))
+    table = {"use": "thing", "gamma": "2"}
+    assert maker.options(thing, table, ["gamma", "width", "num_classes"]) == {"gamma": 2.0, "width": 3}
+    assert maker.options(thing, table, ["width"]) == {"width": 3}
+    assert maker.options(thing, {"use": "thing"}, ["gamma"]) == {}, "a required option that is not given"
+    assert maker.options(odd, {"use": "odd"}, ["size", "number"]) == {"size": Size.SMALL, "number": None}
+    with pytest.raises(UsageError, match="unknown option 'gama' of model 'thing'"):
+        maker.options(thing, {"use": "thing", "gama": 2}, ["width"])
+    with pytest.raises(UsageError, match="model 'thing': option 'gamma' wants float"):
+        maker.options(thing, {"use": "thing", "gamma": "much"}, ["gamma"])
+    assert maker.made == []
+
+
+def test_checked_options_are_not_converted_again() -> None:
+    maker = builder(num_classes=1)
+    entry, exact = maker.registry.find("model", "thing"), Thing()
+    table = Checked({"use": "thing", "gamma": "2"}, entry, {"gamma": exact, "width": "5"}, ["gamma"])
+    assert maker.build("model", table).value.options == {"gamma": exact, "num_classes": 1, "width": 5}
+    assert maker.options(entry, table, ["gamma", "width"]) == {"gamma": exact, "width": 5}
+    other = Checked(table, maker.registry.find("model", "odd"), {"gamma": exact}, ["gamma"])
+    assert maker.build("model", other).value.options["gamma"] == 2
+    assert maker.options(entry, other, ["gamma"]) == {"gamma": 2}
+
+
+def test_the_components_made_are_listed_with_those_inside_first() -> None:
+    maker = builder(num_classes=4)
+    maker.build("optimizer", {"use": "outer", "base": "inner"})
+    maker.build("model", Thing())
+    assert [entry.component.name for entry in maker.made] == ["inner", "outer"]
+
+
+def test_a_live_object_of_another_process_cannot_be_rebuilt() -> None:
+    maker = builder()
+    table = maker.build("model", Thing()).table()
+    assert maker.entry("model", table["use"]) is None, "made here"
+    with pytest.raises(UsageError) as caught:
+        builder().build("model", table)
+    assert str(caught.value).splitlines() == [
+        f"model: this run used a live object ({__name__}:Thing), which cannot be rebuilt from its file",
+        "  build the run in Python with the same object, then .restore()",
+    ]
+
+
+def test_the_last_name_counts_of_several(caplog: pytest.LogCaptureFixture) -> None:
+    assert builder(num_classes=4).build("optimizer", Repeated(["outer", "inner"])).name == "inner"
+    nested = {"use": "outer", "base": {"use": Repeated(["outer", "inner"]), "lr": 2}}
+    assert builder(num_classes=4).build("optimizer", nested).value.options["base"].options["lr"] == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"'{name}' is given more than once; the last one counts: inner" for name in ("optimizer", "optimizer.base")
+    ]
+
+
+def test_a_missing_value_is_told_with_the_parts_that_ask_for_it() -> None:
+    def count(class_names: list[str]) -> int:
+        return len(class_names)
+
+    registry = registered(*COMPONENTS, Component("value", "num_classes", count))
+    with pytest.raises(UsageError) as caught:
+        Builder(registry, {"seed": 1}).build("optimizer", {"use": "outer", "base": "inner"})
+    assert str(caught.value).splitlines() == [
+        "value 'num_classes' needs 'class_names', which this run does not know",
+        "  asked for by optimizer 'outer' > optimizer 'inner'",
+        "  known here: seed",
+        "  nobody provides it in this run; see: wf show value class_names",
+    ]
+    assert Builder(registry, {"class_names": ["a", "b"]}).build("optimizer", "inner").value.options["num_classes"] == 2
+
+
+# Messages and values of nested components
+
+
+def picky(lr: float = 0.1) -> None:
+    raise UsageError(f"raise --optimizer.lr, which is {lr}", 7)
+
+
+PICKY = registered(*COMPONENTS, Component("optimizer", "picky", picky), Component("metric", "of-two", several))
+
+
+def test_an_error_of_a_nested_component_names_its_options_in_full() -> None:
+    for table, words in (
+        ("picky", "--optimizer.lr"),
+        ({"use": "outer", "base": "picky"}, "--optimizer.base.lr"),
+        ({"use": "outer", "base": {"use": "outer", "base": "picky"}}, "--optimizer.base.base.lr"),
+        ({"use": "all", "parts": ["picky"]}, "--optimizer.lr"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            Builder(PICKY).build("optimizer", table)
+        assert caught.value.args == (f"raise {words}, which is 0.1", 7)
+        assert not hasattr(caught.value, "__notes__"), "it was meant for the user"
+
+
+def test_a_nested_component_may_have_values_of_its_own() -> None:
+    maker = builder(num_classes=4)
+    maker.within["optimizer.base"] = {"num_classes": 9}
+    assert maker.build("optimizer", {"use": "outer", "base": "inner"}).value.options["base"].options["num_classes"] == 9
+    assert maker.build("optimizer", "inner").value.options["num_classes"] == 4
+
+
+def test_an_invalid_value_is_refused_with_the_component() -> None:
+    with pytest.raises(UsageError, match=r"^model 'thing': option 'gamma' wants float, not 'much'"):
+        builder(num_classes=1).build("model", {"use": "thing", "gamma": "much"})
+
+
+def test_a_function_that_lacks_an_option_is_told_that_it_is_called_to_make_the_component() -> None:
+    lines = [
+        "the function is called with its options to make the model",
+        "a parameter named like a run value, such as params or optimizer, is filled in: wf list values",
+    ]
+    for kind, use, words in (
+        ("model", make, ["model 'make' needs option 'gamma': --model.gamma VALUE", *lines]),
+        ("model", Required, ["model 'required' needs option 'size': --model.size VALUE"]),
+        ("optimizer", "outer", ["optimizer 'outer' needs option 'base': --optimizer.base VALUE"]),
+    ):
+        with pytest.raises(UsageError) as caught:
+            builder(num_classes=1).build(kind, use)
+        assert str(caught.value).split("\n  ") == words
+    with pytest.raises(UsageError, match=r"--transform\.rotate\.degrees VALUE"):
+        builder().build("transform", rotate)
+    with pytest.raises(
+        UsageError, match=r"to make the metric, an object with update\(predictions, targets\) and compute"
+    ):
+        builder().build("metric", files)
+
+
+class Required:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Scaled:
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+
+@pytest.mark.parametrize("kind", ["loss", "transform"])
+def test_a_partial_of_a_function_is_a_loss_or_transform_and_one_of_a_class_makes_it(kind: str) -> None:
+    assert builder().build(kind, functools.partial(margin, scale=2)).value(5, 3) == 4
+    assert builder().build(kind, functools.partial(Scaled, scale=2)).value.scale == 2
+    assert builder().build(kind, {"use": Scaled, "scale": 3}).value.scale == 3
+
+
+def test_a_module_wins_over_a_file_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "collections").mkdir()
+    assert Builder(REGISTRY, folders=[tmp_path]).build("model", "collections:Counter").value == {}
+
+
+def test_a_file_of_code_may_lie_in_a_folder_with_a_colon(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "a:b" / "net.py").write_text("def make(): return 'net'\n")
+    assert builder().build("model", f"{tmp_path}/a:b/net.py:make").value == "net"
+
+
+def test_a_declared_default_wins_over_that_of_the_function() -> None:
+    params = (Param(name="width", type=int, default=9), Param(name="height", type=int, default=2))
+    registry = registered(Component("model", "declared", Thing, params=params))
+    built = Builder(registry).build("model", {"use": "declared", "height": 1})
+    assert built.value.options == built.options == {"width": 9, "height": 1}
+
+
+def without_model(model: Any | None) -> Any:
+    return model
+
+
+def with_model(network: Annotated[Any, FromRun("model")] = 5) -> Any:
+    return network
+
+
+@pytest.mark.parametrize(("asking", "found"), [(without_model, None), (with_model, 5)])
+def test_a_component_can_do_without_a_value_that_is_being_made_from_it(asking: Any, found: Any) -> None:
+    registry = registered(Component("optimizer", "asking", asking))
+    needs = Provider("the model", lambda: [maker.build("optimizer", "asking").value], of_run=True)
+    maker = Builder(registry, find=lambda name: needs if name == "model" else None)
+    assert maker.values.need("model") == [found]
+    assert Builder(registry, {"model": 3}).build("optimizer", "asking").value == 3
+    assert Builder(registry).build("optimizer", "asking").value == found
+
+
+# Scopes
+
+
+class Pair:
+    scopes = {"optimizer": ("one", "other"), "model": ("maker", "judge")}  # noqa: RUF012 - as users write
+
+
+def tower(width: int, num_classes: int) -> Any:
+    from torch import nn
+
+    return nn.Linear(width, num_classes)
+
+
+def test_each_scope_has_its_own_values_and_random_stream() -> None:
+    streams: list[str] = []
+
+    def apart(name: str) -> Any:
+        streams.append(name)
+        return contextlib.nullcontext()
+
+    maker = Builder(REGISTRY, {"num_classes": 4}, plan={"trainer": {"use": Pair}}, apart=apart)
+    assert maker.scopes == Pair.scopes
+    maker.within["optimizer.other"] = {"num_classes": 7}
+    table = {"use": SCOPED, "one": {"use": "inner", "lr": "0.5"}, "other": {"use": "outer", "base": "inner"}}
+    built = maker.build("optimizer", table)
+    assert built.value["one"].options == {"num_classes": 4, "lr": 0.5}
+    assert built.value["other"].options["base"].options == {"num_classes": 7, "lr": 0.1}
+    assert maker.values["num_classes"] == 4
+    assert streams == ["optimizer.one", "optimizer.other"]
+    assert built.table() == {
+        "use": SCOPED,
+        "one": {"use": "inner", "lr": 0.5},
+        "other": {"use": "outer", "base": {"use": "inner", "lr": 0.1}, "then": None},
+    }
+    assert built.repeatable
+    with pytest.raises(UsageError, match="unknown option 'rl' of optimizer 'inner'"):
+        maker.build("optimizer", {**table, "one": {"use": "inner", "rl": 1}})
+    with pytest.raises(UsageError, match=r"optimizer 'outer' needs option 'base': --optimizer\.other\.base VALUE"):
+        maker.build("optimizer", {**table, "other": "outer"})
+    with pytest.raises(UsageError, match="unknown option 'third'"):
+        maker.build("optimizer", {**table, "third": "inner"})
+
+
+def test_models_of_scopes_are_one_module() -> None:
+    maker = Builder(REGISTRY, {"num_classes": 4}, plan={"trainer": {"use": Pair}})
+    parts = {name: {"use": tower, "width": width} for name, width in (("maker", 2), ("judge", 3))}
+    model = maker.build("model", {"use": SCOPED, **parts}).value
+    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == {
+        "maker.weight": (4, 2),
+        "maker.bias": (4,),
+        "judge.weight": (4, 3),
+        "judge.bias": (4,),
+    }
+
+
+def test_a_run_without_scopes_has_none() -> None:
+    assert Builder(REGISTRY).scopes == {}
+    for trainer in (None, {}, {"use": Thing}, {"use": Thing()}):
+        assert Builder(REGISTRY, plan={"trainer": trainer}).scopes == {}
+    with pytest.raises(UsageError, match="unknown optimizer 'scoped'"):
+        builder().build("optimizer", {"use": SCOPED})
+
+
+# Conditions and states
+
+
+def test_conditions_are_read_and_a_failing_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    registry = registered(
+        Component("condition", "size", lambda batch_size: batch_size * 2),
+        Component("condition", "broken", failing),
+        Component("condition", "last", lambda: "x"),
+    )
+    assert Builder(registry, {"batch_size": 4}).conditions() == {"size": 8, "last": "x"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "condition 'broken' of ours cannot be read, so it will not be compared: ZeroDivisionError: inside"
+    ]
+
+
+class Kept:
+    def __init__(self, **state: Any) -> None:
+        self.state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+def test_values_with_a_state_are_saved_by_name() -> None:
+    saved, elsewhere, empty = Kept(a=1), Kept(b=2), Kept()
+    several = [saved, Thing(), elsewhere, Kept(c=3), empty]
+    registry = registered(
+        Component("value", "num_classes", lambda: saved),
+        Component("value", "class_names", lambda: several),
+        Component("value", "input_shape", lambda: empty),
+        Component("value", "sample", lambda: elsewhere),
+        Component("value", "num_channels", lambda: Kept(d=4)),
+    )
+    maker = Builder(registry, {"seed": Kept(e=5)})
+    for name in ("num_classes", "class_names", "input_shape"):
+        maker.values.need(name)
+    assert maker.states([elsewhere]) == {
+        "value/num_classes": saved,
+        "value/class_names/0": saved,
+        "value/class_names/3": several[3],
+    }

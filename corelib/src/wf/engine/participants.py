@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Participants:
         self._not_loaded: dict[int, dict[str, Any]] = {}
         self.listening: dict[str, list[Callable[..., None]]] = {}
         """The listeners of each event, from `bind` on."""
-        self._num_adding: dict[str, int] = {}
+        self._num_adding = Counter[str]()
         """The number of listeners that may add figures; the others come later and show or record them."""
 
     def bind(self) -> None:
@@ -63,7 +64,7 @@ class Participants:
         last = sorted(awake, key=lambda part: bool(getattr(part, "told_last", False)))
         self.listening = {event: list(listeners(event, last if event in _LAST else awake)) for event in EVENTS}
         adding = [part for part in awake if not getattr(part, "told_last", False)]
-        self._num_adding = {event: len(listeners(event, adding)) for event in _FIGURES}
+        self._num_adding = Counter({event: len(listeners(event, adding)) for event in _FIGURES})
         clippers, trainer = self.listening["on_gradients_ready"], self._run.trainer
         if hasattr(trainer, "before_update"):
             tell = functools.partial(self.tell, "on_gradients_ready", self._run)
@@ -104,12 +105,12 @@ class Participants:
                 if not self.goes_on(listen, event, error):
                     raise
                 figures.forget()
-        if len(calls) == self._num_adding.get(event, 0):
+        if len(calls) == self._num_adding[event]:
             then(figures)
 
     def tell_of(self, error: BaseException) -> None:
         """Tell every listener of the error that ends the run; a listener that fails must not hide it."""
-        for listen in self.listening.get("on_exception", ()):
+        for listen in self.listening["on_exception"]:
             try:
                 listen(self._run, error)
             except FAILURES as another:

@@ -298,7 +298,7 @@ def _naming_options(kind: str, prefix: str) -> Iterator[None]:
         if prefix and error.args:
             below = prefix.removeprefix(f"{kind}.")  # --scheduler.then. has its prefix already, unlike --scheduler.
             short = re.compile(rf"--{re.escape(kind)}\.(?!{re.escape(below)}\.)")
-            error.args = (short.sub(lambda _: f"--{prefix}.", str(error)), *error.args[1:])
+            error.args = (short.sub(lambda _: f"--{prefix}.", str(error.args[0])), *error.args[1:])
         raise
 
 
