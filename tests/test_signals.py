@@ -20,7 +20,7 @@ import os, signal, time
 import torch
 from torch.utils.data import get_worker_info
 from wf_storage import files
-from wf_base import Dataset
+from wf_base import Dataset, Metric
 
 
 def once(name):
@@ -57,6 +57,30 @@ class SignalInSave:
             rename(old, new)
 
         files.rename = slow
+
+
+class Leaves(Metric):
+    """Sends this process a signal in a batch of all evaluations, once; writes the number of batches, slowly then."""
+
+    figures = {"": True}
+
+    def __init__(self, batch: int, number: int = signal.SIGTERM, rank: int = 0, seconds: float = 0) -> None:
+        super().__init__()
+        self.batch, self.number, self.rank, self.seconds, self.num = batch, number, rank, seconds, 0
+
+    def update(self, predictions, targets):
+        self.num += 1
+        if os.environ.get("RANK", "0") == str(self.rank):
+            if self.num == self.batch and once("sent"):
+                os.kill(os.getpid(), self.number)
+                open("judged", "w").close()
+            if os.path.exists("judged") and not os.path.exists("resumed"):
+                open("judged", "a").write(".")
+                time.sleep(self.seconds)
+        self.add("right", (predictions.argmax(1) == targets).sum())
+
+    def compute(self):
+        return self.total("right")
 
 
 class Fails:
@@ -118,6 +142,7 @@ def hook(name: str, **options: Any) -> tuple[Any, ...]:
 
 def assert_resumes_exactly(wf: Any, folder: Path, plan: tuple[Any, ...]) -> None:
     """Check that the run ``x`` resumes and ends like an uninterrupted one."""
+    (folder / "resumed").touch()
     resumed = wf("resume", "x", "--quiet")
     assert resumed.code == 0, resumed.stderr
     assert wf("run", *plan, "--name", "straight").code == 0
@@ -136,6 +161,51 @@ def test_sigterm_at_an_event(wf: Any, folder: Path, event: str, step: int, at: i
     assert manifest(folder / "runs/x")["status"] == "interrupted"
     assert checkpoints(folder / "runs/x")[-1].name == f"step-{at:08d}"
     assert_resumes_exactly(wf, folder, plan)
+
+
+IN_EVALUATION = {
+    "of an epoch": (("--batch-size", 100, "--epochs", 3), 67 + 5),
+    "of the best": (("--batch-size", 100, "--epochs", 3, "--keep", "best"), 67 + 5),
+    "of steps": (("--batch-size", 100, "--epochs", 2, "--eval-every", "5steps", "--checkpoint-every", "5steps"), 140),
+    "second split": (("--batch-size", 100, "--epochs", 2, "--eval-splits", "test,validation"), 2 * 67 + 90),
+    "at the end": (("--batch-size", 100, "--epochs", 1), 67 + 100),
+}
+
+
+@pytest.mark.parametrize("case", IN_EVALUATION)
+def test_a_signal_in_an_evaluation_leaves_it(wf: Any, folder: Path, case: str) -> None:
+    """The resumed run evaluates from the beginning, and once."""
+    length, batch = IN_EVALUATION[case]
+    plan = ("--dataset", "digits", *length, "--model.dropout", 0.3, "--evaluator.batch_size", 4, "--quiet")
+    plan += ("--metric", "tools.py:Leaves", "--metric.tools.py:Leaves.batch", batch)
+    done = wf("run", *plan, "--name", "x")
+    assert done.code == 143, done.stderr
+    step = manifest(folder / "runs/x")["steps"]
+    assert f"stopped by SIGTERM after step {step}\n  resume from step {step}: wf resume runs/x" in done.stderr
+    assert len((folder / "judged").read_text()) == 1, "no further batch is judged"
+    assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
+    assert not (folder / "runs/x/bundle").exists()
+    assert_resumes_exactly(wf, folder, plan)
+
+
+def test_several_processes_leave_an_evaluation_together(ranks: Any, folder: Path) -> None:
+    """Soon after a signal to one of them, at the same batch; the resumed run has the bits of an undisturbed one."""
+    plan = ("--dataset", "digits", "--epochs", 2, "--batch-size", 100, "--model.dropout", 0.3, "--quiet")
+    plan += ("--evaluator.batch_size", 2, "--strategy", "ddp", "--metric", "tools.py:Leaves")
+    options = {"batch": 135 + 20, "rank": 1, "seconds": 0.05}
+    plan += tuple(word for key, value in options.items() for word in (f"--metric.tools.py:Leaves.{key}", value))
+    done = ranks("run", *plan, "--name", "x")
+    assert "stopped by SIGTERM after step 26\n  resume from step 26: wf resume runs/x" in done.stderr
+    assert done.stderr.count("wf: ") == 1, done.stderr
+    num = len((folder / "judged").read_text())
+    assert num <= 12, "they ask each other after 1, 3, 7, 15 and 31 batches, and earlier if these take seconds"
+    found = manifest(folder / "runs/x")
+    assert (found["status"], found["epochs"]) == ("interrupted", 1)
+    (folder / "resumed").touch()
+    resumed = ranks("resume", "x", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert ranks("run", *plan, "--name", "straight").code == 0
+    assert_same(folder / "runs/x", folder / "runs/straight")
 
 
 def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:

@@ -439,15 +439,37 @@ def test_stop_from_any_event(event: str, step: int) -> None:
 
 
 def test_processes_stop_together_at_a_pause() -> None:
-    asked = []
+    loop = Loop(Trainer(), log_every=2)
 
     def agree(flag: bool) -> bool:
-        asked.append(flag)
-        return flag or len(asked) == 3
+        return flag or loop.progress.step == 3
 
-    loop = Loop(Trainer(), log_every=2, agree=agree).run(Data(8), Epochs(1))
+    loop.agree = agree
+    loop.run(Data(8), Epochs(1))
     assert loop.stop_reason == "stopped by another process"
     assert loop.progress.step == 3
+
+
+def test_processes_ask_each_other_to_stop_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no record, evaluation or checkpoint is due for long."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("wf.engine.leaving.time", clock)
+    asked: list[int] = []
+
+    class Slow:
+        def on_step_end(self, run: Loop) -> None:
+            clock.now += 0.3 if run.progress.step < 20 else 5.0
+            if run.progress.step == 24:
+                run.stop("SIGTERM", for_good=False)
+
+    def agree(flag: bool) -> bool:
+        asked.append(loop.progress.step)
+        return flag
+
+    loop = Loop(Trainer(), hooks=[Slow()], log_every=1000, agree=agree)
+    loop.run(Data(500), Epochs(1))
+    assert list(dict.fromkeys(asked)) == [0, 1, 3, 7, 9, 13, 15, 19, 21, 22, 23, 24]
+    assert loop.progress.step == 24
 
 
 def test_exceptions_reach_every_hook_even_when_a_hook_fails_too() -> None:
@@ -1142,6 +1164,103 @@ def test_a_run_ended_by_a_part_stays_ended_from_every_checkpoint(
         assert loop.trainer.batches == whole.trainer.batches  # type: ignore[attr-defined]  # of this Trainer
         if keep == "last":
             assert training_events(log) == training_events(whole_log)
+
+
+class Judging(Judge):
+    """An evaluation of three batches; some batch of all interrupts the run. Reading one changes its state."""
+
+    loop: Loop
+    between_batches = staticmethod(lambda: None)
+
+    def __init__(self, trainer: Trainer, interrupt_at: int | None) -> None:
+        super().__init__(trainer)
+        self._interrupt_at, self.num, self.read = interrupt_at, 0, list[str]()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"read": list(self.read)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.read = list(state["read"])
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        for _ in range(3):
+            self.between_batches()
+            self.num += 1
+            self.read.append(split)
+            if self.num == self._interrupt_at:
+                self.loop.interrupt("SIGTERM received")
+        return super().evaluate(split)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    num_batches=st.integers(1, 4),
+    until=st.builds(Epochs, st.integers(1, 3)) | st.builds(Steps, st.integers(1, 9)),
+    interrupts=st.lists(st.integers(1, 15), min_size=1, max_size=3),
+    eval_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    checkpoint_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    keep=st.sampled_from(["last", "best"]),
+    known=st.booleans(),
+    ends=st.none() | st.tuples(st.sampled_from(["on_step_end", "on_log", "on_evaluation_end"]), st.integers(1, 9)),
+    several=st.booleans(),
+)
+def test_a_run_interrupted_in_evaluations_equals_an_uninterrupted_one(
+    num_batches: int,
+    until: Any,
+    interrupts: list[int],
+    eval_every: Every | None,
+    checkpoint_every: Every | None,
+    keep: str,
+    known: bool,
+    ends: tuple[str, int] | None,
+    several: bool,
+) -> None:
+    """Also one that a part ends for good at an event."""
+    data = Data(num_batches, known=known)
+
+    def run(state: Any, interrupt_at: int | None) -> tuple[Loop, Log, Commits]:
+        log, checkpointer, trainer = Ends(*(ends or ("", 0))), Commits(), Trainer()
+        judge = Judging(trainer, interrupt_at)
+        judge.loop = loop = Loop(
+            trainer,
+            judge,
+            checkpointer,
+            [log],
+            log_every=2,
+            eval_every=eval_every,
+            eval_splits=["validation", "other"],
+            final_splits=["validation", "test"],
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            agree=(lambda flag: flag) if several else bool,
+            parts={"dataset": judge},
+            reading=["dataset"],
+        )
+        if state is not None:
+            loop.load_state_dict(state)
+            loop.ended = state["ended"]
+            checkpointer.saved[state["progress"]["step"]] = {"state": state, "loss": math.inf}
+        loop.run(data, until)
+        assert judge.between_batches() is None, "it is set during evaluations alone"
+        return loop, log, checkpointer
+
+    whole, whole_log, _ = run(None, None)
+    whole_read = whole.evaluator.read  # type: ignore[union-attr]  # ours
+    state = None
+    for interrupt in interrupts:
+        left, _, checkpointer = run(state, interrupt)
+        if not several:
+            assert left.evaluator.num <= interrupt, "no further batch is judged"  # type: ignore[union-attr]  # ours
+        state = checkpointer.states[-1] if checkpointer.states else state
+    loop, log, _ = run(state, None)
+
+    assert loop.trainer.batches == whole.trainer.batches  # type: ignore[attr-defined]  # of this Trainer
+    assert loop.progress == whole.progress
+    assert loop.metrics == whole.metrics
+    assert (loop.best, loop.stop_reason, loop.interrupted) == (whole.best, whole.stop_reason, False)
+    assert loop.state_dict()["losses"] == whole.state_dict()["losses"]
+    assert training_events(log) == training_events(whole_log)
+    assert loop.evaluator.read == whole_read  # type: ignore[union-attr]  # ours
 
 
 def test_a_rollback_undoes_a_stop_requested_after_the_checkpoint() -> None:

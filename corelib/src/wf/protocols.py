@@ -73,6 +73,11 @@ class Evaluator(Protocol):
         `wf.engine.figures.declared`. If not all names are known in advance, it may have ``preview(split)``, which
         returns the figures of two batches and changes nothing: the loop calls it before step 1 if a part decides by
         one of them.
+
+        An evaluation may take longer than a run that is interrupted has. If the evaluator has an attribute
+        ``between_batches``, such as ``staticmethod(lambda: None)``, the loop sets it to a function to be called before
+        each batch, by several processes equally often. It raises an exception to leave the evaluation, after which
+        state, modes and random generators must be as before: a resumed run evaluates the split from the beginning.
         """
 
 

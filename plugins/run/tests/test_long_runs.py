@@ -170,7 +170,7 @@ def raise_(error: BaseException) -> None:
 
 
 PLAN = {"batch_size": 64, "accumulate": 2, "precision": "fp32"}
-LOOP = SimpleNamespace(progress=SimpleNamespace(step=11), trainer=SimpleNamespace(train_step=raise_))
+LOOP = SimpleNamespace(progress=SimpleNamespace(step=11), trainer=SimpleNamespace(train_step=raise_), evaluator=None)
 CUDA_TEXT = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 139.80 GiB"
 
 

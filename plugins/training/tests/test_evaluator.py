@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wf.engine.leaving import EvaluationLeft
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf_base import BaseTrainer, Dataset, Metric, TaskRuntime, TensorSamples, Term
@@ -462,6 +463,37 @@ def test_a_preview_has_the_names_of_the_figures_and_no_effects() -> None:
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]  # type: ignore[union-attr]  # as above
     assert model.training
+
+
+def test_an_evaluation_that_is_left_changes_nothing() -> None:
+    class Counting(nn.Module):
+        """Counts its calls, and draws."""
+
+        calls: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+            self.calls += 1
+            return functional.cross_entropy(predictions + torch.rand(()), targets)
+
+    def leave() -> None:
+        asked.append(loss.calls.item())
+        if len(asked) == 3:
+            raise EvaluationLeft
+
+    loss, model, asked = Counting(), net().train(), []
+    judge = evaluator(loss, model, batch_size=BATCH)
+    before, expected = torch.get_rng_state(), evaluator(Counting(), model, batch_size=BATCH).evaluate("train")
+    judge.between_batches = leave
+    with pytest.raises(EvaluationLeft):
+        judge.evaluate("train")
+    assert (asked, loss.calls.item()) == ([0, 1, 2], 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert judge.evaluate("train") == expected
 
 
 def test_a_preview_leaves_nothing_in_the_metrics() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from wf.discovery.modules import describe
 from wf.engine.cadence import Epochs, Every, Progress, Steps, check_cadences, check_epoch, is_due, next_pause
 from wf.engine.feed import Batches, Losses, read_each
 from wf.engine.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
+from wf.engine.leaving import EvaluationLeft, Leaving, Rounds
 from wf.engine.participants import Participants
 from wf.engine.watching import Watching
 from wf.engine.weights import Weights
@@ -23,7 +25,7 @@ from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 _LOG = logging.getLogger("wf")
-_NOWHERE: tuple[int, int, str | None] = (-1, -1, None)
+_NOWHERE: tuple[int, int, str | None, int] = (-1, -1, None, 0)
 _BY_ANOTHER = "stopped by another process"
 
 
@@ -65,6 +67,7 @@ class Loop:
             the run should continue and try again when the next one is due.
         modes: Swaps in the weights for evaluation and checkpoints, if they differ from the trained ones.
         of_first: Returns the figures of the first of several processes, on each of them.
+        reading: The names of the `parts` that reading samples changes, to put them back when an evaluation is left.
 
     Raises:
         UsageError: For an invalid cadence or choice.
@@ -93,6 +96,7 @@ class Loop:
         save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False,
         modes: Modes | None = None,
         of_first: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        reading: Collection[str] = (),
     ) -> None:
         check_cadences(log_every, eval_every)
         if keep not in ("last", "best"):
@@ -108,6 +112,8 @@ class Loop:
         self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed, watches)
         self._tell = self._participants.tell
         self._weights = Weights(modes)
+        self._rounds = Rounds(lambda flag: self.agree(flag))
+        self._leaving = Leaving(self._is_interrupted, self.agree, [self.parts[name] for name in reading])
         self._of_first, self._watching = of_first, Watching(self, name_of)
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
@@ -134,9 +140,12 @@ class Loop:
         self.stop_reason: str | None = None
         self.ended: str | None = None
         """Why the run ended, if a part ended it; resuming restores it."""
+        self.interrupted = False
+        """Whether it ended by `interrupt` before all was evaluated; known from `on_run_end` on."""
         self._stop_requested: str | None = None
         self._end_requested: str | None = None
-        self._interrupted: str | None = None
+        self._resumable: str | None = None
+        self._hurries = False
         self._pause_at = 0
         self._pending: list[Any] = []
         self._sizes: list[int] = []
@@ -165,7 +174,7 @@ class Loop:
             raise UsageError(f"until is {until!r}; say Epochs(10) or Steps(5000)")
         source: TrainData = data if isinstance(data, TrainData) else Batches(data)
         self.until, self.num_batches = until, source.num_batches
-        self.stop_reason = self.ended
+        self.stop_reason, self.interrupted = self.ended, False
         self._saved_time = time.monotonic()
         self._participants.bind()
         self._begin_to_train()
@@ -176,7 +185,8 @@ class Loop:
             self._tell("on_run_start", self)
             while not self.finished:
                 try:
-                    self._train(source)
+                    with suppress(EvaluationLeft):
+                        self._train(source)
                     self._finish()
                 except GoBack as request:
                     self._go_back(request)
@@ -185,18 +195,21 @@ class Loop:
             self._participants.tell_of(error)
             raise
         finally:
-            self._stop_requested = self._end_requested = self._interrupted = self.ended = None
-            self.phase = ""
+            self._stop_requested = self._end_requested = self._resumable = self.ended = None
+            self.phase, self._hurries = "", False
         return self
 
     def _train(self, source: TrainData) -> None:
         self.phase = "training"
         progress, train_step, alone = self.progress, self.trainer.train_step, self.agree is bool
         step_end = self._participants.listening["on_step_end"]
-        while not self._done() or 0 < progress.batch == self.num_batches:  # a complete epoch is ended as well
+        while not self._done() or self._is_behind():
             self._tell("on_epoch_start", self)
-            self._pause_from(progress.step + 1)
-            for batch in source.epoch(progress.epoch, progress.batch):
+            self._pause_at = progress.step + 1
+            self._rounds.begin(progress.step)
+            if self._leaving.owes("steps") and self._pause():
+                break
+            for batch in () if self._leaving.owes("epochs") else source.epoch(progress.epoch, progress.batch):
                 self.batch, self._step_made = batch, train_step(batch)
                 self._pending.append(self._step_made)
                 size = batch.size if alone else (getattr(batch, "whole_size", 0) or batch.size)
@@ -226,20 +239,33 @@ class Loop:
 
         If called before `run`, the run ends before the first step.
 
-        Several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
+        Several processes all end after the same step, within about two seconds.
 
         Args:
             reason: The reason, for messages.
             for_good: Whether the run is complete, which is recorded in its checkpoint; False if a resumed run should
-                train on, as after a signal.
+                train on.
         """
         self._stop_requested = reason
         if for_good:
             self._end_requested = reason
         else:
-            self._interrupted = reason
+            self._resumable = reason
         if self.agree is bool:  # several processes must all pause at the same step
             self._pause_at = 0
+
+    def interrupt(self, reason: str) -> None:
+        """As ``stop(reason, for_good=False)`` and soon, as after a signal: the resumed run evaluates instead.
+
+        An evaluation under way is left before its next batch if the evaluator can be left, see
+        `wf.protocols.Evaluator`, and `final_splits` are not evaluated. A checkpoint is saved, and a run resumed from it
+        first makes the evaluation that was left.
+
+        Args:
+            reason: The reason, for messages.
+        """
+        self._hurries = True
+        self.stop(reason, for_good=False)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -290,13 +316,19 @@ class Loop:
 
     def evaluate(self, splits: Sequence[str]) -> None:
         """Evaluate `splits` now and tell the listeners: a sync point."""
-        if self.evaluator is None:
-            return
+        if self.evaluator is not None:
+            self._evaluate_each(splits, self.evaluator.evaluate)
+
+    def _evaluate_each(self, splits: Sequence[str], evaluate: Callable[[str], Mapping[str, Any]]) -> None:
         before = self.phase
         with self._weights.judged():
             for split in splits:
                 self.phase = f"evaluating {split}"
-                figures = Figures(self.evaluator.evaluate(split), split, "the evaluator")
+                try:
+                    figures = Figures(evaluate(split), split, "the evaluator")
+                except EvaluationLeft:
+                    self.phase = before
+                    raise
                 self.phase = before
                 self._evaluated_at[split] = self.progress.step
                 self._know(figures)
@@ -377,6 +409,7 @@ class Loop:
             "metrics": dict(self.metrics),
             "recorded": dict(self.recorded),
             "evaluated_at": dict(self._evaluated_at),
+            "owed": self._leaving.owed,
             "best": self.best,
             "ended": self.ended,
             "rollbacks": list(self.rollbacks),
@@ -402,7 +435,9 @@ class Loop:
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
         self.rollbacks, self.recorded = list(state.get("rollbacks", [])), dict(state.get("recorded", {}))  # nor these
-        self._saved_at = (*self._place()[:2], state.get("ended"))
+        self._leaving.owed = state.get("owed")
+        epoch, step, _, num_owed = self._place()
+        self._saved_at = epoch, step, state.get("ended"), num_owed
         self.saved_step = self.progress.step
 
     def _go_back(self, request: GoBack) -> None:
@@ -420,7 +455,7 @@ class Loop:
             raise request from None
         self.load_state_dict(state)
         self.stop_reason = self.ended = self._end_requested = None  # decisions taken after the checkpoint
-        self._stop_requested = self._interrupted
+        self._stop_requested = self._resumable
         self._begin_to_train()
         figures = request.then(len(before) + 1 - len(self.rollbacks))
         self.rollbacks = [*before, {"from_step": step, "to_step": self.progress.step, **figures}]
@@ -477,6 +512,10 @@ class Loop:
             self._losses.add(losses, self._sizes)
             self._pending, self._sizes = [], []
 
+    def _is_behind(self) -> bool:
+        """Whether the end of a complete epoch, or an evaluation, is still to be made although the run is to end."""
+        return 0 < self.progress.batch == self.num_batches or self._leaving.num_owed > 0
+
     def _done(self) -> bool:
         return self._stopping() or self.until.reached(self.progress)
 
@@ -491,9 +530,16 @@ class Loop:
         if self._stopping() and self.ended is None and self.agree(self._end_requested is not None):
             self.ended = self._end_requested or _BY_ANOTHER
 
-    def _place(self) -> tuple[int, int, str | None]:
+    def _is_interrupted(self) -> bool:
+        """Whether the run should end without evaluating further, decided as `_stopping`."""
+        if not self.interrupted and self.agree(self._hurries):
+            self.interrupted = True
+            self._stopping()
+        return self.interrupted
+
+    def _place(self) -> tuple[int, int, str | None, int]:
         """The identity of a checkpoint."""
-        return self.progress.epoch, self.progress.step, self.ended
+        return self.progress.epoch, self.progress.step, self.ended, self._leaving.num_owed
 
     def _pause(self) -> bool:
         """Log, evaluate and save if due after this step; True if the epoch must end. `_end_epoch` follows its last."""
@@ -503,9 +549,9 @@ class Loop:
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
             self.log()
-        if is_due(self.eval_every, progress.step, "steps"):
+        if self._leaving.owed or is_due(self.eval_every, progress.step, "steps"):
             self.log()
-            if self._evaluate():
+            if self._evaluate("steps"):
                 self.save()
         if not last and (self._stopping() or (isinstance(self.until, Steps) and self.until.reached(progress))):
             return True
@@ -515,7 +561,12 @@ class Loop:
         return False
 
     def _pause_from(self, step: int) -> None:
-        """Pause after `step`, or after the next step if a stop or a finished checkpoint is already waiting."""
+        """Pause after `step`, or after the next step if a stop or a finished checkpoint is already waiting.
+
+        Several processes pause earlier if steps take long, to ask each other whether to stop.
+        """
+        if self.agree is not bool and step > self.progress.step + 1:
+            step = min(step, self._rounds.next(self.progress.step))
         self._pause_at = step
         waits = self._stop_requested is not None or (self._writing is not None and self._writing.done())
         if waits and self.agree is bool:  # checked after the step is set: whatever arrives later resets it
@@ -529,7 +580,8 @@ class Loop:
         if progress.batch == 0 or progress.batch != self.num_batches:
             check_epoch(progress, self.num_batches)
         self.log(end_of_epoch=True)
-        improved = is_due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
+        judged = bool(self._leaving.owed) or is_due(self.eval_every, progress.epoch + 1, "epochs")
+        improved = judged and self._evaluate("epochs")
         self._tell("on_epoch_end", self)
         progress.epoch += 1
         progress.batch = 0
@@ -543,9 +595,16 @@ class Loop:
             return False
         return self.agree(time.monotonic() - self._saved_time >= cadence.num * 60)
 
-    def _evaluate(self) -> bool:
-        """Evaluate at the cadence; True if the result is the best so far and must be saved."""
-        self.evaluate(self.eval_splits)
+    def _evaluate(self, unit: str) -> bool:
+        """Evaluate at the cadence, of this unit; True if the result is the best so far and must be saved.
+
+        Raises:
+            EvaluationLeft: If the run should end; the resumed run then begins with the rest.
+        """
+        splits = self._leaving.take(self.eval_splits)
+        if self.evaluator is not None:
+            evaluate = functools.partial(self._leaving.evaluate, self.evaluator, unit=unit, splits=splits)
+            self._evaluate_each(splits, evaluate)
         if self.keep != "best" or self.evaluator is None:
             return False
         value = self._monitor.value(self.figures, "keep best", "monitor")
@@ -564,14 +623,23 @@ class Loop:
         self.log()  # after the checkpoint, so that a run that goes on from it has the records of an uninterrupted one
         self.finished = True
         with self._weights.judged(for_good=True):
-            if self.keep == "best" and self.checkpointer is not None and self.best is not None:
-                self._restore_best()
-                self._evaluated_at = {}
-            step = self.progress.step
-            self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
+            with suppress(EvaluationLeft):
+                self._evaluate_finally()
             self._tell("on_run_end", self)
         if self._unsaved is not None:
             raise self._unsaved
+
+    def _evaluate_finally(self) -> None:
+        """Evaluate every split once with the weights that the run keeps; an interrupted run leaves it to the next."""
+        if self._is_interrupted():
+            return
+        if self.keep == "best" and self.checkpointer is not None and self.best is not None:
+            self._restore_best()
+            self._evaluated_at = {}
+        step = self.progress.step
+        splits = [split for split in self.final_splits if self._evaluated_at.get(split) != step]
+        if self.evaluator is not None:
+            self._evaluate_each(splits, functools.partial(self._leaving.evaluate, self.evaluator))
 
     def _restore_best(self) -> None:
         assert self.checkpointer is not None

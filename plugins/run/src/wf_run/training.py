@@ -50,7 +50,7 @@ class _Ended(Hook):
 
     def on_run_end(self, run: Loop) -> None:
         """Do it."""
-        if run.stop_reason is None or run.ended is not None:
+        if not run.interrupted and (run.stop_reason is None or run.ended is not None):
             self._then()
 
 
@@ -83,7 +83,7 @@ class Training:
         failure = None if resume else self._failure_of_state()
         with (
             self._working(),
-            signals_stop(self._stop_by_signal, at_once=self._strategy.world_size == 1) as received,
+            signals_stop(self._loop.interrupt, at_once=self._strategy.world_size == 1) as received,
             self._held_directory(resume=resume) as directory,
             limited(self._plan.get("max_time"), self._stop_by_time) as is_over,
         ):
@@ -213,15 +213,6 @@ class Training:
         entry = self._parts.entry(kind)
         return [param.name for param in self._parts.builder.params(entry)] if entry else []
 
-    def _stop_by_signal(self, reason: str) -> None:
-        """End after the present step. Only the checkpoint matters now: the final evaluation is left to the resumed run.
-
-        Several processes must take part in an evaluation together, and a signal may reach only one of them.
-        """
-        if self._strategy.world_size == 1:
-            self._loop.final_splits = ()
-        self._loop.stop(reason, for_good=False)
-
     def _raise_signal(self, received: Sequence[signal.Signals]) -> None:
         """Raise `InterruptedRun` if any of the processes got a signal."""
         for number in STOPPING:
@@ -229,11 +220,11 @@ class Training:
                 raise InterruptedRun(f"stopped by {number.name} after step {self._loop.progress.step}", number)
 
     def _stop_by_time(self, reason: str) -> bool:
-        """End after the present step, as after a signal; False if the run has finished its steps."""
+        """End as after a signal; False if the run has finished its steps."""
         until, progress = self._until(), self._loop.progress
         if (progress.step if isinstance(until, Steps) else progress.epoch) >= until.num:
             return False
-        self._stop_by_signal(reason)
+        self._loop.interrupt(reason)
         return True
 
     def _raise_time_limit(self, stopped: bool) -> None:

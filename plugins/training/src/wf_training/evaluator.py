@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wf import FromRun
 from wf.engine.figures import LOSS, declared, joined, plain, terms
+from wf.engine.leaving import EvaluationLeft
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
@@ -78,19 +79,26 @@ class DefaultEvaluator:
         """Its figures, as far as known, so that a monitor can be checked before the first step."""
         self.fraction = 0.0
         """How much of the split is evaluated, for progress displays."""
+        self.between_batches: Callable[[], None] = lambda: None
+        """Called before each batch; the loop sets it to leave the evaluation of an interrupted run."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """The loss and every metric over `split`, as plain numbers.
 
         Raises:
             UsageError: For an unknown split.
+            EvaluationLeft: If the run was interrupted; model and loss are as before.
         """
         stream = TrainStream()
         generators = stream.state_dict()
         self._share_buffers()
+        buffers = self._copied_buffers()
         try:
             with evaluated(self._model), self._without_graph():
                 figures = self._accumulate(split)
+        except EvaluationLeft:
+            _put_back(buffers)
+            raise
         finally:
             stream.load_state_dict(generators)
         return _read(figures)
@@ -103,7 +111,7 @@ class DefaultEvaluator:
         """
         stream = TrainStream()
         before, python, numbers = stream.state_dict(), random.getstate(), np.random.get_state()
-        buffers = [(buffer, buffer.clone()) for module in self._stateful for buffer in module.buffers()]
+        buffers = self._copied_buffers()
         try:
             with evaluated(self._model), self._without_graph():
                 return _read(self._accumulate(split, num_batches=2))
@@ -111,15 +119,17 @@ class DefaultEvaluator:
             stream.load_state_dict(before)
             random.setstate(python)
             np.random.set_state(numbers)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.copy_(value)
+            _put_back(buffers)
             for _, _, metric in self._metrics:
                 metric.reset()
 
     def _without_graph(self) -> AbstractContextManager[None]:
         """Inference mode; not where FSDP would use the memory that it takes then in training steps."""
         return torch.no_grad() if self._together else torch.inference_mode()
+
+    def _copied_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """The buffers of model and loss, each with a copy."""
+        return [(buffer, buffer.clone()) for module in self._stateful for buffer in module.buffers()]
 
     def _share_buffers(self) -> None:
         """Copy the first process's buffers (running means) to all, like DDP training steps and checkpoints."""
@@ -136,6 +146,7 @@ class DefaultEvaluator:
             metric.reset()
         self.fraction, share = 0.0, self._strategy.world_size / max(self._data.num_samples(split), 1)
         for batch in itertools.islice(self._batches(split), num_batches):
+            self.between_batches()
             outputs = self._judge(batch, terms)
             if not batch.share:  # it keeps step with the other processes
                 continue
@@ -233,6 +244,13 @@ class _Terms:
             weight = _wide(own.to(value.device)) if isinstance(own, Tensor) else torch.full_like(value, own)
         # A batch whose targets are all ignored has the loss 0 / 0.
         return torch.where(weight == 0, 0.0, value) * weight, weight
+
+
+def _put_back(buffers: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Give buffers their copied values."""
+    with torch.no_grad():
+        for buffer, value in buffers:
+            buffer.copy_(value)
 
 
 def _mean(sums: Tensor, weights: Tensor) -> Tensor:

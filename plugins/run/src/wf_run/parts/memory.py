@@ -29,7 +29,7 @@ def remedies(
         device: Where it computes.
         model_options: The names of the model's options.
     """
-    judging, step = _is_in(error, Loop.evaluate), loop.progress.step
+    judging, step = _is_in(error, getattr(loop.evaluator, "evaluate", None)), loop.progress.step
     if loading := isinstance(error.__cause__, InLoader):
         place = f"in a process that loads data, after step {step:,}"
     elif judging:

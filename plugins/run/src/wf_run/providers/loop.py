@@ -22,6 +22,9 @@ from wf_run.resuming.collective import collective
 from wf_run.run_build import RunBuild
 from wf_run.using.opening import OWN
 
+DATASET, TRANSFORM = "dataset", "transform/"
+"""The names of states of samples, and the beginning of those of transforms."""
+
 
 def loop(
     run: RunBuild,
@@ -60,6 +63,7 @@ def loop(
         save_failed=save_failures,
         modes=modes,
         of_first=run.of_the_first,
+        reading=[name for name in saved if name == DATASET or name.startswith((OWN, TRANSFORM))],
     )
 
 
@@ -118,13 +122,13 @@ def saved(
     if modes is not None:
         found["modes"] = modes
     if run.stateful_samples is not None:
-        found["dataset"] = run.stateful_samples
+        found[DATASET] = run.stateful_samples
     found |= run.builder.states(bare.modules())
     for number, own in enumerate(served.own_transforms):
         found[f"{OWN}{number}"] = own
     for number, built in enumerate(run.several("transform")):
         if isinstance(built.value, Stateful):
-            found[f"transform/{number}-{built.name}"] = built.value
+            found[f"{TRANSFORM}{number}-{built.name}"] = built.value
     return found
 
 
