@@ -16,6 +16,7 @@ import pytest
 from wf.errors import InterruptedRun
 from wf_compare import workers
 from wf_compare.workers import MAX_DEATHS, Died, Pool, preload
+from wf_processes.signals import STOPPING
 
 
 def double(number: int) -> int:
@@ -100,7 +101,7 @@ def test_a_process_that_ends_without_a_result_has_died() -> None:
     assert list(Pool[int](crash, 1).run([(1, ())])) == [(1, Died("ended with code 1"))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_stops_the_worker_processes(tmp_path: Path, number: int) -> None:
     files = [tmp_path / "a", tmp_path / "b"]
     before = signal.getsignal(number)
@@ -119,6 +120,48 @@ def test_a_signal_stops_the_worker_processes(tmp_path: Path, number: int) -> Non
     assert error.value.exit_code == 128 + number
     assert [file.read_text() for file in files] == ["ended", "ended"]
     assert signal.getsignal(number) is before
+
+
+def wait_for_more(file: Path) -> None:
+    """End by SIGTERM when the file is gone, as a run that saves first."""
+    signal.signal(signal.SIGTERM, lambda *_: file.with_suffix(".told").touch())
+    file.touch()
+    while file.exists():
+        time.sleep(0.01)
+    file.with_suffix(".ended").touch()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("numbers", "saves"),
+    [
+        ((signal.SIGINT, signal.SIGINT), False),
+        ((signal.SIGTERM, signal.SIGINT), False),
+        ((signal.SIGTERM, signal.SIGTERM), True),
+    ],
+)
+def test_a_second_sigint_kills_the_worker_processes(tmp_path: Path, numbers: tuple[int, int], saves: bool) -> None:
+    """Schedulers send several SIGTERM, which kill nobody."""
+    file, told = tmp_path / "a", tmp_path / "a.told"
+
+    def appears(one: Path) -> None:
+        while not one.exists():
+            time.sleep(0.01)
+
+    def stop() -> None:
+        appears(file)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            appears(told)
+        if saves:
+            file.unlink()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(InterruptedRun), closing(Pool[Path](wait_for_more, 1).run([(file, (file,))])) as results:
+        list(results)
+    thread.join()
+    assert (tmp_path / "a.ended").exists() is saves
 
 
 def test_closing_the_results_early_ends_the_processes(tmp_path: Path) -> None:

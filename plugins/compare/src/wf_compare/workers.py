@@ -23,10 +23,10 @@ from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
 from wf.errors import InterruptedRun
+from wf_processes.signals import STOPPING, heeded
 
 MAX_DEATHS = 3
 """Number of kills after which a task is given up."""
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 _PARENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Environment variables of the parent alone. A library that queries CUDA on import must not initialize it there, as no
@@ -87,7 +87,7 @@ class Pool(Generic[T]):
         (`contextlib.closing`) if you stop early: that ends the processes.
 
         Raises:
-            InterruptedRun: On SIGINT or SIGTERM, after the processes were stopped by SIGTERM and have ended.
+            InterruptedRun: On the first of `STOPPING`, after the processes were stopped by SIGTERM and have ended.
         """
         coming, waiting, deaths = iter(tasks), deque[tuple[T, Sequence[Any]]](), Counter[T]()
         running: dict[Any, _Running[T]] = {}
@@ -192,7 +192,7 @@ def _carry_out(
 ) -> None:
     for name in only_parent:
         os.environ.pop(name, None)
-    for number in STOPPING:
+    for number in heeded():
         signal.signal(number, signal.SIG_DFL)  # do not inherit the parent's handlers
     _mask(block=False)
     pipe.send(work(*args, partial(_ask, pipe)) if asks else work(*args))
@@ -212,7 +212,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def _end(running: Sequence[_Running[Any]], signals: _Signals) -> None:
-    """Stop the remaining processes in order; a signal meanwhile kills them."""
+    """Stop the remaining processes in order; a SIGINT meanwhile kills them. Schedulers send several SIGTERM."""
     for one in running:
         one.process.terminate()
     open_ = {one.pipe: one for one in running}
@@ -227,7 +227,7 @@ def _end(running: Sequence[_Running[Any]], signals: _Signals) -> None:
                 open_[pipe].reply(None)
             else:
                 del open_[pipe]
-        if signals.take():
+        if signals.take() == signal.SIGINT:
             for process in alive:
                 process.kill()
     for one in running:
@@ -241,12 +241,12 @@ def _mask(*, block: bool) -> None:
 
 
 class _Signals:
-    """Collects SIGINT and SIGTERM for later: an exception raised at an arbitrary point might get lost."""
+    """Collects `STOPPING` for later: an exception raised at an arbitrary point might get lost."""
 
     def __enter__(self) -> _Signals:
         self.reader, self._writer = multiprocessing.Pipe(duplex=False)
         main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._note) for number in STOPPING if main}
+        self._before = {number: signal.signal(number, self._note) for number in heeded() if main}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -261,11 +261,8 @@ class _Signals:
             raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def take(self) -> int | None:
-        """The last signal since the previous call."""
-        found = None
-        while self.reader.poll():
-            found = self.reader.recv()
-        return found
+        """The first signal that was not taken yet."""
+        return self.reader.recv() if self.reader.poll() else None
 
     def _note(self, number: int, _frame: Any) -> None:
         self._writer.send(number)

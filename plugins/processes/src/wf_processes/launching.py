@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from wf_processes.signals import INTERRUPTED, STOPPING, held_back
+from wf_processes.signals import INTERRUPTED, STOPPING, heeded, held_back
 from wf_processes.together import LAUNCH, place_in, resume_command
 
 FINAL = (2, 3, 4, 5, 6, *(128 + number for number in STOPPING), *(-number for number in STOPPING))
@@ -179,10 +179,7 @@ def _code(result: RunResult | None, received: Sequence[int]) -> int:
 
 @contextmanager
 def _forwarding(agent: _Agent) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    for number, handler in before.items():
-        if number != getattr(signal, "SIGHUP", None) or handler != signal.SIG_IGN:
-            signal.signal(number, lambda got, _: agent.forward(got))
+    before = {number: signal.signal(number, lambda got, _: agent.forward(got)) for number in heeded()}
     try:
         yield
     finally:

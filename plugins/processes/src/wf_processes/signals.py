@@ -99,13 +99,18 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def heeded() -> list[signal.Signals]:
+    """Those of `STOPPING` that are heeded: an ignored SIGHUP, as under nohup, stays ignored."""
+    return [one for one in STOPPING if one.name != "SIGHUP" or signal.getsignal(one) != signal.SIG_IGN]
+
+
 @contextmanager
 def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
     """Let the first of `STOPPING` call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
 
     A later SIGTERM is ignored: schedulers send several. With several processes `at_once` is False and every later
     signal is ignored: the process that started them forwards to each a signal that may have been sent to all of them,
-    and ends them itself after a second one. An ignored SIGHUP, as under nohup, stays ignored.
+    and ends them itself after a second one.
     """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
@@ -119,8 +124,7 @@ def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[
         elif at_once and number == signal.SIGINT:
             raise KeyboardInterrupt("a second signal ended the run at once")
 
-    numbers = [one for one in STOPPING if one.name != "SIGHUP" or signal.getsignal(one) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = {number: signal.signal(number, stop) for number in heeded()}
     try:
         yield received
     finally:
