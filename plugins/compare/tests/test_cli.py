@@ -273,6 +273,17 @@ def test_a_failing_run_is_shown_and_retried(wf: Any, folder: Path) -> None:
     assert manifest(folder / "runs/c")["status"] == "failed"
 
 
+def test_a_run_that_is_over_its_time_is_not_restarted_and_resumes_by_the_next_command(wf: Any, folder: Path) -> None:
+    line = ("compare", *IRIS, "--epochs", "1000000", "--max-time", "1s", "--vary", "model=linear,mlp", "--name", "c")
+    result = wf(*line, "--repeats", "1")
+    assert result.code == 6, result.stderr
+    assert "restarted" not in result.stderr
+    assert re.search(r"linear, seed 42: failed: stopped after step [\d,]+: max_time 1s is over", result.stdout)
+    before = manifest(folder / "runs/c/linear/seed-42")["steps"]
+    wf(*line, "--repeats", "1")
+    assert manifest(folder / "runs/c/linear/seed-42")["steps"] > before
+
+
 def test_rows_that_cannot_be_built_are_refused_together(wf: Any, folder: Path) -> None:
     (folder / "nets.py").write_text(NETS)
     result = wf("compare", *IRIS, "--vary", "model=linear,nets.py:Broken,net.py:Net", "--name", "c")

@@ -157,7 +157,19 @@ def test_a_search_from_the_first_trial_to_the_final_comparison(wf: Any, tmp_path
         (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
         (
             ("--vary", "loss=ce,focal", "--by", "validation/loss"),
-            "validation/loss is not the same figure in the trials: their losses are ce and focal",
+            "validation/loss is not the same figure in the trials: their losses are ce and focal, and values of "
+            "different functions cannot be compared\n  choose a metric: --by validation/accuracy\n",
+        ),
+        (("--vary", "batch_size=uniform(1,16)"), "option 'batch_size' wants int or str, not 5.7"),
+        (("--vary", "deterministic=uniform(0,1)"), "option 'deterministic' wants bool"),
+        (
+            ("--vary", "metric=f1,accuracy"),
+            "a trial with metric f1 has no figure validation/accuracy\n"
+            "  add to the metrics of all trials: --vary metric=+A,+B, or choose another figure: --by FIGURE",
+        ),
+        (
+            ("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/accuracy:mox"),
+            "unknown direction 'mox'\n  write --by validation/accuracy:max or validation/accuracy:min",
         ),
         (
             ("--loss", "focal", "--vary", "loss.gamma=uniform(0,2)", "--by", "validation/loss"),
@@ -316,6 +328,42 @@ def test_a_failing_trial_is_recorded_and_the_others_continue(wf: Any, tmp_path: 
     [complete] = [one for one in trials_of(tmp_path / "runs" / "some") if one.state == "complete"]
     run_file = manifest(tmp_path / "runs" / "some" / f"trial-{complete.number}")["run_file"]
     assert run_file["model"]["tag"] == "2021"  # a number for an option of text, as on the line of wf run
+
+
+FICKLE = """
+class Fickle:
+    figures = ("score", "other")
+
+    def __init__(self, calls=0):
+        self.left = calls
+
+    def evaluate(self, split):
+        self.left -= 1
+        return {"other" if self.left < 0 else "score": 1.0}
+"""
+
+
+def test_a_trial_without_the_figure_fails_and_is_not_called_diverged(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "fickle.py").write_text(FICKLE)
+    line = ("--evaluator", "fickle.py:Fickle", "--vary", "evaluator.calls=0,9", "--searcher", "grid")
+    line += ("--by", "validation/score:max", "--finalists", "0", "--trials", "2")
+    done = wf("tune", *IRIS, "--epochs", "1", *line, "--name", "some")
+    assert done.code == 0, done.stderr
+    ended = {one.point["evaluator.calls"]: (one.status, one.reason) for one in trials_of(tmp_path / "runs" / "some")}
+    assert ended["9"][0] == "done"
+    status, reason = ended["0"]
+    assert status == "failed"
+    assert reason == "the run has no figure validation/score; its figures: validation/other, test/other"
+
+
+def test_a_trial_that_is_over_its_time_is_not_restarted(wf: Any, tmp_path: Path) -> None:
+    line = ("--epochs", "1000000", "--max-time", "1s", "--vary", "optimizer.lr=0.1,0.01", "--trials", "1")
+    done = wf("tune", *IRIS, *line, "--name", "some")
+    assert done.code == 1, done.stderr
+    assert "restarted" not in done.stderr
+    [trial] = trials_of(tmp_path / "runs" / "some")
+    assert trial.status == "failed"
+    assert re.fullmatch(r"stopped after step [\d,]+: max_time 1s is over", trial.reason)
 
 
 STOPS = """

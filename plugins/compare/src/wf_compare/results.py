@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf.engine.figures import TRAIN, Monitor, divided, fits, metric_of
+from wf.engine.figures import LOSS, TRAIN, Monitor, divided, fits, metric_of
 from wf.errors import DataError, DivergedError, UsageError, unknown
 from wf.registry import Registry
 from wf.traits import MetricTraits
@@ -19,6 +19,8 @@ from wf_storage.manifests import read_records
 
 FINAL = ("done", "diverged")
 """Statuses of runs that are not trained again."""
+JUDGED = ("validation", "test")
+"""The splits with figures to compare by, the preferred one first."""
 LOST = ("damaged", "missing")
 """Statuses of trained runs that can no longer be read."""
 
@@ -139,7 +141,7 @@ def choose_figure(
         UsageError: For an unknown figure, or for the loss if the rows have different losses.
     """
     metrics = _metrics(documents[0])
-    preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
+    preferred = [f"{split}/{name}" for split in JUDGED for name in (*metrics, "loss")]
     chosen = Monitor.read(by).figure if by else next((name for name in preferred if name in figures), None)
     judged = [name for name in figures if divided(name)[0] != TRAIN and not name.endswith("*")]
     if chosen is None and judged:
@@ -149,6 +151,9 @@ def choose_figure(
             "the rows have no figure in common\n  a custom evaluator declares its figures in its attribute 'figures'"
         )
     if chosen not in figures and not fits(chosen, figures):
+        figure, colon, said = chosen.rpartition(":")
+        if colon and (figure in figures or fits(figure, figures)):
+            raise UsageError(f"--by {chosen}: unknown direction '{said}'\n  write --by {figure}:max or {figure}:min")
         raise UsageError(unknown("figure", chosen, figures, of=of))
     check_same_figure(chosen, documents, [name for name in (*preferred, *figures) if name in figures], of)
     return by or chosen
@@ -162,21 +167,21 @@ def check_same_figure(
     Args:
         chosen: The figure.
         documents: The rows' run files.
-        figures: All figures, the best choices first.
+        figures: All figures, the best choices of a split first.
         of: What has the figures, in messages.
 
     Raises:
         UsageError: For the loss if the rows have different losses, and for a metric with different options.
     """
     if chosen.endswith("/loss") and (different := _losses(documents)):
-        others = [name for name in figures if not name.endswith("/loss")]
+        metrics = [name for name in figures if metric_of(divided(name)[1], [LOSS]) is None and not name.endswith("*")]
+        others = [name for split in JUDGED for name in metrics if divided(name)[0] == split]
         instead = f"choose a metric: --by {others[0]}" if others else "give the rows a metric: --metric NAME"
         raise UsageError(
             f"{chosen} is not the same figure in {of}: their losses are {different}, "
             f"and values of different functions cannot be compared\n  {instead}"
         )
-    metrics = _metrics(documents[0])
-    name = metric_of(divided(chosen)[1], metrics)
+    name = metric_of(divided(chosen)[1], _metrics(documents[0]))
     measures = [
         table
         for document in documents

@@ -29,6 +29,7 @@ from wf_run.experiment import Experiment
 from wf_run.planning.plan import prepare
 from wf_run.runfiles.reading import read
 from wf_run.runfiles.runfile import RunFile
+from wf_run.time_limit import TimeLimitReached
 from wf_storage import files
 
 _REGISTRIES: dict[Any, Registry] = {}
@@ -220,7 +221,9 @@ def _explain(error: BaseException) -> Outcome:
             print(visible(_words(error)), file=sys.stderr)
         else:
             traceback.print_exception(error)
-    return Outcome(status=status_of(error), reason=_words(error).partition("\n")[0], exit_code=_exit_code(error))
+    # a restart would come to the end of its time again
+    status = "failed" if isinstance(error, TimeLimitReached) else status_of(error)
+    return Outcome(status=status, reason=_words(error).partition("\n")[0], exit_code=_exit_code(error))
 
 
 def _words(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from wf.declarations.component import REQUIRED
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS, option_prefix
+from wf.engine.figures import Monitor, metric_of
 from wf.errors import DataError, UsageError
 from wf.parameters import takes_several, with_names, without_null
 from wf.registry import Registry
@@ -24,7 +25,7 @@ from wf.typed import as_wanted
 from wf_building.builder import Builder
 from wf_building.options import check_options, missing
 from wf_building.scopes import SCOPED
-from wf_cli.arguments import REMOVE
+from wf_cli.arguments import ADD, REMOVE
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.output import tell
@@ -263,13 +264,31 @@ def figure_of_trial(by: str | None, trial: Any, plans: Sequence[Mapping[str, Any
         trial: The defaults.
         plans: Prepared run files of other points, which must have the same figure.
     """
-    from wf.engine.figures import Monitor
     from wf_compare.results import check_same_figure, choose_figure
 
     chosen = choose_figure(by, trial.figures, [resolved(trial.run_file)], "the trials")
     monitor = Monitor.read(chosen, trial.directions)
     check_same_figure(monitor.figure, plans, trial.figures, "the trials")
+    _check_metric(monitor, resolved(trial.run_file), plans)
     return monitor.figure, monitor.direction("--by")
+
+
+def _check_metric(by: Monitor, defaults: RunFile, plans: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse trials without the metric of the figure."""
+    wanted = metric_of(by.name, _metrics_of(defaults))
+    for plan in plans:
+        own = _metrics_of(plan)
+        if wanted and own and not any(name.startswith(ADD) for name in own) and wanted not in own:
+            raise UsageError(
+                f"a trial with metric {' and '.join(own)} has no figure {by.figure}\n"
+                f"  add to the metrics of all trials: --vary metric={ADD}A,{ADD}B, or choose another figure: "
+                "--by FIGURE"
+            )
+
+
+def _metrics_of(document: Mapping[str, Any]) -> list[str]:
+    """The names of the metrics of a run file, with their signs."""
+    return [str(table["use"]).partition("@")[0] for table in document.get("metric", [])]
 
 
 def settings_of(options: Mapping[str, Any], directory: Directory | None) -> dict[str, Any]:

@@ -216,6 +216,11 @@ class Search:
             return self._tell(trial, "pruned", None, status="diverged", reason=why, **said)
         if outcome.status != "done":
             return self._tell(trial, "failed", None, status="failed", reason=outcome.reason, **said)
+        lacking = [run for run in runs if self._by.figure not in run.metrics]
+        if lacking:
+            names = ", ".join(name for name in lacking[0].metrics if not name.startswith("train/")) or "none"
+            reason = f"the run has no figure {self._by.figure}; its figures: {names}"
+            return self._tell(trial, "failed", None, status="failed", reason=reason, **said)
         if (value := self._value(runs)) is None:
             reason = f"{self._by.figure} is not a finite number"
             return self._tell(trial, "pruned", None, status="diverged", reason=reason, **said)

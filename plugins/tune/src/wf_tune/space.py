@@ -95,6 +95,12 @@ class Dimension:
             return self.choices
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
+    def checked(self) -> tuple[Value, ...]:
+        """The values to check before the first trial: `examples`, and a fraction from a range of real numbers."""
+        if self.choices or self.whole:
+            return self.examples()
+        return (*self.examples(), self.low + (self.high - self.low) / math.pi)
+
     def value_of(self, given: Any) -> Value | None:
         """The value of this setting that equals a value of a run file; None if the setting does not have it."""
         given = plain(given)
@@ -214,7 +220,7 @@ class Space:
                 yield point
 
     def samples(self, fixed: Point = MappingProxyType({})) -> Iterator[Point]:
-        """Points that together cover every value of every choice, and both ends of every range.
+        """Points that together cover every value of every choice, and the ends and a fraction of every range.
 
         Args:
             fixed: Values that all points have.
@@ -230,7 +236,7 @@ class Space:
         yield (first := point_with(fixed))
         for one in self.dimensions:
             owner = self.only_where(one.key)
-            for value in one.examples():
+            for value in one.checked():
                 needed = {owner[0]: min(owner[1])} if owner and owner[1] else {}
                 if (point := point_with({one.key: value, **needed, **fixed})) != first:
                     yield point
