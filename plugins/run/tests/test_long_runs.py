@@ -72,6 +72,15 @@ def test_a_run_stopped_by_max_time_resumes_to_the_same_bits(wf: Any, tmp_path: P
     assert parts["metrics"] == whole["metrics"]
 
 
+def test_max_time_that_is_over_before_the_first_step_says_so(wf: Any, tmp_path: Path) -> None:
+    words = "max_time 0.0001s was over before the first step of this process; set a longer --max-time"
+    for line in (("run", "--dataset", "iris", "--name", "x", "--max-time", "0.0001s"), ("resume", "x")):
+        done = wf(*line, "--quiet")
+        assert done.code == EXIT_CODE
+        assert f"stopped after step 0: {words}\n  resume from step 0: wf resume runs/x" in done.stderr
+    assert manifest(tmp_path / "runs" / "x")["reason"] == f"stopped after step 0: {words}"
+
+
 def test_a_run_within_max_time_ends_normally(tmp_path: Path) -> None:
     run = package.run(dataset="iris", steps=3, run_dir=tmp_path / "run", max_time="1h", quiet=True)
     assert "test/accuracy" in run.metrics

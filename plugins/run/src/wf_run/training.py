@@ -69,6 +69,7 @@ class Training:
         self._save_failures: SaveFailures = parts.values["run.save_failures"]
         self._hooks: tuple[Any, ...] = ()
         """Those that are no part of the run."""
+        self._begun_at = 0
         self.rebuild = rebuild_of(parts)
         """How the model of the bundle can be rebuilt."""
         self.recorder = Recorder(None)
@@ -157,6 +158,7 @@ class Training:
                     put_back(parts, saved, directory, allow_drift)
                 elif resume:
                     self.recorder.load_state_dict(Recorder(None).state_dict())
+                self._begun_at = loop.progress.step
                 loop.run(parts.data, self._until())
                 self._raise_signal(received)
                 self._raise_time_limit(is_over())
@@ -231,7 +233,10 @@ class Training:
         """Raise `TimeLimitReached` if the time of any process ran out before the run ended."""
         limit = self._plan.get("max_time")
         if limit is not None and self._strategy.agree(stopped):
-            raise TimeLimitReached(f"stopped after step {self._loop.progress.step:,}: max_time {limit} is over")
+            step, why = self._loop.progress.step, f"max_time {limit} is over"
+            if step == self._begun_at:
+                why = f"max_time {limit} was over before the first step of this process; set a longer --max-time"
+            raise TimeLimitReached(f"stopped after step {step:,}: {why}")
 
     def _until(self) -> Epochs | Steps:
         return Steps(self._plan["steps"]) if self._plan["steps"] is not None else Epochs(self._plan["epochs"])
