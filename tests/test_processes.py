@@ -205,6 +205,20 @@ def test_invalid_uses_of_processes_are_refused(wf: Any) -> None:
     assert (done.code, "trains each run in one process: --strategy local" in done.stderr) == (2, True)
 
 
+def test_commands_of_one_process_do_their_work_once_under_torchrun(ranks: Any, wf: Any, tmp_path: Path) -> None:
+    assert wf("run", "--dataset", "iris", "--epochs", 1, "--name", "x", "--quiet").code == 0
+    lines = [("evaluate", "x"), ("list", "losses"), ("compare", "--dataset", "iris", "--epochs", 1, "--repeats", 2)]
+    for line in lines[:2]:
+        done, alone = ranks(*line), wf(*line)
+        assert (done.code, done.stdout, done.stderr) == (0, alone.stdout, alone.stderr)
+    assert ranks("export", "x", "x.safetensors").code == 0
+    refused = ranks("evaluate", "y")
+    assert (refused.code == 0, refused.stderr.count("wf: ")) == (False, 1)
+    compared = ranks(*lines[2], "--vary", "optimizer=adam,sgd", "--name", "c", "--quiet")
+    assert (compared.code, compared.stdout.count("comparison  ")) == (0, 1), compared.stderr
+    assert [path.name for path in tmp_path.glob("runs/c*") if path.is_dir()] == ["c"]
+
+
 def test_the_run_file_of_several_processes_is_printed_once(ranks: Any, folder: Path) -> None:
     done = ranks("run", "--dataset", "iris", "--strategy", "ddp", "--print-config")
     assert tomllib.loads(done.stdout)["strategy"]["use"] == "ddp"

@@ -29,7 +29,7 @@ from wf_cli.arguments import EVERYWHERE, take_everywhere
 from wf_cli.commands import commands_of, examples, find, load, sections
 from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
 from wf_processes.signals import INTERRUPTED
-from wf_processes.together import is_first, is_told, telling_others
+from wf_processes.together import is_first, is_told, leave_others, num_processes, telling_others
 
 
 class _PastClickError(Exception):
@@ -95,7 +95,12 @@ class WfGroup(click.Group):
         if word.startswith("-"):
             return super().resolve_command(ctx, args)
         try:
-            return word, load(find(ctx, word)), args[1:]
+            entry = find(ctx, word)
+            if getattr(entry.component.traits, "alone", False) and num_processes() > 1:
+                if not is_first():
+                    raise click.exceptions.Exit(0)
+                leave_others()
+            return word, load(entry), args[1:]
         except WfError:
             if ctx.resilient_parsing:
                 return None, None, args[1:]
@@ -135,7 +140,8 @@ class WfGroup(click.Group):
     options_metavar="",
     epilog=(
         "wf COMMAND --help explains a command. Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 a plugin cannot be "
-        "loaded, 4 data missing or invalid, 5 diverged, 129, 130 or 143 interrupted, 141 the output pipe was closed."
+        "loaded, 4 data missing or invalid, 5 diverged, 6 the time was over, 129, 130, 138 or 143 interrupted, 141 the "
+        "output pipe was closed."
     ),
 )
 @click.version_option(wf.__version__, prog_name="wf")
@@ -144,7 +150,7 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line and exit with its code (0 to 5, 129, 130, 141 or 143; see the README)."""
+    """Run a command line and exit with its code (0 to 6, 129, 130, 138, 141 or 143; see the README)."""
     words = list(sys.argv[1:] if args is None else args)
     show = "--traceback" in words
     prepare_streams()

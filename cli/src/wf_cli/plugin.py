@@ -14,6 +14,7 @@ def wf_commands() -> list[Command]:
             section="See what there is",
             summary="List components, of one KIND (losses, models, ...) or of all kinds.",
             target="wf_cli.listing.listing:list_components",
+            alone=True,
             order=10,
             examples=(("wf list losses", "List names."),),
         ),
@@ -22,6 +23,7 @@ def wf_commands() -> list[Command]:
             section="See what there is",
             summary="Show one component: options, documentation, traits, provider and source file.",
             target="wf_cli.listing.showing:show",
+            alone=True,
             order=20,
             examples=(("wf show focal", "Show one component and its options."),),
         ),
@@ -30,6 +32,7 @@ def wf_commands() -> list[Command]:
             section="See what there is",
             summary="List the plugins: name, version, status and components.",
             target="wf_cli.listing.listing:list_plugins",
+            alone=True,
             order=30,
         ),
         Command(
@@ -37,6 +40,7 @@ def wf_commands() -> list[Command]:
             section="See what there is",
             summary="Check the installation: python, torch, plugins, names, settings and folders.",
             target="wf_cli.doctor.command:doctor",
+            alone=True,
             order=40,
         ),
     ]

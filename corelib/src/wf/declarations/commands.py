@@ -32,6 +32,8 @@ class Command:
     """Its place in its section: lower ones come first, equal ones by name."""
     examples: tuple[tuple[str, str], ...] = ()
     """Examples, each with a description, for the top of ``wf --help``."""
+    alone: bool = False
+    """Whether one process does the work. Of those that torchrun starts, the first one does it and the others end."""
 
     def __post_init__(self) -> None:
         check_fields(self, "command '{0.name}'")

@@ -15,6 +15,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Train rows of runs with the same seeds and compare them, or compare finished runs.",
             target="wf_compare.cli:compare",
+            alone=True,
             order=30,
         ),
     ]

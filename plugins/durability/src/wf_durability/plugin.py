@@ -50,6 +50,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Train a run twice, uninterrupted and with kill -9, and compare everything bit for bit.",
             target="wf_durability.cli.prove_resume:prove_resume",
+            alone=True,
             order=70,
         ),
     ]

@@ -15,6 +15,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Write a trained model for use without wf: weights, a graph, ONNX, or its training as a script.",
             target="wf_export.cli:export",
+            alone=True,
             order=40,
         ),
     ]

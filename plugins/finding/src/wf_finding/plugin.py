@@ -14,6 +14,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Try rising learning rates for some steps, and suggest one.",
             target="wf_finding.cli:find_lr",
+            alone=True,
             order=32,
             examples=(("wf find-lr --dataset iris --optimizer sgd", "A learning rate for that run."),),
         ),
@@ -22,6 +23,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Try growing batches, and suggest the one that trains fastest and fits the memory.",
             target="wf_finding.cli:find_batch_size",
+            alone=True,
             order=34,
         ),
     ]

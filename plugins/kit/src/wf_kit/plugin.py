@@ -14,6 +14,7 @@ def wf_commands() -> list[Command]:
             section="Write a plugin",
             summary="Write a plugin package to start from, with tests and CI.",
             target="wf_kit.cli.new_plugin:new_plugin",
+            alone=True,
             order=10,
         ),
         Command(
@@ -21,6 +22,7 @@ def wf_commands() -> list[Command]:
             section="Write a plugin",
             summary="Check whether a plugin's components, or one component, conform to their kind.",
             target="wf_kit.cli.check:check",
+            alone=True,
             order=20,
         ),
     ]

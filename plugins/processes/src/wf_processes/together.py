@@ -40,6 +40,12 @@ def is_first() -> bool:
     return num_processes() == 1 or os.environ["RANK"] == "0"
 
 
+def leave_others() -> None:
+    """Let this process, the first of several, work as one that was started alone."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"):
+        os.environ.pop(name, None)
+
+
 def keep_place(run_dir: Path) -> None:
     """Save the path of the run directory for restarted processes, and for the process that has started this one."""
     if is_launched() and is_first():

@@ -15,6 +15,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Write one HTML page on runs: figures, curves, mistakes, comparison, and how to repeat them.",
             target="wf_report.cli:report",
+            alone=True,
             order=55,
         )
     ]

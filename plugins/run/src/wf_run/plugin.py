@@ -79,6 +79,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Print the parts of a run, where each one was set, and who provides which value.",
             target="wf_run.cli.explaining:explain",
+            alone=True,
             order=12,
         ),
         Command(
@@ -86,6 +87,7 @@ def wf_commands() -> list[Command]:
             section="See what there is",
             summary="Print the JSON Schema of run files, with which editors complete, explain and check them.",
             target="wf_run.cli.schema:schema",
+            alone=True,
             order=40,
         ),
         Command(
@@ -93,6 +95,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Evaluate a run's weights on one split, or on the samples of a file.",
             target="wf_run.cli.afterwards:evaluate",
+            alone=True,
             order=20,
         ),
         Command(
@@ -100,6 +103,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Predict for INPUT: files, folders, standard input (-), or a split of the run.",
             target="wf_run.cli.predicting:predict",
+            alone=True,
             order=30,
         ),
         Command(
@@ -107,6 +111,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.",
             target="wf_run.cli.afterwards:plot",
+            alone=True,
             order=50,
         ),
     ]

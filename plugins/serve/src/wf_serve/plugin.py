@@ -14,6 +14,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Answer HTTP with a trained model, by default only for this machine.",
             target="wf_serve.cli:serve",
+            alone=True,
             order=45,
         ),
     ]

@@ -100,6 +100,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Continue a text with a run's language model.",
             target="wf_text.commands:generate",
+            alone=True,
             order=35,
         )
     ]

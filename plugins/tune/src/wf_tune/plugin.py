@@ -16,6 +16,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Search for settings with Optuna, and compare the best with the defaults on fresh seeds.",
             target="wf_tune.cli:tune",
+            alone=True,
             order=35,
         )
     ]

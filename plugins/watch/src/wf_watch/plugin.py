@@ -14,6 +14,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="List the runs below runs/ or FOLDER, by dataset, with their settings, progress and results.",
             target="wf_watch.cli.runs:runs",
+            alone=True,
             order=10,
         ),
         Command(
@@ -21,6 +22,7 @@ def wf_commands() -> list[Command]:
             section="Use a run",
             summary="Watch a run that trains on this machine: curves, load and the last records.",
             target="wf_watch.cli.watching:watch",
+            alone=True,
             order=15,
         ),
     ]
