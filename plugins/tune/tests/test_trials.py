@@ -14,7 +14,7 @@ from wf.errors import DataError, UsageError
 from wf_tune.engine.pruners import Hyperband, Median, No, Wilcoxon
 from wf_tune.engine.searchers import CMAES, QMC, TPE, Grid, Random
 from wf_tune.space import Space, parse
-from wf_tune.trials import Trials, of_file, shown, without_password
+from wf_tune.trials import Trials, of_file, of_line, shown, without_password
 
 SPACE = Space(
     [
@@ -178,6 +178,34 @@ def test_a_deleted_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"one\.db cannot be used: the file is gone"):
         trials.all()
     assert not (tmp_path / "one.db").exists()
+
+
+def test_a_deleted_database_of_the_users_own_is_not_recreated(tmp_path: Path) -> None:
+    file = tmp_path / "own.db"
+    url = of_line(f"sqlite:///{file}")
+    assert not Trials.has(url, "one")
+    assert not file.exists()
+    Trials(url, "one").create({}, larger_is_better=True, first=None, total=2)
+    assert Trials.has(url, "one")
+    trials = Trials(url, "one")
+    file.unlink()
+    trials.release()
+    with pytest.raises(DataError, match=r"own\.db cannot be used: the file is gone"):
+        trials.all()
+    assert not file.exists()
+
+
+def test_the_file_of_a_database_is_found_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert of_line("sqlite:///own.db") == f"sqlite:///{tmp_path}/own.db"
+    assert of_line("sqlite+pysqlite:///own.db") == f"sqlite:///{tmp_path}/own.db"
+    assert of_line("postgresql+psycopg://me:pass%40word@host/db") == "postgresql+psycopg://me:pass%40word@host/db"
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is in memory and ends with its process"):
+        of_line(url)
 
 
 def test_two_searches_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -366,6 +366,12 @@ def test_a_trial_that_is_over_its_time_is_not_restarted(wf: Any, tmp_path: Path)
     assert re.fullmatch(r"stopped after step [\d,]+: max_time 1s is over", trial.reason)
 
 
+def test_joining_a_database_that_is_not_there_creates_none(wf: Any, tmp_path: Path) -> None:
+    done = wf("tune", "--join", "sqlite:///none.db")
+    assert (done.code, "there is no search to join:" in done.stderr) == (4, True), done.stderr
+    assert list(tmp_path.glob("*.db")) == []
+
+
 STOPS = """
 from optuna.pruners import BasePruner
 

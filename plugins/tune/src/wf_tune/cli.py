@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from wf.errors import InterruptedRun, UsageError, WfError
+from wf.errors import DataError, InterruptedRun, UsageError, WfError
 from wf.registry import Registry
 from wf.terminal import plural
 from wf_building.builder import Builder
@@ -126,6 +126,7 @@ def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: b
     say = (lambda _: None) if quiet else tell
     options["quiet"] = quiet
     take_own(ctx, options)
+    _settle_storage(options)
     if options["join"] is not None:
         _refuse_others(ctx, JOINING, "uses the settings of the search that it joins", "--join")
         found = _join(ctx, options, say)
@@ -225,7 +226,7 @@ def _begin(
         from wf_tune.trials import Trials
 
         study = path.name
-        if options["storage"] is not None and Trials(options["storage"], study).exists:
+        if options["storage"] is not None and Trials.has(options["storage"], study):
             _refuse_second(options["storage"], study)
         directory = Directory.create(
             path,
@@ -253,9 +254,11 @@ def _resume(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome
 
 def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
     from wf_tune.directory import Directory
-    from wf_tune.trials import Trials
+    from wf_tune.trials import Trials, shown
 
     url, study = options["join"], options["name"]
+    if url.startswith("sqlite:") and not Path(shown(url)).exists():
+        raise DataError(f"there is no search to join: {shown(url)} is not there")
     if study is None:
         names = Trials.names(url)
         if len(names) != 1:
@@ -423,6 +426,15 @@ def _open(place: str) -> Directory:
     from wf_tune.directory import Directory
 
     return Directory.open(place)
+
+
+def _settle_storage(options: dict[str, Any]) -> None:
+    """Make the URLs of the line independent of the working directory."""
+    for name in ("storage", "join"):
+        if options[name] is not None:
+            from wf_tune.trials import of_line
+
+            options[name] = of_line(options[name])
 
 
 def _refuse_second(url: str, study: str) -> None:

@@ -83,7 +83,9 @@ class Trials:
                     "grace_period": GRACE_SEC,
                     "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
                 }
-            self._storage = RDBStorage(url, **beats)
+            if not self._is_shared and os.path.exists(self.shown):
+                self.url = of_file(Path(self.shown))
+            self._storage = RDBStorage(self.url, **beats)
         _engines.add(self._storage.engine)
         finalize(self, self._storage.engine.dispose)
 
@@ -92,6 +94,11 @@ class Trials:
         """The names of the searches in a database."""
         with cls(url, "")._reached():
             return sorted(optuna.get_all_study_names(cls(url, "")._storage))
+
+    @classmethod
+    def has(cls, url: str, name: str) -> bool:
+        """Whether a database has a study; an SQLite file that is not there has none, and is not created."""
+        return (not url.startswith("sqlite:") or os.path.exists(shown(url))) and cls(url, name).exists
 
     def release(self) -> None:
         """Close the connections to the database: the next access opens it again, and notices if it is gone."""
@@ -346,6 +353,23 @@ def _release_all() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on every platform
     os.register_at_fork(before=_release_all)
+
+
+def of_line(url: str) -> str:
+    """The URL of a database as the user writes it, with the absolute path of an SQLite file.
+
+    Raises:
+        UsageError: If it is no URL, or that of a database in memory.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _not_a_url(url) from None
+    if parsed.get_backend_name() != "sqlite" or str(parsed.database).startswith("file:"):
+        return url
+    if parsed.database in (None, "", ":memory:"):
+        raise UsageError(f"the storage {url} is in memory and ends with its process\n  write sqlite:///FILE")
+    return f"sqlite:///{os.path.abspath(str(parsed.database))}"
 
 
 def shown(url: str) -> str:
