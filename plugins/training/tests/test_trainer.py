@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from wf import Epochs, Every, Loop
 from wf.errors import UsageError
+from wf.traits import OptimizerTraits
 from wf_training.trainer import SupervisedTrainer
 
 X = torch.linspace(-1, 1, 8).unsqueeze(1)
@@ -118,3 +120,72 @@ def test_gradients_are_announced_before_the_update() -> None:
     Loop(trainer, hooks=[Watch()]).run([(X, 2 * X)], Epochs(1))
     assert seen == [True]
     assert not torch.equal(weight, before)
+
+
+def supervised(model: nn.Module, **options: Any) -> SupervisedTrainer:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return SupervisedTrainer(model, nn.MSELoss(), optimizer, None, "epoch", "", **options)
+
+
+def test_a_batch_is_computed_in_parts_only_where_gradients_are_accumulated() -> None:
+    for accumulate, expected in ((1, [8, 8]), (2, [4, 4, 4, 4])):
+        sizes: list[int] = []
+        model = nn.Linear(1, 1)
+        model.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))  # type: ignore[misc]  # of this round
+        trainer = supervised(model, accumulate=accumulate, batch_size=4)
+        Loop(trainer).run([(X, X)], Epochs(2))
+        assert sizes == expected
+
+
+def test_step_protocols_that_processes_cannot_share_are_refused() -> None:
+    alone, two = (
+        SimpleNamespace(world_size=number, device=torch.device("cpu"), bare=lambda model: model) for number in (1, 2)
+    )
+    for step in ("plain", "closure", "two_step"):
+        supervised(nn.Linear(1, 1), optimizer_traits=OptimizerTraits(step=step), strategy=two)  # type: ignore[arg-type]  # a loop's variable
+    graph = OptimizerTraits(step="create_graph")
+    supervised(nn.Linear(1, 1), optimizer_traits=graph, strategy=alone)
+    with pytest.raises(UsageError, match="several processes exchange gradients without their graphs"):
+        supervised(nn.Linear(1, 1), optimizer_traits=graph, strategy=two)
+
+
+def test_thawing_keeps_the_listeners_of_a_derived_trainer() -> None:
+    for event in ("on_epoch_start", "on_step_end"):
+        derived = type("Derived", (SupervisedTrainer,), {event: lambda self, run: None})
+        model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(UsageError, match=f"Derived defines {event}, which 'freeze_until' would replace"):
+            derived(model, nn.MSELoss(), optimizer, None, "epoch", "", freeze="0", freeze_until="1epochs")
+
+
+@pytest.mark.parametrize("searches", [True, False])
+def test_processes_that_wait_for_all_gradients_cannot_thaw(searches: bool) -> None:
+    model: Any = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    model.find_unused_parameters = searches  # as of DistributedDataParallel
+    supervised(model, freeze="0")
+    if searches:
+        supervised(model, freeze="0", freeze_until="1epochs")
+    else:
+        with pytest.raises(UsageError, match=r"--strategy\.find_unused_parameters yes"):
+            supervised(model, freeze="0", freeze_until="1epochs")
+
+
+@pytest.mark.parametrize(("until", "steps"), [("2epochs", [5, 6]), ("3steps", [4, 5, 6]), ("4steps", [5, 6])])
+def test_frozen_parts_are_trained_from_their_time_on(until: str, steps: list[int]) -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5), nn.Linear(1, 1))
+    before, changed, modes = model[0].weight.detach().clone(), [], []
+
+    class Watch:
+        def on_step_end(self, run: Loop) -> None:
+            nonlocal before
+            if not torch.equal(before, model[0].weight):
+                changed.append(run.progress.step)
+            before = model[0].weight.detach().clone()
+            modes.append(model[1].training)
+
+    trainer = supervised(model, freeze=["0", "1"], freeze_until=until)
+    Loop(trainer, hooks=[Watch()]).run([(X, X + 1)] * 2, Epochs(3))
+    assert changed == steps
+    assert [step for step, training in enumerate(modes, 1) if training] == (
+        steps if "epochs" in until else [steps[0] - 1, *steps]
+    )

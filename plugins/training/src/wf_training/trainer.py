@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun
 from wf.engine.figures import terms
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.traits import OptimizerTraits
 from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime
@@ -58,7 +58,7 @@ class SupervisedTrainer(BaseTrainer):
         task: Defines the objective; None for the loss of the model outputs.
 
     Raises:
-        UsageError: For an unsupported step protocol, or an unknown submodule.
+        UsageError: For a step protocol that does not work with the other arguments, or an unknown submodule.
     """
 
     def __init__(
@@ -99,7 +99,11 @@ class SupervisedTrainer(BaseTrainer):
             self._thaw_in_time(Thawing(bare, freeze, freeze_until))
             _check_thaws(model)
         step = "plain" if optimizer_traits is None else optimizer_traits.step
-        _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
+        if step == "create_graph" and strategy is not None and strategy.world_size > 1:
+            raise UsageError(
+                "the optimizer differentiates gradients, but several processes exchange gradients without their "
+                "graphs:\n  their weights would drift apart; train in one process, or with another optimizer"
+            )
         if scaler is not None and step != "plain":
             raise UsageError(
                 f"fp16 supports only the plain step, but the optimizer has the step protocol {step}\n"
@@ -199,15 +203,4 @@ def _check_thaws(model: nn.Module) -> None:
         raise UsageError(
             "trainer option 'freeze_until': the processes wait for the gradients of all parameters, and frozen ones "
             "have none\n  let each step search for them: --strategy.find_unused_parameters yes"
-        )
-
-
-def _check_step(step: str, num_processes: int) -> None:
-    """Refuse an unknown or impossible step protocol."""
-    if step not in ("plain", *UPDATES):
-        raise UsageError(unknown("optimizer step", step, ["plain", *UPDATES]))
-    if step == "create_graph" and num_processes > 1:
-        raise UsageError(
-            "the optimizer differentiates gradients, but several processes exchange gradients without their graphs:\n"
-            "  their weights would drift apart; train in one process, or with another optimizer"
         )
