@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import pytest
 
 from wf import Component, Nested, Task
+from wf.declarations.component import Param
 from wf.discovery.plugins import Plugin
+from wf.discovery.settings import Pin
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import DatasetTraits
@@ -55,6 +57,10 @@ def around(inner: Annotated[Any, Nested("model")], parts: Annotated[list[Any], N
     return SimpleNamespace(inner=inner, parts=parts)
 
 
+def mixed(**parts: Any) -> Any:
+    return parts
+
+
 def nothing() -> Any:
     raise AssertionError("it is not made")
 
@@ -65,6 +71,7 @@ COMPONENTS = (
     Component("model", "reader", reader),
     Component("model", "drawer", drawer),
     Component("model", "around", around),
+    Component("model", "mixed", mixed, params=(Param(name="part", kind="model", any_name=True),)),
     Component("model", "plain", lambda: SimpleNamespace()),
     Component("plot", "line", lambda color="red": color),
     Component("dataset", "news", nothing, traits=DatasetTraits(task="writing")),
@@ -230,3 +237,71 @@ def test_a_component_of_scopes_needs_nothing_by_itself() -> None:
     maker = builder({"trainer": {"use": Pair}, "tokenizer": "words"})
     maker.on_demand.settle("model", {"use": SCOPED, "one": "reader", "other": "reader"})
     assert MADE == []
+    maker.on_demand.settle("model", {"use": "around", "inner": "reader"})
+    assert MADE == ["words"]
+
+
+def test_components_nested_under_any_name_are_settled_and_made() -> None:
+    maker = builder({"tokenizer": "words"})
+    table = {"use": "mixed", "first": "plain", "second": "reader"}
+    maker.on_demand.settle("model", table)
+    assert MADE == ["words"]
+    assert list(maker.build("model", table).value) == ["first", "second"]
+
+
+def test_settling_leaves_mistakes_to_making() -> None:
+    maker = builder({"tokenizer": "words"})
+    for inner in (["reader"], {"depth": 1}):
+        maker.on_demand.settle("model", {"use": "around", "inner": inner})
+    assert MADE == []
+    maker.on_demand.settle("model", {"use": "around", "inner": "plain", "parts": "reader"})
+    assert MADE == ["words"]
+
+
+def test_a_named_component_is_made_whatever_the_defaults() -> None:
+    components = [Component("tokenizer", name, words, default=True) for name in ("words", "others")]
+    plan = {"tokenizer": {"use": "others", "size": 1}}
+    assert builder(plan, None, (*components, *COMPONENTS[2:])).build("model", "reader").value.tokenizer.size == 1
+    with pytest.raises(UsageError, match="several defaults of kind tokenizer"):
+        builder({}, None, (*components, *COMPONENTS[2:])).build("model", "reader")
+
+
+@pytest.mark.parametrize(
+    ("pins", "chosen"), [([], "wf-text"), ([Pin("tokenizer", "letters", "theirs", "a file")], "theirs")]
+)
+def test_the_default_of_a_task_is_the_built_in_one_of_that_name_or_the_pinned_one(pins: Any, chosen: str) -> None:
+    plugins = [
+        Plugin(name=name, distribution=name, version="1", module="m", status="ok", components=components)
+        for name, components in (("theirs", COMPONENTS), ("wf-text", COMPONENTS[:2]))
+    ]
+    plan: dict[str, Any] = {"task": "writing"}
+    Builder(Registry(plugins).preferring(pins), {"class_names": ["a"]}, plan=plan).build("model", "reader")
+    assert plan["tokenizer"]["use"] == f"letters@{chosen}"
+
+
+def test_a_run_value_has_no_option_on_the_command_line() -> None:
+    components = (*COMPONENTS, Component("value", "num_classes", lambda height: height))
+    with pytest.raises(UsageError) as caught:
+        builder({}, None, components).values.need("num_classes")
+    assert str(caught.value).splitlines()[0] == "value 'num_classes' needs option 'height', in its table"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("num_classes", {"strategy": 1}, "the run has no dataset: its trainer makes the samples itself"),
+        ("num_classes", {"strategy": 1, "data": 1}, "known here: data, strategy"),
+        ("num_classes", {"data": 1}, "known here: data"),
+        ("class_counts", {"num_classes": 2, "data": 1}, "the classes of samples that are not held in memory are not"),
+        ("class_names", {"num_classes": 2, "data": 1}, "known here: data, num_classes"),
+        *(
+            (name, {"dataset_targets": "real", "data": 1}, "the dataset has real targets, so there are no classes")
+            for name in ("num_classes", "class_names", "class_counts")
+        ),
+        *((name, {"data": 1}, "a sample's input is several tensors") for name in ("input_shape", "num_features")),
+        ("input_shape", {"seed": 1}, "known here: seed"),
+        ("num_classes", {}, "there is no run here that knows anything"),
+    ],
+)
+def test_the_reason_why_a_value_is_unknown(name: str, values: dict[str, Any], reason: str) -> None:
+    assert builder({}, values).on_demand.how_to_provide(name).startswith(reason)

@@ -16,7 +16,6 @@ from wf.discovery.deprecation import current_options
 from wf.discovery.entry import Entry
 from wf.errors import UsageError
 from wf.parameters import allows_none, takes_several, with_names
-from wf.typed import Repeated
 from wf_building.built import Built, origin_of
 from wf_building.defaults import default_of
 from wf_building.resolver import Find, Provider
@@ -62,20 +61,19 @@ class OnDemand:
             return own
         for kind in KINDS.on_demand.values():
             if kind.value == name and (tables := self._tables(kind)):
-                needs = tuple(param.source or "" for table in tables for param in self._needs_of(kind.name, table))
+                needs = tuple(source for table in tables for source, _ in self._needs_of(kind.name, table))
                 return Provider(self._title(kind), partial(self._make_on_demand, kind), needs)
         if not self._registry.has("value", name):
             return None
         entry = self._registry.find("value", name)
-        needs = tuple(param.source or "" for param in self._needs(entry, {}))
+        needs = tuple(source for source, _ in self._needs(entry, {}))
         return Provider(f"run value '{name}' of {origin_of(entry)}", partial(self.make_value, entry), needs)
 
     def settle(self, kind: str, table: Mapping[str, Any]) -> None:
         """Make the run values that the component of a table needs, so that making it draws no other random numbers."""
         entry = self._builder.entry(kind, table["use"])
         with self._builder.values.asking(f"{kind} '{entry.component.name}'") if entry else nullcontext():
-            for param in self._needs_of(kind, table):
-                name = param.source or ""
+            for name, param in self._needs_of(kind, table):
                 if self._builder.values.comes_later(name):
                     continue
                 if self._builder.values.provides(name):
@@ -83,18 +81,17 @@ class OnDemand:
                 elif not is_optional(param):
                     return  # making it says so
 
-    def _needs_of(self, kind: str, table: Any) -> Iterator[Param]:
-        """The parameters of the component of a table, and of those nested in it, that run values are filled into."""
+    def _needs_of(self, kind: str, table: Any) -> Iterator[tuple[str, Param]]:
+        """The run values that are filled into the component of a table, and into those nested in it, each with its
+        parameter."""
         options = dict(table) if isinstance(table, Mapping) else {"use": table}
         use = options.pop("use", None)
-        if use is None or isinstance(use, (*NO_COMPONENT, Repeated, list)):
-            return
         if use == SCOPED and kind in self._builder.scopes:
             return
         if (entry := self._builder.entry(kind, use)) is not None:
             yield from self._needs(entry, options)
 
-    def _needs(self, entry: Entry, options: Mapping[str, Any]) -> Iterator[Param]:
+    def _needs(self, entry: Entry, options: Mapping[str, Any]) -> Iterator[tuple[str, Param]]:
         given = current_options(entry.component, options)
         for param in with_names(self._builder.params(entry), given):
             value = given.get(param.name)
@@ -102,7 +99,7 @@ class OnDemand:
                 for one in value if takes_several(param.type) and isinstance(value, (list, tuple)) else [value]:
                     yield from self._needs_of(param.kind, one)
             elif param.name not in given and param.source is not None:
-                yield param
+                yield param.source, param
 
     def _tables(self, kind: Kind) -> Sequence[Any]:
         """The tables of the run file for the components of a kind that is made on demand."""
