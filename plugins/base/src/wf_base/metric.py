@@ -45,8 +45,10 @@ class Metric(abc.ABC):
         In a dict, ``low`` is recorded as ``METRIC-low``, ``/50`` as ``METRIC/50``, and an empty key as ``METRIC``.
         """
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Add `value` to the running sum `name`."""
+    def add(self, name: str, value: Tensor | float) -> None:
+        """Add `value` to the running sum `name`, which is a tensor."""
+        if not isinstance(value, Tensor):
+            value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def append(self, name: str, values: Tensor) -> None:

@@ -27,7 +27,7 @@ class Stats(Hook):
 
     Args:
         model: The model.
-        strategy: The strategy, to unwrap the model.
+        strategy: Unwraps the model, and takes the activations of all processes together.
         modules: Patterns of module names, such as ``["layer*", "head"]``; by default the model's direct children.
         every: Steps between two measurements, from the first step on. Other steps take no longer.
         activations: Whether to measure activations, too.
@@ -53,6 +53,9 @@ class Stats(Hook):
         self._found: dict[str, Any] = {}
         """The latest figures, as tensors on their device."""
         self._handles: list[Any] = []
+        self._strategy = strategy
+        self._squares: dict[str, tuple[Tensor, int]] = {}
+        """The mean square of this process's outputs in the present step, and their number."""
 
     def on_run_start(self, run: Loop) -> None:
         """Get ready for the first step."""
@@ -66,6 +69,8 @@ class Stats(Hook):
 
     def on_step_end(self, run: Loop) -> None:
         """Get ready for the next step."""
+        if self._handles:
+            self._found |= self._activations()
         if self._handles or self._is_due(run):
             self._prepare(run)
 
@@ -109,7 +114,22 @@ class Stats(Hook):
 
     def _look(self, name: str, module: nn.Module, inputs: Any, outputs: Any) -> None:
         if module.training and isinstance(outputs, Tensor) and outputs.is_floating_point():
-            self._found[f"{_ACTIVATION}/{name}"] = outputs.detach().float().square().mean().sqrt()
+            self._squares[name] = outputs.detach().float().square().mean(), outputs.numel()
+
+    def _activations(self) -> dict[str, Tensor]:
+        """The root mean squares of the step, over the outputs of all processes."""
+        own, self._squares = self._squares, {}
+        if self._strategy.world_size == 1:
+            return {f"{_ACTIVATION}/{name}": square.sqrt() for name, (square, _) in own.items()}
+        sums = torch.zeros(len(self.modules), 2, dtype=torch.float64, device=self._strategy.device)
+        for row, name in zip(sums, self.modules, strict=True):
+            if name in own:
+                square, num = own[name]
+                row[0], row[1] = square * num, num
+        (sums,) = self._strategy.sum([sums])
+        there = (sums[:, 1] > 0).tolist()
+        means = zip(self.modules, (sums[:, 0] / sums[:, 1]).sqrt(), there, strict=True)
+        return {f"{_ACTIVATION}/{name}": mean for name, mean, is_there in means if is_there}
 
 
 def _chosen(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
