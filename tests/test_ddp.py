@@ -129,7 +129,7 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
 @pytest.mark.parametrize(
     "optimizer",
     [
-        pytest.param(("--optimizer", "sgd"), id="plain"),
+        pytest.param(("--optimizer", "sgd", "--hook", "+stats", "--hook.stats.every", 2), id="plain"),
         pytest.param((*PROTOCOLS, "--optimizer", "polyak", "--trainer.freeze", "backbone"), id="closure, frozen"),
         pytest.param(("--optimizer", "sgd", "--accumulate", 3), id="accumulated"),
     ],
@@ -155,6 +155,81 @@ def test_a_shared_step_equals_the_step_of_the_whole_batch(
     two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+OWN = '''
+from torch.nn.functional import cross_entropy, mse_loss
+from wf_base import BaseTrainer
+
+
+class Twice(BaseTrainer):
+    """Two updates a step. It does not take the strategy, and gets it from the run."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(model, optimizer)
+
+    def step(self, batch):
+        self.update("loss", self.compute_loss)
+        self.update("loss", self.compute_loss)
+
+    def compute_loss(self, batch):
+        outputs = self.model(batch.inputs)
+        return {"fit": cross_entropy(outputs, batch.targets), "size": 0.01 * outputs.square().mean()}
+
+
+class Own(Twice):
+    """Its own step, which knows nothing of shares."""
+
+    def train_step(self, batch):
+        self.optimizers["loss"].zero_grad()
+        loss = cross_entropy(self.model(batch.inputs), batch.targets)
+        loss.backward()
+        self.optimizers["loss"].step()
+        return loss.detach()
+
+
+class Inside(BaseTrainer):
+    """Calls a part of the model by its name."""
+
+    def compute_loss(self, batch):
+        return cross_entropy(self.model.last(self.model.first(batch.inputs)), batch.targets)
+'''
+OWN_PLAN = ("run", "--dataset", "iris", "--model", "mlp", "--steps", 7, "--batch-size", 39, "--log-every", 1, "--quiet")
+
+
+def test_a_trainer_that_takes_no_strategy_makes_the_updates_of_one_process(ranks: Any, wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    plan = (*OWN_PLAN, "--trainer", "own.py:Twice")
+    done = ranks(*plan, "--name", "two")
+    assert done.code == 0, done.stderr
+    assert "warning" not in done.stderr
+    assert wf(*plan, "--name", "one").code == 0
+    two, one = (records(tmp_path / "runs" / name) for name in ("two", "one"))
+    assert len(two) == len(one) > 7
+    for found, like in zip(two, one, strict=True):
+        assert figures_of(found) == pytest.approx(figures_of(like), rel=1e-5)
+
+
+def figures_of(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if isinstance(value, float)}
+
+
+def test_a_trainer_with_a_step_of_its_own_is_named_once(ranks: Any, wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    done = ranks(*OWN_PLAN, "--trainer", "own.py:Own", "--name", "two")
+    assert done.code == 0, done.stderr
+    words = "makes steps of its own and takes no 'strategy': each of 2 processes counts the same"
+    assert done.stderr.count(words) == 1
+    assert "warning" not in wf(*OWN_PLAN, "--trainer", "own.py:Own", "--name", "one").stderr
+
+
+def test_a_trainer_that_calls_a_part_of_the_model_is_refused(ranks: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "net.py").write_text(NET)
+    done = ranks(*OWN_PLAN, "--trainer", "own.py:Inside", "--model", "net.py:Net", "--name", "two")
+    assert done.code != 0
+    assert "'last' is part of the model, which several processes wrap" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_optimizers_that_differentiate_gradients_train_in_one_process(ranks: Any, tmp_path: Path) -> None:

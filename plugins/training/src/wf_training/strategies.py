@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed, nn
@@ -129,6 +129,27 @@ class Processes:
         return parts
 
 
+class HiddenError(UsageError, AttributeError):
+    """A part of the model was asked of its wrapper."""
+
+
+class Copy(DistributedDataParallel):
+    """A process's copy of the model: only its call makes the processes average the gradients."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if not hasattr(self._modules.get("module"), name):
+                raise
+        raise HiddenError(
+            f"'{name}' is part of the model, which several processes wrap: gradients are averaged only where the model "
+            "itself is called\n"
+            f"  call the model, whose forward may use '{name}' and return all that the loss needs; or train in one "
+            "process"
+        )
+
+
 class DDPStrategy(Processes):
     """Several processes, each with the whole model and a share of the samples.
 
@@ -189,7 +210,7 @@ class DDPStrategy(Processes):
             )
         looks = self.agree(bool(self.unused_parameters)) if self._looks == "auto" else self._looks == "yes"
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=looks)
+        return Copy(model, device_ids=devices, find_unused_parameters=looks)
 
     def bare(self, model: nn.Module) -> nn.Module:
         """The model inside the wrapper."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from wf.errors import UsageError
 from wf.protocols import Strategy, Trainer
+from wf_base import BaseTrainer
 from wf_building.builder import Builder
 from wf_building.built import name_of_live
 from wf_run.parts.data.own_samples import OwnSamples
@@ -22,7 +23,7 @@ def scaler(run: RunBuild, strategy: Strategy) -> Any:
     return make_scaler(run.plan["precision"], strategy.device)
 
 
-def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scaler: Any) -> Trainer:
+def trainer(run: RunBuild, strategy: Strategy, served: Any, bare_loss: Any, trained_loss: Any, scaler: Any) -> Trainer:
     """The trainer; it gets the loss with the links of training. It draws random numbers after the loss."""
     if run.plan["accumulate"] > 1:
         _need(run, "accumulate", "add up the gradients of several batches", "--accumulate 1")
@@ -33,6 +34,8 @@ def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scale
         made: Trainer = run.make("trainer")
     if isinstance(served, OwnSamples):
         served.trainer = made
+    if strategy.world_size > 1:
+        _know_processes(run, strategy, made)
     return made
 
 
@@ -63,6 +66,19 @@ def called_with_options(builder: Builder, table: Mapping[str, Any], method: str,
             f"  add it to the parameters of __init__, or give it a default in {method}"
         )
     return function(*given, **options)
+
+
+def _know_processes(run: RunBuild, strategy: Strategy, made: Any) -> None:
+    """Give the strategy to a trainer that weights shares by it, and say that others weight none."""
+    if isinstance(made, BaseTrainer) and made.strategy is None:
+        made.strategy = strategy
+    weights = isinstance(made, BaseTrainer) and type(made).train_step is BaseTrainer.train_step
+    if run.plan["format"] != 1 and not weights and "strategy" not in run.wanted_by("trainer"):
+        run.messages.append(
+            f"warning: trainer '{run.name('trainer')}' makes steps of its own and takes no 'strategy': each of "
+            f"{strategy.world_size} processes counts the same, even if its share of a batch is smaller, and the losses "
+            "of steps are those of process 0; wf_base.BaseTrainer weights them, if it makes the steps"
+        )
 
 
 def _need(run: RunBuild, value: str, what: str, without: str) -> None:
