@@ -176,20 +176,45 @@ def test_folds_in_several_processes_are_those_of_one(ranks: Any, wf: Any, tmp_pa
     assert (refused.code, "--fold 1/3 --name fold-1 --max-restarts 1" in refused.stderr) == (2, True)
 
 
+ROOT = """
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+def root(outputs, targets):
+    return cross_entropy(outputs, targets).sqrt()
+
+class Centred(nn.Linear):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__(num_features, num_outputs)
+
+    def forward(self, inputs):
+        inputs = inputs.flatten(1)
+        return super().forward(inputs - inputs.mean(0))
+"""
+
+
 def test_what_sees_only_a_share_of_a_batch_is_named_once(ranks: Any, wf: Any, tmp_path: Path) -> None:
     (tmp_path / "old.toml").write_text('batch_size = 8\ndataset = {use = "digits"}\n')
     (tmp_path / "new.toml").write_text("format = 2\n" + (tmp_path / "old.toml").read_text())
     norms = ("--model", "cnn", "--model.channels", "[4]", "--dry-run")
     pairs = ("--model", "linear", "--task", "embedding", "--loss", "nt-xent", "--dry-run")
+    (tmp_path / "root.py").write_text(ROOT)
+    root = ("--model", "linear", "--loss", "root.py:root", "--dry-run")
+    centred = ("--model", "root.py:Centred", "--dry-run")
     words = {
         "old.toml has no 'format', so batch_size 8 is that of all 2 processes together": ("old.toml", *norms),
         "batch norm 1: means and deviations are those of each process's share": ("old.toml", *norms),
         "loss 'nt-xent' compares the samples of a batch, and each of 2 processes": ("new.toml", *pairs),
+        "as the mean of its parts; each of 2 processes computes its own": ("new.toml", *root),
+        "model 'root-centred': the outputs for a sample depend on the other samples": ("new.toml", *centred),
     }
     said = {line: ranks("run", *line).stderr for line in dict.fromkeys(words.values())}
     assert {text: said[line].count(text) for text, line in words.items()} == dict.fromkeys(words, 1)
     assert said["new.toml", *pairs].count("warning") == 1
     assert "warning" not in wf("run", "old.toml", *norms).stderr + wf("run", "old.toml", *pairs).stderr
+    assert "not those of" not in wf("run", "new.toml", *root).stderr + wf("run", "new.toml", *centred).stderr
+    parts = wf("run", "new.toml", *root, "--accumulate", 4).stderr
+    assert "as the mean of its parts; each of 4 batches of an update computes its own" in parts
 
 
 def test_invalid_uses_of_processes_are_refused(wf: Any) -> None:

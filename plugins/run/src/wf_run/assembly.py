@@ -24,6 +24,7 @@ from wf_data.sets import samples_of
 from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.description import Description
 from wf_run.graph import LOOP, ROOTS, find
+from wf_run.parts.shares import tell_of_parts
 from wf_run.providers.checkpointer import keeper
 from wf_run.providers.data.served import split
 from wf_run.providers.loop import sources
@@ -92,6 +93,7 @@ class Assembly(RunBuild):
                     self.values.need(name)
             self.builder.on_demand.check_all_asked()
             self._tell_of_settings()
+            tell_of_parts(self, self.strategy, self.values["model"], self.values["run.task"], self.values["outputs"])
             self._forget_unused()
             self.built |= self.builder.on_demand.made
             # the initial weights are equal on all processes; from now on their random streams differ
