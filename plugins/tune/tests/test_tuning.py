@@ -366,6 +366,39 @@ def test_a_trial_that_is_over_its_time_is_not_restarted(wf: Any, tmp_path: Path)
     assert re.fullmatch(r"stopped after step [\d,]+: max_time 1s is over", trial.reason)
 
 
+FULL = """
+import errno, os
+import torch
+
+
+class Net(torch.nn.Linear):
+    def __init__(self, size: int = 0):
+        super().__init__(4, 3)
+        self.calls = 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        if self.calls > 9 and os.path.exists("full"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().forward(inputs)
+"""
+
+
+def test_a_search_stops_at_a_full_disk_and_continues_with_the_same_trial(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(FULL)
+    (tmp_path / "full").touch()
+    line = ("tune", "--dataset", "iris", "--epochs", "5", "--model", "net.py:Net", "--vary", "model.size=1,2")
+    line += ("--searcher", "grid", "--trials", "2", "--finalists", "0", "--name", "some")
+    done = wf(*line)
+    assert done.code == 4, done.stderr
+    assert "No space left on device\n  make room: the search continues with this trial" in done.stderr
+    assert [one.state for one in trials_of(tmp_path / "runs" / "some")] == ["running"]
+    (tmp_path / "full").unlink()
+    done = wf(*line)
+    assert done.code == 0, done.stderr
+    assert [one.status for one in trials_of(tmp_path / "runs" / "some")] == ["done", "done"]
+
+
 def test_joining_a_database_that_is_not_there_creates_none(wf: Any, tmp_path: Path) -> None:
     done = wf("tune", "--join", "sqlite:///none.db")
     assert (done.code, "there is no search to join:" in done.stderr) == (4, True), done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wf.engine.figures import Monitor, is_number
+from wf.errors import DataError
 from wf.registry import Registry
 from wf.terminal import duration
 from wf_building.builder import Builder
@@ -26,6 +29,8 @@ MOST_POINTS = 100_000
 """A space with more points than these counts as endless."""
 MAX_FAILED = 5
 """The search ends if this many trials have failed and none has succeeded."""
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+"""How a run says that a disk is full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,7 @@ class Search:
         """Train until the search has enough trials; returns False if it ends because the first trials have all failed.
 
         Raises:
-            DataError: If the database cannot be reached.
+            DataError: If the database cannot be reached, or a disk is full.
             InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
         """
         from wf_tune.worker import train
@@ -120,6 +125,7 @@ class Search:
         with closing(pool.run(self._tasks())) as results:
             for number, outcome in results:
                 trial = self._running.pop(number)
+                _refuse_full(number, outcome)
                 if not isinstance(outcome, Died):
                     preload(outcome.modules)
                 found = self._ended(trial, outcome)
@@ -248,6 +254,12 @@ class Search:
             return False
         self.say(f"the first {len(ended)} trials failed, so the search ends")
         return True
+
+
+def _refuse_full(number: int, outcome: Any) -> None:
+    """End the search where a disk is full, which is no fault of the settings: the trial is resumed later."""
+    if not isinstance(outcome, Died) and outcome.status == "failed" and any(words in outcome.reason for words in FULL):
+        raise DataError(f"trial {number}: {outcome.reason}\n  make room: the search continues with this trial")
 
 
 def _same(trial: Trial, found: Sequence[Trial]) -> Trial | None:
