@@ -16,7 +16,7 @@ from wf.declarations.component import Param
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.traits import LossTraits, OptimizerTraits
+from wf.traits import LossTraits, OptimizerTraits, TrainerTraits
 from wf.typed import Repeated
 from wf_building.builder import Builder
 from wf_building.built import note_traits, traits_of
@@ -429,6 +429,13 @@ def test_the_options_of_a_component_without_making_it() -> None:
     with pytest.raises(UsageError, match="model 'thing': option 'gamma' wants float"):
         maker.options(thing, {"use": "thing", "gamma": "much"}, ["gamma"])
     assert maker.made == []
+    outer = maker.registry.find("optimizer", "outer")
+    found = maker.options(outer, {"use": "outer", "base": {"use": "inner", "num_classes": 3}}, ["base"])
+    assert found["base"].options == {"num_classes": 3, "lr": 0.1}
+    with pytest.raises(UsageError, match=r"optimizer 'inner' needs 'num_classes'"):
+        maker.options(outer, {"use": "outer", "base": "inner"}, ["base"])
+    with pytest.raises(UsageError, match=r"raise --optimizer\.lr,"):
+        Builder(PICKY).options(outer, {"use": "outer", "base": "picky"}, ["base"])
 
 
 def test_checked_options_are_not_converted_again() -> None:
@@ -624,11 +631,11 @@ def test_each_scope_has_its_own_values_and_random_stream() -> None:
     assert built.value["other"].options["base"].options == {"num_classes": 7, "lr": 0.1}
     assert maker.values["num_classes"] == 4
     assert streams == ["optimizer.one", "optimizer.other"]
-    assert built.table() == {
-        "use": SCOPED,
+    assert built.options == {
         "one": {"use": "inner", "lr": 0.5},
         "other": {"use": "outer", "base": {"use": "inner", "lr": 0.1}, "then": None},
     }
+    assert built.table() == {"use": SCOPED, **built.options}
     assert built.repeatable
     with pytest.raises(UsageError, match="unknown option 'rl' of optimizer 'inner'"):
         maker.build("optimizer", {**table, "one": {"use": "inner", "rl": 1}})
@@ -650,9 +657,19 @@ def test_models_of_scopes_are_one_module() -> None:
     }
 
 
+def test_a_plugin_declares_the_scopes_of_its_trainer() -> None:
+    scopes = {"model": ("one", "other")}
+    registry = registered(Component("trainer", "pair", Thing, traits=TrainerTraits(scopes=scopes)))
+    maker = Builder(registry, plan={"trainer": {"use": "pair"}})
+    assert maker.scopes == scopes
+    assert maker.entry("model", SCOPED).component.summary == "a model for each of one, other"  # type: ignore[union-attr]  # it has one
+
+
 def test_a_run_without_scopes_has_none() -> None:
     assert Builder(REGISTRY).scopes == {}
-    for trainer in (None, {}, {"use": Thing}, {"use": Thing()}):
+    live = Thing()
+    live.scopes = Pair.scopes  # type: ignore[attr-defined]  # it brings its models
+    for trainer in (None, {}, {"use": Thing}, {"use": live}):
         assert Builder(REGISTRY, plan={"trainer": trainer}).scopes == {}
     with pytest.raises(UsageError, match="unknown optimizer 'scoped'"):
         builder().build("optimizer", {"use": SCOPED})

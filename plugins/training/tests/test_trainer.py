@@ -189,3 +189,23 @@ def test_frozen_parts_are_trained_from_their_time_on(until: str, steps: list[int
     assert [step for step, training in enumerate(modes, 1) if training] == (
         steps if "epochs" in until else [steps[0] - 1, *steps]
     )
+
+
+def test_the_trainer_declares_the_terms_of_its_loss() -> None:
+    class Loss(nn.Module):
+        figures = ("fit", "size")
+
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = SupervisedTrainer(model, Loss(), optimizer, None, "epoch", "")
+    assert {"loss/fit", "loss/size"} <= trainer.figures.keys()
+    assert "loss/*" not in trainer.figures
+    assert supervised(model).figures == {"loss/*": None}, "a loss that declares nothing may give any"
+
+
+def test_records_have_the_mean_loss_of_all_processes() -> None:
+    def add(values: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [value + 4 for value in values]  # the other process has losses of 4
+
+    two = SimpleNamespace(world_size=2, device=torch.device("cpu"), bare=lambda model: model, sum=add)
+    assert supervised(nn.Linear(1, 1), strategy=two).read([torch.tensor(2.0), torch.tensor(6.0)]) == [3.0, 5.0]

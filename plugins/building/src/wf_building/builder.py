@@ -99,8 +99,7 @@ class Builder:
         if use is None:
             return {}
         if self._scopes is None:  # once: the plan later names the trainer instead of holding it
-            entry = self.entry("trainer", use)
-            self._scopes = {} if entry is None else scopes_of(entry)
+            self._scopes = scopes_of(self.entry("trainer", use))  # a live object has none
         return self._scopes
 
     def params(self, entry: Entry) -> tuple[Param, ...]:
