@@ -575,6 +575,7 @@ def test_a_file_of_code_may_lie_in_a_folder_with_a_colon(tmp_path: Path) -> None
     (tmp_path / "a:b").mkdir()
     (tmp_path / "a:b" / "net.py").write_text("def make(): return 'net'\n")
     assert builder().build("model", f"{tmp_path}/a:b/net.py:make").value == "net"
+    assert Builder(REGISTRY, folders=[tmp_path]).build("model", "a:b/net.py:make").value == "net"
 
 
 def test_a_declared_default_wins_over_that_of_the_function() -> None:
@@ -684,7 +685,9 @@ def test_conditions_are_read_and_a_failing_one_is_left_out(caplog: pytest.LogCap
         Component("condition", "broken", failing),
         Component("condition", "last", lambda: "x"),
     )
-    assert Builder(registry, {"batch_size": 4}).conditions() == {"size": 8, "last": "x"}
+    maker = Builder(registry, {"batch_size": 4})
+    assert maker.conditions() == {"size": 8, "last": "x"}
+    assert maker.values.asked_by == {"batch_size": ["condition 'size' of ours"]}
     assert [record.getMessage() for record in caplog.records] == [
         "condition 'broken' of ours cannot be read, so it will not be compared: ZeroDivisionError: inside"
     ]

@@ -215,9 +215,12 @@ class Builder:
 
     def _nested(self, kind: str, value: Any, owner: str, prefix: str, *, several: bool) -> tuple[Any, Any]:
         """A component of a component, or a list of them, and its table for the run file."""
-        if several:
-            made = [self._nested(kind, one, owner, "", several=False) for one in as_list(kind, value, owner)]
-            return [one for one, _ in made], [table for _, table in made]
+        if not several:
+            return self._one(kind, value, prefix)
+        made = [self._one(kind, one, "") for one in as_list(kind, value, owner)]
+        return [one for one, _ in made], [table for _, table in made]
+
+    def _one(self, kind: str, value: Any, prefix: str) -> tuple[Any, Any]:
         with self.values.within(self.within.get(prefix, {})), _naming_options(kind, prefix):
             nested = self.build(kind, value, prefix)
         if nested.entry is not None:
