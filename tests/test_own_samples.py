@@ -129,6 +129,8 @@ def test_a_policy_learns_and_its_run_works_like_any_other(wf: Any, folder: Path)
     assert done.code == 0, done.stderr
     assert manifest(folder / "runs/walk")["metrics"]["validation/return"] > 0.7  # 0.75 is the best; it begins below 0.2
     assert manifest(folder / "runs/walk")["samples"] == {}
+    default = wf("evaluate", "walk")
+    assert (default.code, default.stderr) == (2, "wf: the run has no test split\n  name another: --split validation\n")
     judged = wf("evaluate", "walk", "--split", "validation", "--json")
     assert json.loads(judged.stdout)["metrics"]["validation/return"] > 0.7
     np.save(folder / "states.npy", np.eye(6, dtype="f4"))

@@ -35,6 +35,12 @@ def test_the_generator_learns_the_distribution_of_the_data(wf: Any, tmp_path: Pa
     made = [one["distance"] for one in records(tmp_path / "runs/gan", "train") if "distance" in one]
     assert made[0] > 3
     assert sum(made[-9:]) / 9 < 0.7
+    default = wf("evaluate", "gan")
+    assert (default.code, default.stderr) == (2, "wf: the run has no test split\n  name another: --split train\n")
+    for more in ((), ("--json",)):
+        nothing = wf("evaluate", "gan", "--split", "train", *more)
+        assert (nothing.code, nothing.stdout) == (2, "")
+        assert "there is nothing to evaluate: the run has no metric, and no loss" in nothing.stderr
     trusted = [one["sha256"] for one in manifest(tmp_path / "runs/gan")["code"]]
     model = api.load_model(tmp_path / "runs/gan", trust=trusted)
     generator = model.model["generator"]  # type: ignore[index]  # several models by name

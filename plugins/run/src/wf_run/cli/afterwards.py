@@ -150,20 +150,36 @@ def evaluate(
         return
     if targets:
         raise UsageError("--target names columns of --data FILE")
-    split = split or "test"
     if (bundle := path_of(place)) is not None:
         raise UsageError(f"{bundle} is a bundle, which has no samples\n  give some: --data FILE, or name the run")
     begin_phase("loading torch and data ...")
     changes = places(path, root) | on_device(device)
     with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **changes) as experiment:
+        split = split or _default_split(experiment)
         evaluator = experiment.loop.evaluator
         with progress_of(f"evaluating {split}", lambda: getattr(evaluator, "fraction", None)):
             metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
         shown, names = rows(names_of(experiment.plan.get(VALIDATION))), experiment.data.class_names or ()
+    if not metrics:
+        raise UsageError(
+            "there is nothing to evaluate: the run has no metric, and no loss that an evaluation could compute\n"
+            "  its trainer needs compute_loss(batch), or its run file a metric: --metric NAME"
+        )
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": experiment.restored, "metrics": metrics})
     else:
         echo(figures(metrics, shown, names))
+
+
+def _default_split(experiment: Any) -> str:
+    """The test split.
+
+    Raises:
+        UsageError: If the run has none, with the splits that it has.
+    """
+    if (splits := experiment.splits) and "test" not in splits:
+        raise UsageError(f"the run has no test split\n  name another: --split {'|'.join(splits)}")
+    return "test"
 
 
 def _evaluate_file(
