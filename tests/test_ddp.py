@@ -359,6 +359,20 @@ class Net(nn.Module):
         return self.last(hidden)
 
 
+class Running(nn.CrossEntropyLoss):
+    # divides by a running mean, which is that of the process's own shares
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.ones(()))
+
+    def forward(self, outputs, targets):
+        loss = super().forward(outputs, targets)
+        if outputs.requires_grad:
+            self.mean.mul_(0.9).add_(0.1 * loss.detach())
+        return loss / self.mean
+
+
 class Masks:
     def __init__(self, strategy) -> None:
         self.rank = strategy.rank
@@ -371,9 +385,10 @@ class Masks:
 
 
 def test_each_process_keeps_its_own_random_stream_across_a_resume(ranks: Any, tmp_path: Path) -> None:
-    """With a layer without gradient, which DistributedDataParallel refuses unless it is declared."""
+    """With a layer without gradient, which DistributedDataParallel needs declared, and a loss with a state."""
     (tmp_path / "net.py").write_text(NET)
-    plan = ("--strategy", "ddp", "--dataset", "iris", "--model", "net.py:Net", "--batch-size", 10, "--quiet")
+    parts = ("--model", "net.py:Net", "--loss", "net.py:Running")
+    plan = ("--strategy", "ddp", "--dataset", "iris", *parts, "--batch-size", 10, "--quiet")
     hook = ("--hook", "+net.py:Masks")
     straight = ranks("run", *plan, *hook, "--epochs", 3, "--name", "straight")
     assert straight.code == 0, straight.stderr

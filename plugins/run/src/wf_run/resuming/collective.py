@@ -18,7 +18,7 @@ from wf_base.shards import holds_shards
 from wf_state import codec
 from wf_state.differences import differences
 
-SHARED = ("model", "loss", "optimizer", "modes")
+SHARED = ("model", "optimizer", "modes")
 """Parts whose state is the same in all processes."""
 
 
@@ -95,7 +95,7 @@ def _as_of_rank(state: Mapping[str, Any], strategy: Strategy) -> Mapping[str, An
     if rank == 0:
         return state
     own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
-    if len(others) + 1 != strategy.world_size:  # hooks and the like go on as in the first one
+    if len(others) + 1 != strategy.world_size:  # hooks, losses and the like go on as in the first one
         own = {name: part for name, part in own.items() if name == "random"}
     return {**state, "parts": {**state["parts"], **own}}
 
@@ -111,7 +111,7 @@ def check_processes(state: Mapping[str, Any], num: int) -> None:
         UsageError: With the parts.
     """
     others: Sequence[Mapping[str, Any]] = state.get("ranks", ())
-    own = {name for part in others for name in part if name != "random" and not name.startswith("hook/")}
+    own = {name for part in others for name in part if name not in ("random", "loss") and not name.startswith("hook/")}
     if own and len(others) + 1 != num:
         raise UsageError(
             f"the checkpoint has a state for each of {len(others) + 1} processes, which cannot be divided among {num}: "
