@@ -47,6 +47,7 @@ TARGETS = {
     "plugins/state/src/wf_state/memory.py": ("plugins/state/tests/test_codec.py",),
     "plugins/building/src/wf_building/resolver.py": (f"{BUILDING}/test_resolver.py",),
     "plugins/building/src/wf_building/on_demand.py": (f"{BUILDING}/test_on_demand.py", f"{BUILDING}/test_builder.py"),
+    "plugins/building/src/wf_building/builder.py": (f"{BUILDING}/test_builder.py", f"{BUILDING}/test_on_demand.py"),
     "plugins/building/src/wf_building/scopes.py": (f"{BUILDING}/test_scopes.py",),
     "plugins/run/src/wf_run/graph.py": ("plugins/run/tests/test_graph.py",),
     "plugins/base/src/wf_base/training/gradients.py": WEIGHTING,
