@@ -239,6 +239,21 @@ def test_a_value_that_works_with_some_values_of_others_is_searched(wf: Any, tmp_
     assert tried.code == 0, tried.stderr
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_search_that_chooses_by_the_test_split_says_so(wf: Any, split: str) -> None:
+    tried = wf("tune", *IRIS, "--vary", "optimizer.lr=log(1e-3,1e-1)", "--by", f"{split}/accuracy", "--dry-run")
+    assert tried.code == 0, tried.stderr
+    assert ("warning: the search chooses by test/accuracy" in tried.stderr) is (split == "test")
+
+
+@pytest.mark.parametrize("command", ["tune", "compare"])
+def test_several_processes_of_a_trial_are_refused_with_the_commands_that_have_them(wf: Any, command: str) -> None:
+    refused = wf(command, *IRIS, "--processes", 2)
+    assert refused.code == 2
+    assert "unknown option '--processes'\n" in refused.stderr
+    assert "each run of this command has one process; wf run and wf resume can have several" in refused.stderr
+
+
 LUCK = """
 import torch
 

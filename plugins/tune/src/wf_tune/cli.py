@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from wf.engine.figures import divided
 from wf.errors import DataError, InterruptedRun, UsageError, WfError
 from wf.registry import Registry
 from wf.terminal import plural
@@ -195,6 +196,11 @@ def _begin(
     check_options_of(plans, space, builder, resolved(trial.run_file))
     try_choices(base, space, ready, trial, setting, quiet=options["quiet"])
     by, larger = figure_of_trial(options["by"], trial, plans)
+    if divided(by)[0] == "test":
+        say(
+            f"warning: the search chooses by {by}, so the test split no longer shows how good the best trial is on new "
+            "samples\n  choose by a figure on the validation split, such as --by validation/loss"
+        )
     from wf_tune.directory import Directory, default_name, definition_of
 
     definition = definition_of(

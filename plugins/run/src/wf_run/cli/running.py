@@ -43,7 +43,7 @@ from wf_run.cli.run_options import (
     takes_names,
     write_options,
 )
-from wf_run.cli.several import launch, launches, several
+from wf_run.cli.several import OF_SEVERAL, launch, launches, several
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.cli.summing_up import text_of
@@ -62,6 +62,7 @@ from wf_run.runfiles.said import said_in
 RUN_FILES = click.argument("run_files", nargs=-1, metavar="[RUN.toml ...]", type=click.Path())
 """Run files, each overriding the previous one."""
 VARIANT = click.option("--variant", metavar="NAME", help="Train this [[variant]] of the run file.")
+_ONE_PROCESS = "each run of this command has one process; wf run and wf resume can have several"
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, such as --loss.gamma 2"
 
 
@@ -89,7 +90,8 @@ class RunCommand(WfCommand):
             result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         except click.NoSuchOption as error:
             registry_of(ctx)
-            raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx, OWN_OPTIONS) from error
+            hint = _ONE_PROCESS if error.option_name in OF_SEVERAL else OWN_OPTIONS
+            raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx, hint) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first, so that a wrong name is an error before any help is printed
             echo("\n\n".join([self.get_help(ctx), *explained]))

@@ -13,7 +13,8 @@ from wf.errors import UsageError
 from wf_cli.output import begin_phase, end_phase, stdout_descriptor, tell
 from wf_processes.together import is_launched, num_processes
 
-_OPTIONS = ("--processes", "--max-restarts")
+OF_SEVERAL = ("--processes", "--max-restarts")
+"""The options of this module."""
 MOST = 4096
 
 
@@ -73,9 +74,9 @@ def _without(words: Sequence[str]) -> list[str]:
     for word in words:
         if skip:
             skip = False
-        elif word in _OPTIONS:
+        elif word in OF_SEVERAL:
             skip = True
-        elif not word.startswith(tuple(f"{option}=" for option in _OPTIONS)):
+        elif not word.startswith(tuple(f"{option}=" for option in OF_SEVERAL)):
             found.append(word)
     return found
 
