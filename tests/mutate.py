@@ -42,6 +42,7 @@ WEIGHTING = ("plugins/base/tests/test_objective.py", f"{TRAINING}gradients.py")
 STEPPING = (f"{TRAINING}steps.py", f"{TRAINING}trainer.py", f"{TRAINING}precision.py")
 TARGETS = {
     "corelib/src/wf/engine/loop.py": ("corelib/tests/test_loop.py", "corelib/tests/test_figures.py"),
+    "corelib/src/wf/engine/saving.py": ("corelib/tests/test_loop.py",),
     "corelib/src/wf/engine/participants.py": ("corelib/tests/test_loop.py", "corelib/tests/test_events.py"),
     "plugins/state/src/wf_state/codec.py": ("plugins/state/tests/test_codec.py",),
     "plugins/state/src/wf_state/memory.py": ("plugins/state/tests/test_codec.py",),

@@ -43,9 +43,12 @@ def test_a_gan_with_named_models_trains_and_works_with_all_commands(wf: Any, tmp
     assert again.code == 0, again.stderr
     logs = [(tmp_path / f"runs/{name}/metrics.jsonl").read_text().count("loss/generator") for name in ("gan", "again")]
     assert logs[0] == logs[1] > 0
-    for verb in (("evaluate", "gan"), ("predict", "gan", "train"), ("export", "gan", "gan.safetensors"), ("runs",)):
+    for verb in (("predict", "gan", "train"), ("export", "gan", "gan.safetensors"), ("runs",)):
         done = wf(*verb, "-p", "gan.py")
         assert done.code == 0, done.stderr
+    refused = wf("evaluate", "gan", "-p", "gan.py")  # it has no metric
+    assert refused.code == 2
+    assert "there is nothing to evaluate: the run has no metric" in refused.stderr
     proof = wf("prove-resume", *CHOSEN, *LINE, "--epochs", 2, "--kill-at", 7, forks=True)
     assert proof.code == 0, proof.stdout + proof.stderr
     assert "optimizer/generator" in proof.stdout

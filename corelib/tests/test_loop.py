@@ -231,7 +231,7 @@ def test_a_checkpoint_due_at_the_last_batch_is_saved_at_the_epoch_end() -> None:
 @pytest.mark.parametrize("num_batches", [1, 3])
 def test_checkpoint_cadence_in_minutes(monkeypatch: pytest.MonkeyPatch, num_batches: int) -> None:
     clock = iter(range(0, 10**6, 60))
-    monkeypatch.setattr("wf.engine.loop.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("wf.engine.saving.time.monotonic", lambda: next(clock))
     checkpointer = Checkpointer()
     Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=Every(1, "minutes"), log_every=1).run(
         Data(num_batches), Epochs(2)
@@ -241,7 +241,7 @@ def test_checkpoint_cadence_in_minutes(monkeypatch: pytest.MonkeyPatch, num_batc
 
 def test_the_clock_of_checkpoints_runs_from_the_run_and_from_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1e6]
-    monkeypatch.setattr("wf.engine.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("wf.engine.saving.time.monotonic", lambda: now[0])
 
     class Slow(Trainer):
         def train_step(self, batch: Any) -> float:
@@ -937,7 +937,7 @@ def test_processes_report_a_save_at_the_same_pause(first: bool) -> None:
 
     def agree(flag: bool) -> bool:
         pauses.append(loop.progress.step)
-        return flag or (not first and loop._writing is not None and loop.progress.step == 5)
+        return flag or (not first and loop._saving.is_writing and loop.progress.step == 5)
 
     loop.agree = agree
     loop.run(Data(6), Epochs(1))
@@ -1459,7 +1459,7 @@ def test_a_failed_checkpoint_leaves_the_weights_that_are_trained() -> None:
     told = Told()
     checkpointer = told.loop.checkpointer
     checkpointer.save = lambda *args: fail(SaveError("full"))  # type: ignore[union-attr,method-assign]  # ours
-    told.loop._save_failed = lambda run, error: not told.seen.append(f"failed ({run.phase})")
+    told.loop._saving._failed = lambda run, error: not told.seen.append(f"failed ({run.phase})")
     with pytest.raises(SaveError, match="full"):
         told.loop.run(Data(1), Epochs(1))
     assert told.seen.count("to_eval") == 3

@@ -13,7 +13,7 @@ from wf_base import BaseTrainer, Batch, TaskRuntime
 from wf_losses.combined import SumLoss
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.regression import MSELoss
-from wf_run.parts.divided import Found, try_parts
+from wf_run.parts.division.comparing import Found, try_parts
 
 NUM, CLASSES = 16, 3
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -13,19 +12,18 @@ from dataclasses import asdict
 from typing import Any
 
 from wf.blame import FAILURES
-from wf.discovery.modules import describe
 from wf.engine.cadence import Epochs, Every, Progress, Steps, check_cadences, check_epoch, is_due, next_pause
 from wf.engine.feed import Batches, Losses, read_each
 from wf.engine.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
 from wf.engine.leaving import EvaluationLeft, Leaving, Rounds
 from wf.engine.participants import Participants
+from wf.engine.saving import NOWHERE, Place, Saving
 from wf.engine.watching import Watching
 from wf.engine.weights import Weights
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 _LOG = logging.getLogger("wf")
-_NOWHERE: tuple[int, int, str | None, int] = (-1, -1, None, 0)
 _BY_ANOTHER = "stopped by another process"
 
 
@@ -109,7 +107,7 @@ class Loop:
         self.monitor, said = self._monitor.figure, self._monitor.larger_is_better
         self.larger_is_better = said if larger_is_better is None else larger_is_better
         self.parts, self.agree = dict(parts or {}), agree
-        self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed, watches)
+        self._participants = Participants(self, name_of, hook_failed, watches)
         self._tell = self._participants.tell
         self._weights = Weights(modes)
         self._rounds = Rounds(lambda flag: self.agree(flag))
@@ -150,11 +148,8 @@ class Loop:
         self._pending: list[Any] = []
         self._sizes: list[int] = []
         self._losses = Losses()
-        self._saved_at = _NOWHERE
-        self._writing: Future[str] | None = None
-        self._unsaved: SaveError | None = None
+        self._saving = Saving(self, self._tell, save_failed, self._pause_soon)
         self._evaluated_at: dict[str, int] = {}
-        self._saved_time = time.monotonic()
 
     def run(self, data: TrainData | Iterable[Any], until: Epochs | Steps) -> Loop:
         """Train on `data` until `until`, from the position `progress`.
@@ -175,7 +170,7 @@ class Loop:
         source: TrainData = data if isinstance(data, TrainData) else Batches(data)
         self.until, self.num_batches = until, source.num_batches
         self.stop_reason, self.interrupted = self.ended, False
-        self._saved_time = time.monotonic()
+        self._saving.start_clock()
         self._participants.bind()
         self._begin_to_train()
         try:
@@ -191,7 +186,7 @@ class Loop:
                 except GoBack as request:
                     self._go_back(request)
         except BaseException as error:
-            self._wait_after(error)
+            self._saving.wait_after(error)
             self._participants.tell_of(error)
             raise
         finally:
@@ -359,28 +354,18 @@ class Loop:
         if self.checkpointer is None:
             return
         self._decide_end()
-        if self._saved_at == self._place():
+        if self._saving.at == self._place():
             return
         self.wait_for_checkpoint()
         self._read()
         if self.agree(not self._losses.finite):
             self.log()  # hooks see a loss that is not finite before the commit
-        self._saved_at, self._saved_time = self._place(), time.monotonic()
-        before, self.phase = self.phase, "saving"
-        try:
-            with self._weights.judged():
-                saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.figures)
-        except SaveError as error:
-            self._not_saved(error)
-            return
-        finally:
-            self.phase = before
-        if not isinstance(saved, Future):
-            self._saved(saved)
-            return
-        self._writing = saved
-        if self.agree is bool:  # several processes must all pause at the same step
-            saved.add_done_callback(self._pause_soon)
+        self._saving.begin(self._place(), self._save)
+
+    def _save(self) -> str | Future[str]:
+        assert self.checkpointer is not None
+        with self._weights.judged():
+            return self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.figures)
 
     def wait_for_checkpoint(self) -> None:
         """Wait until no checkpoint is being written, and tell the listeners.
@@ -388,18 +373,7 @@ class Loop:
         Raises:
             SaveError: If it could not be written and the run should not continue without it.
         """
-        if self._writing is None:
-            return
-        writing, self._writing = self._writing, None
-        before, self.phase = self.phase, "saving"
-        try:
-            place = writing.result()
-        except SaveError as error:
-            self._not_saved(error)
-        else:
-            self._saved(place)
-        finally:
-            self.phase = before
+        self._saving.wait()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values: a sync point."""
@@ -437,7 +411,7 @@ class Loop:
         self.rollbacks, self.recorded = list(state.get("rollbacks", [])), dict(state.get("recorded", {}))  # nor these
         self._leaving.owed = state.get("owed")
         epoch, step, _, num_owed = self._place()
-        self._saved_at = epoch, step, state.get("ended"), num_owed
+        self._saving.at = epoch, step, state.get("ended"), num_owed
         self.saved_step = self.progress.step
 
     def _go_back(self, request: GoBack) -> None:
@@ -459,7 +433,7 @@ class Loop:
         self._begin_to_train()
         figures = request.then(len(before) + 1 - len(self.rollbacks))
         self.rollbacks = [*before, {"from_step": step, "to_step": self.progress.step, **figures}]
-        self._saved_at = _NOWHERE  # the state has changed
+        self._saving.at = NOWHERE  # the state has changed
 
     def _begin_to_train(self) -> None:
         self.finished = False
@@ -475,27 +449,6 @@ class Loop:
         if self.agree(failure is not None):
             raise failure or SaveError("another process could not save the state; its own message says why")
         return state
-
-    def _saved(self, place: str) -> None:
-        self._unsaved, self.saved_step = None, self._saved_at[1]
-        self._tell("on_checkpoint_end", self, place)
-
-    def _not_saved(self, error: SaveError) -> None:
-        self._saved_at, self._unsaved = _NOWHERE, error
-        if not self._save_failed(self, error):
-            raise error
-
-    def _wait_after(self, error: BaseException) -> None:
-        """Wait for a checkpoint before the run ends with an error; a failed checkpoint must not hide the error.
-
-        After an interrupt it does not wait: a checkpoint being written will be complete or absent.
-        """
-        if self.agree is not bool or isinstance(error, KeyboardInterrupt):  # other processes may be anywhere
-            return
-        try:
-            self.wait_for_checkpoint()
-        except FAILURES as another:
-            error.add_note(f"the checkpoint that was being written failed too: {describe(another)}")
 
     def stateful(self) -> dict[str, Stateful]:
         """The contents of a checkpoint besides the position, by name."""
@@ -537,14 +490,14 @@ class Loop:
             self._stopping()
         return self.interrupted
 
-    def _place(self) -> tuple[int, int, str | None, int]:
+    def _place(self) -> Place:
         """The identity of a checkpoint."""
         return self.progress.epoch, self.progress.step, self.ended, self._leaving.num_owed
 
     def _pause(self) -> bool:
         """Log, evaluate and save if due after this step; True if the epoch must end. `_end_epoch` follows its last."""
         progress = self.progress
-        if self._writing is not None and self.agree(self._writing.done()):
+        if self._saving.is_writing and self.agree(self._saving.is_written):
             self.wait_for_checkpoint()
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
@@ -555,7 +508,9 @@ class Loop:
                 self.save()
         if not last and (self._stopping() or (isinstance(self.until, Steps) and self.until.reached(progress))):
             return True
-        if not last and (is_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
+        if not last and (
+            is_due(self.checkpoint_every, progress.step, "steps") or self._saving.is_time(self.checkpoint_every)
+        ):
             self.save()
         self._pause_from(next_pause(progress, self.log_every, (self.eval_every, self.checkpoint_every), self.until))
         return False
@@ -568,11 +523,11 @@ class Loop:
         if self.agree is not bool and step > self.progress.step + 1:
             step = min(step, self._rounds.next(self.progress.step))
         self._pause_at = step
-        waits = self._stop_requested is not None or (self._writing is not None and self._writing.done())
+        waits = self._stop_requested is not None or self._saving.is_written
         if waits and self.agree is bool:  # checked after the step is set: whatever arrives later resets it
             self._pause_at = 0
 
-    def _pause_soon(self, _: Future[str]) -> None:
+    def _pause_soon(self) -> None:
         self._pause_at = 0
 
     def _end_epoch(self) -> None:
@@ -586,14 +541,8 @@ class Loop:
         progress.epoch += 1
         progress.batch = 0
         due = is_due(cadence, progress.epoch, "epochs") or is_due(cadence, progress.step, "steps")
-        if improved or due or self._checkpoint_time():
+        if improved or due or self._saving.is_time(self.checkpoint_every):
             self.save()
-
-    def _checkpoint_time(self) -> bool:
-        cadence = self.checkpoint_every
-        if cadence is None or cadence.unit != "minutes":
-            return False
-        return self.agree(time.monotonic() - self._saved_time >= cadence.num * 60)
 
     def _evaluate(self, unit: str) -> bool:
         """Evaluate at the cadence, of this unit; True if the result is the best so far and must be saved.
@@ -626,8 +575,8 @@ class Loop:
             with suppress(EvaluationLeft):
                 self._evaluate_finally()
             self._tell("on_run_end", self)
-        if self._unsaved is not None:
-            raise self._unsaved
+        if self._saving.unsaved is not None:
+            raise self._saving.unsaved
 
     def _evaluate_finally(self) -> None:
         """Evaluate every split once with the weights that the run keeps; an interrupted run leaves it to the next."""

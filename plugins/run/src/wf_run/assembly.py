@@ -24,7 +24,7 @@ from wf_data.sets import samples_of
 from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.description import Description
 from wf_run.graph import LOOP, ROOTS, find
-from wf_run.parts.shares import tell_of_parts
+from wf_run.parts.division.warnings import tell_of_parts
 from wf_run.providers.checkpointer import keeper
 from wf_run.providers.data.served import split
 from wf_run.providers.loop import sources

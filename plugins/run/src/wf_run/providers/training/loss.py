@@ -11,8 +11,8 @@ from wf.declarations.task import Task
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base.task import TaskRuntime
+from wf_run.parts.division.warnings import tell_of_comparing
 from wf_run.parts.links import link_loss
-from wf_run.parts.shares import tell_of_comparing
 from wf_run.providers.training.links import Links
 from wf_run.run_build import RunBuild
 

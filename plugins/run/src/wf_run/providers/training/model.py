@@ -24,10 +24,10 @@ from wf_data.serving import RunData
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.data.own_samples import OwnSamples
+from wf_run.parts.division.warnings import tell_of_norms
 from wf_run.parts.initial import mapped, put_into, read_weights
 from wf_run.parts.links import check_outputs
 from wf_run.parts.precision import autocast_forward
-from wf_run.parts.shares import tell_of_norms
 from wf_run.parts.trial import check_smallest_batch
 from wf_run.parts.unused import unused_parameters
 from wf_run.providers.checkpointer import keeper

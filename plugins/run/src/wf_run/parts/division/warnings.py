@@ -11,7 +11,7 @@ from wf.declarations.task import Task
 from wf.protocols import Strategy
 from wf_base import Batch, TaskRuntime, tree
 from wf_data.serving import RunData
-from wf_run.parts.divided import FEW, computes_own, try_parts
+from wf_run.parts.division.comparing import FEW, computes_own, try_parts
 from wf_run.run_build import RunBuild
 
 
