@@ -192,10 +192,9 @@ class DivergenceGuard(Hook):
         """The cause and its remedy, if no target counts in the batch with the first loss that is not finite."""
         progress, step = run.progress, run.bad_step
         number = -1 if step is None else progress.batch - 1 - (progress.step - step)
-        if number < 0 or getattr(self.data, "places", {}).get("train") in (None, "stream"):
-            return ()  # the batches of a stream have passed
-        batch = next(self.data.epoch(progress.epoch, number), None)
-        if not (names := _terms_of_none(run, batch)):
+        is_gone = number < 0 or getattr(self.data, "places", {}).get("train") in (None, "stream")  # a stream has passed
+        batch = None if is_gone else next(self.data.epoch(progress.epoch, number), None)
+        if run.agree(batch is None) or not (names := _terms_of_none(run, batch)):  # several processes ask together
             return ()
         return (
             f"no target{names}counts in batch {number + 1} of the epoch (step {step}): {_IGNORED}",
